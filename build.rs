@@ -1,0 +1,62 @@
+//! Compiles the C++ shim against libtorch's headers and makes every executable remember where libtorch is.
+//!
+//! libtorch itself is found by torch-sys, by way of `LIBTORCH` in `.cargo/config.toml`: the link `.libtorch` that
+//! `scripts/setup` makes.
+
+use std::env;
+use std::error::Error;
+use std::fs;
+use std::path::Path;
+
+const LIBTORCH_VERSION: &str = "2.11.0";
+const SHIM: &str = "src/backend/shim.cpp";
+
+fn main() -> Result<(), Box<dyn Error>> {
+    println!("cargo:rerun-if-changed={SHIM}");
+
+    let lib = env::var("DEP_TCH_LIBTORCH_LIB").map_err(|_| "torch-sys does not say where libtorch is")?;
+    // The directory itself and not the link to it: an executable then outlives its checkout.
+    let lib = fs::canonicalize(&lib).map_err(|e| format!("{lib}: {e}: run scripts/setup"))?;
+    let include = lib.with_file_name("include");
+    check_version(&include)?;
+
+    println!("cargo:rustc-env=DEC_LIBTORCH_LIB={}", lib.display());
+    println!("cargo:rustc-link-arg=-Wl,-rpath,{}", lib.display());
+    if env::var("CARGO_CFG_TARGET_OS").as_deref() == Ok("linux") {
+        // DT_RPATH and not DT_RUNPATH: it comes before LD_LIBRARY_PATH, which may lead to another libtorch.
+        println!("cargo:rustc-link-arg=-Wl,--disable-new-dtags");
+    }
+
+    cc::Build::new()
+        .cpp(true)
+        .std("c++17")
+        .file(SHIM)
+        // -isystem: libtorch's headers are not ours to warn about.
+        .flag("-isystem")
+        .flag(&include)
+        .flag("-isystem")
+        .flag(include.join("torch/csrc/api/include"))
+        .warnings(true)
+        .extra_warnings(true)
+        .compile("dec_shim");
+    Ok(())
+}
+
+/// torch-sys checks the version of a libtorch archive only; a PyTorch installation has no `build-version` file.
+fn check_version(include: &Path) -> Result<(), Box<dyn Error>> {
+    let header = include.join("torch/headeronly/version.h");
+    println!("cargo:rerun-if-changed={}", header.display());
+    let text = fs::read_to_string(&header).map_err(|e| format!("{}: {e}: run scripts/setup", header.display()))?;
+    let part = |name: &str| {
+        text.lines()
+            .find_map(|line| line.strip_prefix("#define TORCH_VERSION_")?.strip_prefix(name))
+            .unwrap_or("?")
+            .trim()
+    };
+    let found = [part("MAJOR"), part("MINOR"), part("PATCH")].join(".");
+    if found != LIBTORCH_VERSION {
+        let link = include.with_file_name("").display().to_string();
+        return Err(format!("{link} is libtorch {found}, not {LIBTORCH_VERSION}: run scripts/setup").into());
+    }
+    Ok(())
+}

@@ -1,0 +1,12 @@
+//! The machine below the mathematics: which device, what libtorch does that `tch` has no binding for, memory used.
+//!
+//! The only `unsafe` code of the crate is here, in [`device`] (loading libraries) and [`shim`] (calling `shim.cpp`);
+//! each block says why it is sound, and what the modules export is safe.
+
+pub mod device;
+pub mod memory;
+pub mod shim;
+
+pub use device::{select, DeviceRequest};
+pub use memory::peak_memory_bytes;
+pub use shim::{libtorch_version, sgd_step, ScriptModule};

@@ -1,0 +1,187 @@
+//! The terminal: logs and progress on stderr, without getting in each other's way.
+
+use std::io::{IsTerminal, Write};
+use std::time::{Duration, Instant};
+
+use dec::train::{Event, Observer, Stage};
+use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+use tracing::Level;
+use tracing_subscriber::fmt::MakeWriter;
+
+/// Off a terminal, a stage prints a line at most this often, so that a log stays readable.
+const LINE_INTERVAL: Duration = Duration::from_secs(2);
+
+/// How stderr is used in this process.
+#[derive(Debug, Clone)]
+pub struct Console {
+    bars: MultiProgress,
+    mode: Mode,
+    verbose: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Mode {
+    Quiet,
+    Lines,
+    Bars,
+}
+
+impl Console {
+    /// Starts logging to stderr: warnings with `quiet`, debug messages with `verbose`, information else.
+    pub fn start(quiet: bool, verbose: bool) -> Self {
+        let mode = match (quiet, std::io::stderr().is_terminal()) {
+            (true, _) => Mode::Quiet,
+            (false, true) => Mode::Bars,
+            (false, false) => Mode::Lines,
+        };
+        let console = Self { bars: MultiProgress::new(), mode, verbose };
+        let level = match (quiet, verbose) {
+            (true, _) => Level::WARN,
+            (_, true) => Level::DEBUG,
+            _ => Level::INFO,
+        };
+        let logs = tracing_subscriber::fmt()
+            .with_max_level(level)
+            .with_target(false)
+            .with_ansi(mode == Mode::Bars)
+            .with_writer(console.clone());
+        if verbose {
+            logs.init();
+        } else {
+            logs.without_time().init();
+        }
+        console
+    }
+
+    /// The options that make another `dec` as talkative as this one.
+    pub fn flags(&self) -> &'static [&'static str] {
+        match (self.mode, self.verbose) {
+            (Mode::Quiet, _) => &["--quiet"],
+            (_, true) => &["--verbose"],
+            (_, false) => &[],
+        }
+    }
+
+    /// Progress of one run.
+    pub fn progress(&self) -> Progress {
+        Progress { console: self.clone(), bar: None, stage: String::new(), last: String::new(), shown: Instant::now() }
+    }
+
+    /// A bar over `len` units, or a hidden one off a terminal.
+    pub fn bar(&self, len: u64, template: &str) -> ProgressBar {
+        if self.mode != Mode::Bars {
+            return ProgressBar::hidden();
+        }
+        let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
+        self.bars.add(ProgressBar::new(len).with_style(style.progress_chars("━╸─")))
+    }
+
+    /// One line on stderr, above any bar; nothing with `--quiet`.
+    pub fn line(&self, text: &str) {
+        if self.mode != Mode::Quiet {
+            // Progress that cannot be shown is no reason to stop.
+            let _ = writeln!(self.make_writer(), "{text}");
+        }
+    }
+}
+
+impl<'a> MakeWriter<'a> for Console {
+    type Writer = AboveBars;
+
+    fn make_writer(&'a self) -> AboveBars {
+        AboveBars(self.bars.clone())
+    }
+}
+
+/// Writes to stderr while the bars stand aside.
+pub struct AboveBars(MultiProgress);
+
+impl Write for AboveBars {
+    fn write(&mut self, text: &[u8]) -> std::io::Result<usize> {
+        self.0.suspend(|| std::io::stderr().write(text))
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        std::io::stderr().flush()
+    }
+}
+
+/// Shows a run: a bar for the stage at work on a terminal, lines elsewhere, a closing line a stage on both.
+pub struct Progress {
+    console: Console,
+    bar: Option<ProgressBar>,
+    stage: String,
+    /// What the stage has come to: its latest epoch, round or restart.
+    last: String,
+    shown: Instant,
+}
+
+impl Progress {
+    /// Takes the bar away.
+    pub fn finish(&mut self) {
+        if let Some(bar) = self.bar.take() {
+            bar.finish_and_clear();
+        }
+    }
+
+    fn news(&mut self, news: String) {
+        if let Some(bar) = &self.bar {
+            bar.set_message(news.clone());
+        }
+        self.last = news;
+        if self.console.mode == Mode::Lines && self.shown.elapsed() >= LINE_INTERVAL {
+            self.console.line(&format!("{:<12} {}", self.stage, self.last));
+            self.shown = Instant::now();
+        }
+    }
+}
+
+impl Observer for Progress {
+    fn on_event(&mut self, event: &Event) {
+        match *event {
+            Event::StageStarted { stage, steps } => {
+                self.finish();
+                let unit = if matches!(stage, Stage::KMeansRaw | Stage::KMeans) { "restarts" } else { "steps" };
+                let template = format!("{{prefix:<12}} {{bar:24}} {{pos}}/{{len}} {unit}  {{msg}}  {{per_sec}}  {{eta}} left");
+                let bar = self.console.bar(steps, &template).with_prefix(stage.to_string());
+                bar.enable_steady_tick(Duration::from_millis(500));
+                self.bar = Some(bar);
+                self.stage = stage.to_string();
+                self.last = String::new();
+                if self.console.mode == Mode::Lines {
+                    self.console.line(&format!("{:<12} {steps} {unit}{}", self.stage, at_most(stage)));
+                }
+                self.shown = Instant::now();
+            }
+            Event::Step { done } => {
+                if let Some(bar) = &self.bar {
+                    bar.set_position(done);
+                }
+            }
+            Event::Epoch { epoch, loss, learning_rate, .. } => {
+                self.news(format!("epoch {epoch}  loss {loss:.5}  rate {learning_rate}"));
+            }
+            Event::Restart { restart, inertia, .. } => {
+                self.news(format!("restart {restart}  best inertia {inertia:.5e}"));
+            }
+            Event::Round { round, changed, loss, acc, .. } => {
+                let acc = acc.map_or_else(String::new, |acc| format!("  ACC {acc:.4}"));
+                self.news(format!("round {round}  changed {:.2}%  KL {loss:.5}{acc}", 100.0 * changed));
+            }
+            Event::StageFinished { time, .. } => {
+                self.finish();
+                let last = std::mem::take(&mut self.last);
+                self.console.line(&format!("{:<12} {:>7.1} s  {last}", time.name, time.seconds));
+            }
+            Event::Scored(result) => tracing::debug!("{result:?}"),
+        }
+    }
+}
+
+/// Self-training may end early.
+fn at_most(stage: Stage) -> &'static str {
+    match stage {
+        Stage::Cluster => " at most",
+        _ => "",
+    }
+}

@@ -1,0 +1,89 @@
+//! What a person types. One file a subcommand; without one, `dec` trains.
+
+mod config;
+mod console;
+mod fetch;
+mod interrupt;
+mod predict;
+mod recipe;
+mod sweep;
+mod train;
+
+use clap::{Parser, Subcommand};
+
+/// Deep Embedded Clustering: clusters rows that nobody has labelled.
+///
+/// Trains an autoencoder, places centroids in its latent space by k-means, and sharpens both by self-training (Xie,
+/// Girshick & Farhadi, ICML 2016). Without options it clusters 10,000 handwritten digits that are built in.
+#[derive(Debug, Parser)]
+#[command(name = "dec", version, args_conflicts_with_subcommands = true, after_long_help = EXAMPLES)]
+pub struct Args {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    train: train::TrainArgs,
+    /// Print warnings, errors and results only
+    #[arg(short, long, global = true, conflicts_with = "verbose")]
+    quiet: bool,
+    /// Print what happens in more detail
+    #[arg(short, long, global = true)]
+    verbose: bool,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Label new rows with the model.pt of a run
+    Predict(predict::PredictArgs),
+    /// Train once for every combination of a recipe's [sweep] table
+    Sweep(sweep::SweepArgs),
+    /// Print the fully resolved recipe as TOML, and train nothing
+    Config(config::ConfigArgs),
+    /// Download a public data set into the cache
+    Fetch(fetch::FetchArgs),
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  dec                                            cluster the built-in digits
+  dec --device cuda                              the same on a GPU
+  dec --data rows.npy --clusters 7               rows of your own, nothing known about them
+  dec --data rows.npy --labels y.npy             the same, scored against labels
+  dec fetch mnist && dec --config notebook       the Keras notebook's run on all 70,000 digits
+  dec --set pretrain.epochs=5 --set cluster.tol=0.01
+  dec sweep --config seeds                       three seeds and one table
+  dec predict --model runs/…/model.pt new.npy -o clusters.csv
+
+A recipe is a TOML file that says where it differs from the defaults; `dec config` prints every setting.
+Built-in recipes: default, notebook, dec-paper, seeds (a sweep).
+
+A run leaves in its directory: config.toml, events.jsonl, summary.json, assignments.csv, weights.safetensors, model.pt.
+
+Exit codes: 0 done, 1 other failure, 2 usage or recipe, 3 data, 4 training diverged or collapsed, 130 interrupted.";
+
+impl Args {
+    /// Runs what was asked for.
+    pub fn run(self) -> anyhow::Result<()> {
+        let console = console::Console::start(self.quiet, self.verbose);
+        interrupt::install()?;
+        match self.command {
+            None => self.train.run(&console),
+            Some(Command::Predict(args)) => args.run(),
+            Some(Command::Sweep(args)) => args.run(&console),
+            Some(Command::Config(args)) => args.run(),
+            Some(Command::Fetch(args)) => args.run(&console),
+        }
+    }
+}
+
+/// Whether the reader of stdout has gone away.
+pub fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    error.downcast_ref::<std::io::Error>().is_some_and(|e| e.kind() == std::io::ErrorKind::BrokenPipe)
+}
+
+/// Writes results to stdout.
+fn print(text: &str) -> anyhow::Result<()> {
+    use std::io::Write;
+    let mut stdout = std::io::stdout().lock();
+    stdout.write_all(text.as_bytes())?;
+    Ok(stdout.flush()?)
+}

@@ -1,0 +1,73 @@
+//! `dec predict`: cluster new rows with a trained model.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use clap::Args;
+use dec::backend::DeviceRequest;
+use dec::data::{self, values_of, Rows, Source};
+use dec::export::LoadedPredictor;
+use dec::run::{assignments_csv, check_writable, write_atomic};
+use dec::train::Assignment;
+
+/// Rows go through the model in blocks sized for layers of this width.
+const BLOCK_WIDTH: i64 = 2048;
+
+#[derive(Debug, Args)]
+pub struct PredictArgs {
+    /// The model.pt of a run
+    #[arg(short, long, value_name = "FILE")]
+    model: PathBuf,
+
+    /// Rows, unscaled as in training: an IDX (.gz too) or NPY file, "builtin" or "mnist"
+    #[arg(value_name = "ROWS")]
+    rows: String,
+
+    /// Directory with MNIST's four files, for "mnist"
+    #[arg(long, value_name = "DIR")]
+    data_dir: Option<PathBuf>,
+
+    /// Where to write row, cluster and confidence as CSV [default: stdout]
+    #[arg(short, long, value_name = "FILE")]
+    output: Option<PathBuf>,
+
+    /// Where to compute: auto, cpu, cuda, cuda:N
+    #[arg(long, value_name = "DEVICE", default_value = "auto")]
+    device: String,
+}
+
+impl PredictArgs {
+    pub fn run(&self) -> anyhow::Result<()> {
+        let request: DeviceRequest = self.device.parse()?;
+        if let Some(output) = &self.output {
+            let parent = output.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+            check_writable(parent)?;
+        }
+        let device = dec::backend::select(request)?;
+        let model = LoadedPredictor::load(&self.model, device)?;
+        let source = Source { source: &self.rows, dir: self.data_dir.as_deref(), labels: None };
+        let dataset = data::load(&source).context("the rows cannot be used")?;
+        let expected = model.n_features();
+        if dataset.n_features() as i64 != expected {
+            return Err(dec::Error::Rows(format!(
+                "{} has {} features a row, but {} was trained on {expected}; give it rows like those it was trained on",
+                dataset.name,
+                dataset.n_features(),
+                self.model.display()
+            ))
+            .into());
+        }
+        let rows = Rows::new(&dataset.features, 1.0, device)?; // the model scales by itself
+        let q = rows.map_blocks(BLOCK_WIDTH, |x| model.soft_assignment(x))?;
+        let (confidence, labels) = q.f_max_dim(1, false)?;
+        let csv = assignments_csv(&Assignment {
+            rows: (0..dataset.n_rows()).collect(),
+            labels: values_of(&labels)?,
+            confidence: values_of(&confidence)?,
+        });
+        match &self.output {
+            Some(output) => Ok(write_atomic(output, &csv)?),
+            None => super::print(&String::from_utf8(csv)?),
+        }
+    }
+}

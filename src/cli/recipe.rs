@@ -1,0 +1,94 @@
+//! The options that choose a recipe and change it; shared by every command that takes one.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use clap::Args;
+use dec::config::{Config, Recipe};
+use dec::data::{self, Dataset, Source};
+
+#[derive(Debug, Args)]
+pub struct RecipeArgs {
+    /// Recipe: a TOML file, or the name of a built-in one (default, notebook, dec-paper, seeds)
+    #[arg(short, long, value_name = "FILE|NAME", default_value = "default")]
+    config: String,
+
+    /// Override one setting of the recipe; may be repeated
+    #[arg(short, long, value_name = "SECTION.KEY=VALUE")]
+    set: Vec<String>,
+
+    /// Rows: "builtin" (10,000 digits), "mnist" (70,000), or an IDX (.gz too) or NPY file
+    #[arg(short, long, value_name = "NAME|FILE")]
+    data: Option<String>,
+
+    /// Directory with MNIST's four files; implies --data mnist
+    #[arg(long, value_name = "DIR")]
+    data_dir: Option<PathBuf>,
+
+    /// Labels to score against, never trained on: an IDX or NPY file, one integer a row
+    #[arg(short, long, value_name = "FILE")]
+    labels: Option<PathBuf>,
+
+    /// Number of clusters [default: 10]
+    #[arg(short = 'k', long, value_name = "K")]
+    clusters: Option<usize>,
+
+    /// Seed of everything random [default: 0]
+    #[arg(long, value_name = "N")]
+    seed: Option<u64>,
+
+    /// Where to compute: auto (a GPU if there is one), cpu, cuda, cuda:N [default: auto]
+    #[arg(long, value_name = "DEVICE")]
+    device: Option<String>,
+}
+
+impl RecipeArgs {
+    /// The recipe with everything on the command line applied: first `--set`, then the options of their own.
+    pub fn resolve(&self) -> dec::Result<Recipe> {
+        let mut recipe = Recipe::load(&self.config, &self.set)?;
+        let config = &mut recipe.config;
+        if let Some(data) = &self.data {
+            config.data.source.clone_from(data);
+            config.data.labels = None; // the recipe's labels belong to the recipe's rows
+        } else if self.data_dir.is_some() {
+            "mnist".clone_into(&mut config.data.source);
+        }
+        if let Some(dir) = &self.data_dir {
+            config.data.dir = Some(absolute(dir));
+        }
+        if let Some(labels) = &self.labels {
+            config.data.labels = Some(absolute(labels));
+        }
+        if data::is_path(&config.data.source) {
+            config.data.source = absolute(Path::new(&config.data.source)).to_string_lossy().into_owned();
+        }
+        if let Some(clusters) = self.clusters {
+            config.n_clusters = clusters;
+        }
+        if let Some(seed) = self.seed {
+            config.seed = seed;
+        }
+        if let Some(device) = &self.device {
+            config.device.clone_from(device);
+        }
+        config.validate()?;
+        Ok(recipe)
+    }
+}
+
+/// The device that `config` asks for, made ready.
+pub fn select_device(config: &Config) -> dec::Result<tch::Device> {
+    dec::backend::select(config.device.parse()?)
+}
+
+/// The rows that `config` names.
+pub fn load_data(config: &Config) -> anyhow::Result<Dataset> {
+    let data = &config.data;
+    let source = Source { source: &data.source, dir: data.dir.as_deref(), labels: data.labels.as_deref() };
+    data::load(&source).context("the data cannot be used")
+}
+
+/// A path that stays right in `config.toml`, wherever that is read again.
+fn absolute(path: &Path) -> PathBuf {
+    std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
+}

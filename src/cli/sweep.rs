@@ -1,0 +1,160 @@
+//! `dec sweep`: a run for every combination of a recipe's `[sweep]` table.
+//!
+//! Each member is a process of its own, so that one that fails, runs out of memory or is killed takes nothing with it. A
+//! member whose summary says that it finished, under the same settings, is not run again.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitStatus};
+
+use anyhow::Context;
+use clap::Args;
+use dec::config::{members, Config, Member};
+use dec::report::text_table;
+use dec::run::{write_atomic, CONFIG, SUMMARY};
+use serde_json::Value;
+
+use super::console::Console;
+use super::interrupt;
+use super::recipe::RecipeArgs;
+
+#[derive(Debug, Args)]
+pub struct SweepArgs {
+    #[command(flatten)]
+    recipe: RecipeArgs,
+
+    /// Directory of the sweep, a run directory for each member in it [default: runs/<recipe>-sweep]
+    #[arg(short, long, value_name = "DIR")]
+    out: Option<PathBuf>,
+}
+
+impl SweepArgs {
+    pub fn run(&self, console: &Console) -> anyhow::Result<()> {
+        let recipe = self.recipe.resolve()?;
+        let members = members(&recipe.config)?;
+        let out = self.out.clone().unwrap_or_else(|| Path::new("runs").join(format!("{}-sweep", recipe.name)));
+        let recipes = out.join("recipes");
+        fs::create_dir_all(&recipes)
+            .map_err(|e| dec::Error::output(&recipes, format!("cannot make this directory: {e}; name another with --out")))?;
+        dec::run::check_writable(&recipes)?;
+
+        let mut rows = Vec::new();
+        for (i, member) in members.iter().enumerate() {
+            if interrupt::requested() {
+                break;
+            }
+            let dir = out.join(&member.name);
+            let (n, of) = (i + 1, members.len());
+            if finished_under(&dir, &member.config) {
+                console.line(&format!("[{n}/{of}] {}: finished before", member.name));
+            } else {
+                console.line(&format!("[{n}/{of}] {}", member.name));
+                let config = recipes.join(format!("{}.toml", member.name));
+                write_atomic(&config, member.config.to_toml().as_bytes())?;
+                let status = run_member(&config, &dir, console)?;
+                if !status.success() {
+                    console.line(&format!("[{n}/{of}] {}: failed, {status}", member.name));
+                }
+            }
+            rows.push(Row::read(member, &dir));
+        }
+        rows.sort_by(|a, b| b.score().total_cmp(&a.score()));
+
+        let keys: Vec<&str> = recipe.config.sweep.keys().map(String::as_str).collect();
+        let table = table(&keys, &rows);
+        let csv = out.join("sweep.csv");
+        write_atomic(&csv, &to_csv(&table)?)?;
+        super::print(&text_table(&table))?;
+        super::print(&format!("\nsweep directory: {} (the table is in sweep.csv)\n", out.display()))?;
+
+        if interrupt::requested() {
+            return Err(dec::Error::Interrupted.into());
+        }
+        let failed: Vec<&str> = rows.iter().filter(|r| r.status != "finished").map(|r| r.name.as_str()).collect();
+        if !failed.is_empty() {
+            let problem = format!("{} of {} members failed: {}", failed.len(), rows.len(), failed.join("; "));
+            return Err(dec::Error::Training(problem).into());
+        }
+        Ok(())
+    }
+}
+
+/// Runs `dec` on one member; its progress goes to our stderr, its table nowhere.
+fn run_member(config: &Path, dir: &Path, console: &Console) -> anyhow::Result<ExitStatus> {
+    let program = std::env::current_exe().context("cannot find the running program")?;
+    let mut command = Command::new(program);
+    command.arg("--config").arg(config).arg("--out").arg(dir).arg("--force").args(console.flags());
+    command.stdin(std::process::Stdio::null()).stdout(std::process::Stdio::null());
+    command.status().context("cannot start a member of the sweep")
+}
+
+fn summary(dir: &Path) -> Option<Value> {
+    serde_json::from_slice(&fs::read(dir.join(SUMMARY)).ok()?).ok()
+}
+
+fn finished_under(dir: &Path, config: &Config) -> bool {
+    let finished = summary(dir).is_some_and(|s| s["status"] == "finished");
+    finished && fs::read_to_string(dir.join(CONFIG)).is_ok_and(|found| found == config.to_toml())
+}
+
+/// What a member came to.
+struct Row {
+    name: String,
+    values: Vec<String>,
+    status: String,
+    acc: Option<f64>,
+    nmi: Option<f64>,
+    ari: Option<f64>,
+    silhouette: Option<f64>,
+    inertia: Option<f64>,
+    seconds: Option<f64>,
+}
+
+impl Row {
+    fn read(member: &Member, dir: &Path) -> Self {
+        let summary = summary(dir).unwrap_or(Value::Null);
+        let results = summary["results"].as_array();
+        let dec = results.and_then(|results| results.iter().find(|r| r["method"] == "dec")).unwrap_or(&Value::Null);
+        Self {
+            name: member.name.clone(),
+            values: member.values.clone(),
+            status: summary["status"].as_str().unwrap_or("failed").to_owned(),
+            acc: dec["acc"].as_f64(),
+            nmi: dec["nmi"].as_f64(),
+            ari: dec["ari"].as_f64(),
+            silhouette: dec["silhouette"].as_f64(),
+            inertia: dec["inertia"].as_f64(),
+            seconds: summary["seconds"].as_f64(),
+        }
+    }
+
+    /// What the table is sorted by: ACC, or the silhouette where there are no labels; members without a score come last.
+    fn score(&self) -> f64 {
+        self.acc.or(self.silhouette).unwrap_or(f64::NEG_INFINITY)
+    }
+}
+
+/// Header and rows: the varied settings, then status and scores.
+fn table(keys: &[&str], rows: &[Row]) -> Vec<Vec<String>> {
+    let labelled = rows.iter().any(|row| row.acc.is_some());
+    let scores: &[&str] = if labelled { &["acc", "nmi", "ari"] } else { &["silhouette"] };
+    let header = [keys, &["status"], scores, &["inertia", "seconds"]].concat();
+    let number = |value: Option<f64>, digits: usize| value.map_or_else(String::new, |v| format!("{v:.digits$}"));
+    let lines = rows.iter().map(|row| {
+        let mut cells = row.values.clone();
+        cells.push(row.status.clone());
+        let scores = if labelled { vec![row.acc, row.nmi, row.ari] } else { vec![row.silhouette] };
+        cells.extend(scores.into_iter().map(|score| number(score, 4)));
+        cells.extend([number(row.inertia, 1), number(row.seconds, 1)]);
+        cells
+    });
+    std::iter::once(header.into_iter().map(str::to_owned).collect()).chain(lines).collect()
+}
+
+fn to_csv(table: &[Vec<String>]) -> anyhow::Result<Vec<u8>> {
+    let mut writer = csv::Writer::from_writer(Vec::new());
+    for row in table {
+        writer.write_record(row)?;
+    }
+    Ok(writer.into_inner()?)
+}

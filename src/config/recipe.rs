@@ -1,0 +1,172 @@
+//! Recipes: TOML files, or the names of those that are built in, with overrides from the command line.
+
+use std::path::Path;
+
+use serde::Deserialize;
+
+use super::Config;
+use crate::error::{Error, Result};
+
+/// The recipes of `configs/`, by name.
+pub const BUILT_IN: &[(&str, &str)] = &[
+    ("default", include_str!("../../configs/default.toml")),
+    ("notebook", include_str!("../../configs/notebook.toml")),
+    ("dec-paper", include_str!("../../configs/dec-paper.toml")),
+    ("seeds", include_str!("../../configs/seeds.toml")),
+];
+
+/// A named configuration.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Recipe {
+    /// The recipe's name: that of the file, without its ending.
+    pub name: String,
+    /// Its settings, resolved against the defaults and validated.
+    pub config: Config,
+}
+
+impl Recipe {
+    /// Reads the recipe `source` (a path, or a name in [`BUILT_IN`]) and applies `overrides`, each `key=value`, in order.
+    ///
+    /// A value is read as TOML, and as a plain string where that fails, so that `data.source=mnist` needs no quotes.
+    ///
+    /// # Errors
+    /// [`Error::Config`] naming the file and line, or the override, the key, what was found and what would be right.
+    pub fn load(source: &str, overrides: &[String]) -> Result<Self> {
+        let built_in = BUILT_IN.iter().find(|(name, _)| *name == source);
+        let (name, text) = match built_in {
+            Some((name, text)) => ((*name).to_owned(), (*text).to_owned()),
+            None => read(source)?,
+        };
+        let from_file: Config = toml::from_str(&text).map_err(|e| Error::Config(format!("{source}: {}", one_place(&e))))?;
+        let config = overrides.iter().try_fold(from_file, |config, assignment| set(&config, assignment))?;
+        config.validate()?;
+        for key in config.sweep.keys() {
+            super::sweep::check_key(&config, key)?;
+        }
+        Ok(Self { name, config })
+    }
+}
+
+fn read(source: &str) -> Result<(String, String)> {
+    let path = Path::new(source);
+    let text = std::fs::read_to_string(path).map_err(|e| {
+        let names: Vec<_> = BUILT_IN.iter().map(|(name, _)| *name).collect();
+        Error::Config(format!(
+            "recipe {source}: {e}; give the path of a TOML file or one of the built-in names: {}",
+            names.join(", ")
+        ))
+    })?;
+    let name = path.file_stem().map_or_else(|| source.to_owned(), |stem| stem.to_string_lossy().into_owned());
+    Ok((name, text))
+}
+
+/// TOML's own message (it shows the line with a caret) without its trailing newline.
+fn one_place(error: &toml::de::Error) -> String {
+    error.to_string().trim_end().to_owned()
+}
+
+/// `config` with one `key=value` applied.
+pub(super) fn set(config: &Config, assignment: &str) -> Result<Config> {
+    let (key, text) = assignment
+        .split_once('=')
+        .ok_or_else(|| Error::Config(format!("--set {assignment}: write it as section.key=value")))?;
+    let value = parse_value(text.trim());
+    set_value(config, key.trim(), value).map_err(|problem| Error::Config(format!("--set {assignment}: {problem}")))
+}
+
+/// `config` with the value of a dotted key replaced; the error says what is wrong without naming its origin.
+pub(super) fn set_value(config: &Config, key: &str, value: toml::Value) -> std::result::Result<Config, String> {
+    let mut table = toml::Table::try_from(config).map_err(|e| e.to_string())?;
+    let mut parts = key.split('.').peekable();
+    let mut at = &mut table;
+    while let Some(part) = parts.next() {
+        if parts.peek().is_none() {
+            at.insert(part.to_owned(), value);
+            break;
+        }
+        at = at
+            .entry(part)
+            .or_insert_with(|| toml::Value::Table(toml::Table::new()))
+            .as_table_mut()
+            .ok_or_else(|| format!("`{part}` is a setting, not a section"))?;
+    }
+    serde_path_to_error::deserialize(toml::Value::Table(table)).map_err(|e| {
+        let path = e.path().to_string();
+        format!("{path}: {}", e.into_inner().to_string().trim_end())
+    })
+}
+
+fn parse_value(text: &str) -> toml::Value {
+    #[derive(Deserialize)]
+    struct Holder {
+        value: toml::Value,
+    }
+    toml::from_str::<Holder>(&format!("value = {text}"))
+        .map(|holder| holder.value)
+        .unwrap_or_else(|_| toml::Value::String(text.to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::config::Scale;
+
+    fn load(overrides: &[&str]) -> Result<Config> {
+        let overrides: Vec<_> = overrides.iter().map(|&o| o.to_owned()).collect();
+        Recipe::load("default", &overrides).map(|recipe| recipe.config)
+    }
+
+    #[test]
+    fn the_default_recipe_says_what_the_defaults_are() {
+        assert_eq!(load(&[]).unwrap(), Config::default());
+    }
+
+    #[test]
+    fn every_built_in_recipe_loads_and_survives_a_round_trip() {
+        for (name, _) in BUILT_IN {
+            let recipe = Recipe::load(name, &[]).unwrap();
+            let again: Config = toml::from_str(&recipe.config.to_toml()).unwrap();
+            assert_eq!(again, recipe.config, "{name}");
+        }
+    }
+
+    #[test]
+    fn overrides_reach_their_keys() {
+        let config =
+            load(&["seed=7", "data.scale=0.02", "data.source=mnist", "cluster.update_interval_steps = 160"]).unwrap();
+        assert_eq!(config.seed, 7);
+        assert_eq!(config.data.scale, Scale::Factor(0.02));
+        assert_eq!(config.data.source, "mnist");
+        assert_eq!(config.cluster.update_interval_steps, Some(160));
+        assert_eq!(load(&["data.scale=0.02", "data.scale=auto"]).unwrap().data.scale, Scale::Auto);
+        assert_eq!(load(&["data.scale=1"]).unwrap().data.scale, Scale::Factor(1.0));
+    }
+
+    #[test]
+    fn a_bad_override_is_named_with_its_key_and_what_it_takes() {
+        for (assignment, expected) in [
+            ("cluster.tolerance=1", "unknown field `tolerance`"),
+            ("clustre.tol=1", "unknown field `clustre`"),
+            ("seed=abc", "seed: invalid type: string \"abc\", expected u64"),
+            ("seed=-1", "-1"),
+            ("seed.low=1", "`seed` is a setting, not a section"),
+            ("cluster.tol", "section.key=value"),
+            ("data.scale=big", "data.scale"),
+            ("pretrain.epochs=0", "pretrain.epochs = 0: must be at least 1"),
+        ] {
+            let message = load(&[assignment]).unwrap_err().to_string();
+            assert!(message.contains(expected), "{assignment}: {message}");
+        }
+    }
+
+    #[test]
+    fn a_bad_recipe_is_named_with_its_line() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("mine.toml");
+        std::fs::write(&path, "seed = 1\n[cluster]\ntolerance = 0.1\n").unwrap();
+        let message = Recipe::load(path.to_str().unwrap(), &[]).unwrap_err().to_string();
+        assert!(message.contains("mine.toml") && message.contains("line 3") && message.contains("tolerance"), "{message}");
+        assert!(message.contains("`tol`"), "says what would be right: {message}");
+    }
+}

@@ -1,0 +1,155 @@
+//! Refuses settings that cannot be run, naming the key, what was found and what would be right.
+
+use std::fmt::Display;
+
+use super::{Config, Scale};
+use crate::backend::DeviceRequest;
+use crate::error::{Error, Result};
+
+/// A layer wider than this is a typing error, not a network.
+const MAX_WIDTH: usize = 1 << 20;
+
+impl Config {
+    /// Checks every value.
+    ///
+    /// # Errors
+    /// [`Error::Config`] about the first value that cannot be run.
+    pub fn validate(&self) -> Result<()> {
+        at_most("seed", self.seed, i64::MAX as u64)?;
+        self.device.parse::<DeviceRequest>()?;
+        at_least_one("n_clusters", self.n_clusters as u64)?;
+
+        if let Scale::Factor(factor) = self.data.scale {
+            check("data.scale", factor, factor.is_finite() && factor > 0.0, "a number above 0, or \"auto\"")?;
+        }
+        if let Some(limit) = self.data.limit {
+            at_least_one("data.limit", limit as u64)?;
+        }
+
+        for &width in &self.model.hidden {
+            layer_width("model.hidden", width)?;
+        }
+        layer_width("model.n_latent", self.model.n_latent)?;
+        positive("model.init_std", self.model.init_std)?;
+
+        let p = &self.pretrain;
+        at_least_one("pretrain.epochs", p.epochs)?;
+        optional_at_least_one("pretrain.steps", p.steps)?;
+        at_least_one("pretrain.batch_size", p.batch_size as u64)?;
+        fraction("pretrain.dropout", p.dropout)?;
+        positive("pretrain.lr", p.lr)?;
+        fraction("pretrain.momentum", p.momentum)?;
+        positive("pretrain.lr_decay_factor", p.lr_decay_factor)?;
+        optional_at_least_one("pretrain.lr_decay_steps", p.lr_decay_steps)?;
+
+        let f = &self.finetune;
+        at_least_one("finetune.epochs", f.epochs)?;
+        optional_at_least_one("finetune.steps", f.steps)?;
+        at_least_one("finetune.batch_size", f.batch_size as u64)?;
+        positive("finetune.lr", f.lr)?;
+        fraction("finetune.momentum", f.momentum)?;
+        positive("finetune.lr_decay_factor", f.lr_decay_factor)?;
+        optional_at_least_one("finetune.lr_decay_steps", f.lr_decay_steps)?;
+
+        at_least_one("kmeans.n_init", self.kmeans.n_init as u64)?;
+        at_least_one("kmeans.max_iter", self.kmeans.max_iter)?;
+        not_negative("kmeans.tol", self.kmeans.tol)?;
+
+        let c = &self.cluster;
+        positive("cluster.alpha", c.alpha)?;
+        check("cluster.tol", c.tol, (0.0..=1.0).contains(&c.tol), "a fraction of the rows, from 0 to 1")?;
+        at_least_one("cluster.max_rounds", c.max_rounds)?;
+        at_least_one("cluster.epochs_per_round", c.epochs_per_round)?;
+        optional_at_least_one("cluster.update_interval_steps", c.update_interval_steps)?;
+        at_least_one("cluster.batch_size", c.batch_size as u64)?;
+        positive("cluster.lr", c.lr)?;
+        fraction("cluster.momentum", c.momentum)
+    }
+}
+
+fn check(key: &str, found: impl Display, right: bool, expected: &str) -> Result<()> {
+    if right {
+        Ok(())
+    } else {
+        Err(Error::Config(format!("{key} = {found}: must be {expected}")))
+    }
+}
+
+fn at_least_one(key: &str, found: u64) -> Result<()> {
+    check(key, found, found >= 1, "at least 1")
+}
+
+fn optional_at_least_one(key: &str, found: Option<u64>) -> Result<()> {
+    found.map_or(Ok(()), |found| at_least_one(key, found))
+}
+
+fn at_most(key: &str, found: u64, most: u64) -> Result<()> {
+    check(key, found, found <= most, &format!("at most {most}"))
+}
+
+fn layer_width(key: &str, found: usize) -> Result<()> {
+    check(key, found, (1..=MAX_WIDTH).contains(&found), &format!("a layer's width, from 1 to {MAX_WIDTH}"))
+}
+
+fn positive(key: &str, found: f64) -> Result<()> {
+    check(key, found, found.is_finite() && found > 0.0, "a number above 0")
+}
+
+fn not_negative(key: &str, found: f64) -> Result<()> {
+    check(key, found, found.is_finite() && found >= 0.0, "a number from 0 up")
+}
+
+fn fraction(key: &str, found: f64) -> Result<()> {
+    check(key, found, (0.0..1.0).contains(&found), "a number from 0 to below 1")
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn the_defaults_are_valid() {
+        Config::default().validate().unwrap();
+    }
+
+    #[test]
+    fn every_refusal_names_the_key_and_what_was_found() {
+        let cases: [(&str, &str, fn(&mut Config)); 28] = [
+            ("n_clusters", "0", |c| c.n_clusters = 0),
+            ("seed", "18446744073709551615", |c| c.seed = u64::MAX),
+            ("device", "gpu", |c| c.device = "gpu".to_owned()),
+            ("data.scale", "-1", |c| c.data.scale = Scale::Factor(-1.0)),
+            ("data.limit", "0", |c| c.data.limit = Some(0)),
+            ("model.hidden", "0", |c| c.model.hidden = vec![5, 0]),
+            ("model.n_latent", "0", |c| c.model.n_latent = 0),
+            ("model.init_std", "0", |c| c.model.init_std = 0.0),
+            ("pretrain.epochs", "0", |c| c.pretrain.epochs = 0),
+            ("pretrain.steps", "0", |c| c.pretrain.steps = Some(0)),
+            ("pretrain.batch_size", "0", |c| c.pretrain.batch_size = 0),
+            ("pretrain.dropout", "1", |c| c.pretrain.dropout = 1.0),
+            ("pretrain.lr", "-0.1", |c| c.pretrain.lr = -0.1),
+            ("pretrain.momentum", "1.5", |c| c.pretrain.momentum = 1.5),
+            ("pretrain.lr_decay_factor", "0", |c| c.pretrain.lr_decay_factor = 0.0),
+            ("finetune.epochs", "0", |c| c.finetune.epochs = 0),
+            ("finetune.batch_size", "0", |c| c.finetune.batch_size = 0),
+            ("finetune.lr", "NaN", |c| c.finetune.lr = f64::NAN),
+            ("finetune.momentum", "-1", |c| c.finetune.momentum = -1.0),
+            ("kmeans.n_init", "0", |c| c.kmeans.n_init = 0),
+            ("kmeans.max_iter", "0", |c| c.kmeans.max_iter = 0),
+            ("kmeans.tol", "-1", |c| c.kmeans.tol = -1.0),
+            ("cluster.alpha", "0", |c| c.cluster.alpha = 0.0),
+            ("cluster.tol", "1.1", |c| c.cluster.tol = 1.1),
+            ("cluster.max_rounds", "0", |c| c.cluster.max_rounds = 0),
+            ("cluster.epochs_per_round", "0", |c| c.cluster.epochs_per_round = 0),
+            ("cluster.lr", "inf", |c| c.cluster.lr = f64::INFINITY),
+            ("cluster.batch_size", "0", |c| c.cluster.batch_size = 0),
+        ];
+        for (key, found, spoil) in cases {
+            let mut config = Config::default();
+            spoil(&mut config);
+            let message = config.validate().unwrap_err().to_string();
+            assert!(message.starts_with(key) && message.contains(found), "{key}: {message}");
+        }
+    }
+}

@@ -1,0 +1,68 @@
+//! Whether rows can be clustered, asked before any work is done on them.
+
+use ndarray::{Array2, ArrayView2};
+
+use super::{Dataset, Features};
+use crate::error::{Error, Result};
+
+/// Refuses NaN and infinite values.
+///
+/// # Errors
+///
+/// [`Error::Rows`] with how many there are and where the first one is, row and column counted from 0.
+pub fn check_finite(dataset: &Dataset) -> Result<()> {
+    let Features::F32(rows) = &dataset.features else { return Ok(()) };
+    let Some((row, column)) = first_not_finite(rows) else { return Ok(()) };
+    let n_nan = rows.iter().filter(|value| value.is_nan()).count();
+    let n_infinite = rows.iter().filter(|value| value.is_infinite()).count();
+    let counted = match (n_nan, n_infinite) {
+        (nan, 0) => format!("{nan} NaN"),
+        (0, infinite) => format!("{infinite} infinite"),
+        (nan, infinite) => format!("{nan} NaN and {infinite} infinite"),
+    };
+    let range = if n_infinite > 0 { " (values are read as float32: beyond ±3.4e38 they are infinite)" } else { "" };
+    Err(Error::Rows(format!(
+        "{}: {counted} of its {} x {} values; the first is {} at row {row}, column {column}, both counted from 0\
+         {range}. Leave those rows out or fill the values in, e.g. with numpy.nan_to_num",
+        dataset.name,
+        rows.nrows(),
+        rows.ncols(),
+        rows[[row, column]]
+    )))
+}
+
+fn first_not_finite(rows: &Array2<f32>) -> Option<(usize, usize)> {
+    rows.indexed_iter().find(|(_, value)| !value.is_finite()).map(|(place, _)| place)
+}
+
+/// Refuses rows that no clustering into `n_clusters` can be made of: fewer rows than clusters, rows without values,
+/// rows that are all the same.
+///
+/// # Errors
+///
+/// [`Error::Rows`] with the shape and what would be right.
+pub fn check_clusterable(dataset: &Dataset, n_clusters: usize) -> Result<()> {
+    let (n_rows, n_features) = (dataset.n_rows(), dataset.n_features());
+    let problem = if n_rows == 0 {
+        "has no rows".to_owned()
+    } else if n_features == 0 {
+        format!("has {n_rows} rows of 0 values: there is nothing to cluster by")
+    } else if n_rows < n_clusters {
+        format!("has {n_rows} rows, fewer than the {n_clusters} clusters asked for; give more rows or ask for fewer clusters")
+    } else if all_rows_the_same(&dataset.features) {
+        format!("all its rows ({n_rows}) are the same: there is nothing to tell clusters apart by")
+    } else {
+        return Ok(());
+    };
+    Err(Error::Rows(format!("{}: {problem}", dataset.name)))
+}
+
+fn all_rows_the_same(features: &Features) -> bool {
+    fn same<T: PartialEq>(rows: ArrayView2<T>) -> bool {
+        rows.outer_iter().all(|row| row == rows.row(0))
+    }
+    match features {
+        Features::U8(rows) => same(rows.view()),
+        Features::F32(rows) => same(rows.view()),
+    }
+}

@@ -1,0 +1,194 @@
+//! A file opened for reading: gunzipped where it is gzipped, its position known, its length never trusted.
+
+use std::fs::File;
+use std::io::{BufRead, BufReader, ErrorKind, Read};
+use std::path::{Path, PathBuf};
+
+use flate2::bufread::MultiGzDecoder;
+
+use crate::error::{Error, Result};
+
+const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
+
+/// How many bytes are decoded at a time; a multiple of every element's size.
+const CHUNK_BYTES: usize = 1 << 16;
+
+/// A stream of the (decompressed) bytes of one file.
+pub(super) struct Input<'a> {
+    path: PathBuf,
+    reader: Box<dyn Read + 'a>,
+    /// Bytes read so far, after decompression.
+    offset: u64,
+    /// All bytes there are, where that is known without reading: not for gzip, not for pipes.
+    length: Option<u64>,
+    gzip: bool,
+    /// The gzip stream ended before its end.
+    cut_off: bool,
+}
+
+impl<'a> Input<'a> {
+    /// Opens a file, and looks at its first bytes for gzip's magic.
+    pub fn open(path: &Path) -> Result<Input<'static>> {
+        let metadata = std::fs::metadata(path).map_err(|e| Error::data(path, cannot_open(&e)))?;
+        if metadata.is_dir() {
+            return Err(Error::data(path, "is a directory; what is needed is one IDX or NPY file"));
+        }
+        let length = metadata.is_file().then_some(metadata.len());
+        let file = File::open(path).map_err(|e| Error::data(path, cannot_open(&e)))?;
+        Input::new(path, BufReader::with_capacity(CHUNK_BYTES, file), length)
+    }
+
+    /// Reads from memory; `path` is what messages call it.
+    pub fn from_bytes(path: &Path, bytes: &'a [u8]) -> Result<Self> {
+        Self::new(path, bytes, Some(bytes.len() as u64))
+    }
+
+    fn new(path: &Path, mut reader: impl BufRead + 'a, length: Option<u64>) -> Result<Self> {
+        // One fill of the buffer is enough for two bytes of any file; a pipe that trickles is taken as it comes.
+        let start = reader.fill_buf().map_err(|e| Error::data(path, format!("cannot be read: {e}")))?;
+        if start.is_empty() {
+            return Err(Error::data(path, "is empty (0 bytes)"));
+        }
+        let gzip = start.starts_with(&GZIP_MAGIC);
+        let reader: Box<dyn Read + 'a> = if gzip { Box::new(MultiGzDecoder::new(reader)) } else { Box::new(reader) };
+        let length = if gzip { None } else { length };
+        Ok(Self { path: path.to_owned(), reader, offset: 0, length, gzip, cut_off: false })
+    }
+
+    /// Bytes read so far, after decompression.
+    pub fn offset(&self) -> u64 {
+        self.offset
+    }
+
+    /// An error about this file.
+    pub fn problem(&self, problem: impl Into<String>) -> Error {
+        Error::data(&self.path, problem)
+    }
+
+    /// Fills `buffer` as far as the file goes; returns how many bytes there were.
+    pub fn fill(&mut self, buffer: &mut [u8]) -> Result<usize> {
+        let mut filled = 0;
+        while filled < buffer.len() {
+            match self.reader.read(&mut buffer[filled..]) {
+                Ok(0) => break,
+                Ok(n) => {
+                    filled += n;
+                    self.offset += n as u64;
+                }
+                Err(e) if e.kind() == ErrorKind::Interrupted => {}
+                Err(e) if self.gzip && e.kind() == ErrorKind::UnexpectedEof => {
+                    self.cut_off = true;
+                    break;
+                }
+                Err(e) => return Err(self.unreadable(&e)),
+            }
+        }
+        Ok(filled)
+    }
+
+    /// Fills `buffer` with bytes of the header, all of which must be there.
+    pub fn fill_header(&mut self, buffer: &mut [u8], format: &str) -> Result<()> {
+        let start = self.offset;
+        let found = self.fill(buffer)?;
+        if found < buffer.len() {
+            return Err(self.problem(format!(
+                "is cut off inside its {format} header: bytes {start} to {} should be there, but the {} after byte {}",
+                start + buffer.len() as u64 - 1,
+                self.ends(),
+                self.offset
+            )));
+        }
+        Ok(())
+    }
+
+    /// Reads the rest of the file, which must be exactly `count` elements of `size` bytes.
+    ///
+    /// `decode` appends a chunk of whole elements to the result. `claim` says what the header promises, for messages.
+    /// Memory is taken as bytes arrive, or at once where the file's length bears the claim out.
+    ///
+    /// The caller has checked that `count * size` does not overflow.
+    pub fn read_body<T>(
+        &mut self,
+        count: usize,
+        size: usize,
+        claim: &str,
+        mut decode: impl FnMut(&[u8], &mut Vec<T>),
+    ) -> Result<Vec<T>> {
+        let expected = (count * size) as u64;
+        let start = self.offset;
+        let mut values = Vec::new();
+        if let Some(length) = self.length {
+            let found = length.saturating_sub(start);
+            if found != expected {
+                return Err(self.wrong_length(claim, expected, start, Some(found)));
+            }
+            values.reserve_exact(count);
+        }
+        let mut chunk = vec![0; CHUNK_BYTES.min(count * size)];
+        let mut left = count * size;
+        while left > 0 {
+            let wanted = left.min(chunk.len());
+            let found = self.fill(&mut chunk[..wanted])?;
+            if found < wanted {
+                return Err(self.wrong_length(claim, expected, start, Some(self.offset - start)));
+            }
+            decode(&chunk[..wanted], &mut values);
+            left -= wanted;
+        }
+        // One byte more tells whether the file ends here, and makes gzip check its checksum.
+        if self.fill(&mut [0])? != 0 {
+            return Err(self.wrong_length(claim, expected, start, None));
+        }
+        if self.cut_off {
+            return Err(self.problem(format!(
+                "its gzip data is cut off: the checksum at its end is missing, after {} decompressed bytes; get the \
+                 file again",
+                self.offset
+            )));
+        }
+        Ok(values)
+    }
+
+    /// The body is shorter or longer than the header says; `found` is `None` for "more, not counted".
+    fn wrong_length(&self, claim: &str, expected: u64, start: u64, found: Option<u64>) -> Error {
+        let of_what = if self.gzip { " (decompressed)" } else { "" };
+        let promise = format!("its header promises {claim}, {expected} bytes after byte {start}{of_what}");
+        match found {
+            Some(found) if found < expected => self.problem(format!(
+                "is cut off: {promise}, but only {found} are there{}; get the file again",
+                if self.cut_off { " before the gzip data ends" } else { "" }
+            )),
+            found => self.problem(format!(
+                "has bytes after its end: {promise}, but {} there; either the header is wrong or something was \
+                 appended",
+                found.map_or("more are".to_owned(), |found| format!("{found} are"))
+            )),
+        }
+    }
+
+    fn unreadable(&self, e: &std::io::Error) -> Error {
+        if self.gzip && matches!(e.kind(), ErrorKind::InvalidInput | ErrorKind::InvalidData) {
+            self.problem(format!(
+                "its gzip data is corrupt after {} decompressed bytes ({e}); get the file again",
+                self.offset
+            ))
+        } else {
+            self.problem(format!("cannot be read at byte {}: {e}", self.offset))
+        }
+    }
+
+    fn ends(&self) -> &'static str {
+        if self.cut_off {
+            "gzip data ends"
+        } else {
+            "file ends"
+        }
+    }
+}
+
+fn cannot_open(e: &std::io::Error) -> String {
+    match e.kind() {
+        ErrorKind::NotFound => "no such file".to_owned(),
+        _ => format!("cannot be opened: {e}"),
+    }
+}

@@ -1,0 +1,76 @@
+//! MNIST from its four IDX files: the 60,000 training digits, then the 10,000 test digits.
+
+use std::path::{Path, PathBuf};
+
+use ndarray::{concatenate, Axis};
+
+use super::{cache, read_labels, read_rows, Dataset, Features};
+use crate::error::{Error, Result};
+
+/// The files, in the order of the rows: images and labels, train and test.
+pub(super) const FILES: [&str; 4] =
+    ["train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"];
+
+/// Reads MNIST from `dir`, or from the cache that `dec fetch mnist` fills.
+pub(super) fn load(dir: Option<&Path>) -> Result<Dataset> {
+    let dir = match dir {
+        Some(dir) => dir.to_owned(),
+        None => cache::mnist_dir()?,
+    };
+    let found = FILES.map(|file| find(&dir, file));
+    let [Some(train_images), Some(train_labels), Some(test_images), Some(test_labels)] = found else {
+        let missing: Vec<_> =
+            FILES.iter().zip(&found).filter(|(_, path)| path.is_none()).map(|(file, _)| *file).collect();
+        return Err(missing_files(&dir, &missing));
+    };
+    let train = read_part(&train_images, &train_labels)?;
+    let test = read_part(&test_images, &test_labels)?;
+    join(train, test, &test_images)
+}
+
+/// The file in `dir`, gzipped or raw, under either of the two spellings in use; what `dec fetch` writes comes first.
+pub(super) fn find(dir: &Path, file: &str) -> Option<PathBuf> {
+    let dotted = file.replace("-idx", ".idx");
+    [format!("{file}.gz"), file.to_owned(), format!("{dotted}.gz"), dotted]
+        .into_iter()
+        .map(|name| dir.join(name))
+        .find(|path| path.is_file())
+}
+
+fn missing_files(dir: &Path, missing: &[&str]) -> Error {
+    let here = if dir.is_dir() { "" } else { " (there is no such directory)" };
+    Error::data(
+        dir,
+        format!(
+            "MNIST is not here{here}: missing {}, as .gz or raw. Run `dec fetch mnist` to download it to the cache, or \
+             give the directory of the files with --data-dir",
+            missing.join(", ")
+        ),
+    )
+}
+
+fn read_part(images: &Path, labels: &Path) -> Result<Dataset> {
+    let mut part = read_rows(images)?;
+    let found = read_labels(labels)?;
+    if found.len() != part.n_rows() {
+        let problem = format!("has {} labels, but {} has {} rows", found.len(), images.display(), part.n_rows());
+        return Err(Error::data(labels, problem));
+    }
+    part.labels = Some(found);
+    Ok(part)
+}
+
+fn join(train: Dataset, test: Dataset, test_images: &Path) -> Result<Dataset> {
+    let mismatch = |what: &str| Error::data(test_images, format!("{what} than the training images in {}", train.name));
+    if train.image != test.image || train.n_features() != test.n_features() {
+        return Err(mismatch("has images of another size"));
+    }
+    let joined = match (&train.features, &test.features) {
+        (Features::U8(a), Features::U8(b)) => concatenate(Axis(0), &[a.view(), b.view()]).map(Features::U8),
+        (Features::F32(a), Features::F32(b)) => concatenate(Axis(0), &[a.view(), b.view()]).map(Features::F32),
+        _ => return Err(mismatch("has values of another type")),
+    };
+    let features = joined.map_err(|_| mismatch("has images of another size"))?;
+    let labels = train.labels.into_iter().chain(test.labels).flatten().collect();
+    Ok(Dataset { features, labels: Some(labels), name: "MNIST (train + test)".to_owned(), image: train.image })
+}

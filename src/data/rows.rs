@@ -1,0 +1,232 @@
+//! Rows as tensors, and where ndarray meets tch.
+//!
+//! Rows stay resident in the type they were read in (uint8 images stay uint8) and become scaled float32 a batch at a
+//! time.
+
+use ndarray::{Array2, ArrayView2};
+use rand::seq::SliceRandom;
+use rand_xoshiro::rand_core::SeedableRng;
+use rand_xoshiro::Xoshiro256PlusPlus;
+use tch::{no_grad, Device, Kind, TchError, Tensor};
+
+use super::Features;
+use crate::error::Result;
+
+/// How many values a block of a whole-data pass holds at its widest (2,000 units by 8,000 rows, say): 64 MiB of float32.
+const BLOCK_VALUES: i64 = 1 << 24;
+
+/// Rows \[n, d\] resident on a device; the float32 values that training sees are `scale` times the stored ones.
+#[derive(Debug)]
+pub struct Rows {
+    stored: Tensor,
+    scale: f64,
+}
+
+impl Rows {
+    /// The `features` on `device`, to be multiplied by `scale`.
+    ///
+    /// # Errors
+    /// A libtorch failure, such as a device without room for them.
+    pub fn new(features: &Features, scale: f64, device: Device) -> Result<Self> {
+        let stored = match features {
+            Features::U8(array) => tensor_of(array.view())?,
+            Features::F32(array) => tensor_of(array.view())?,
+        };
+        Ok(Self { stored: stored.f_to_device(device)?, scale })
+    }
+
+    /// Float32 rows that need no scaling, such as a layer's codes.
+    pub fn from_tensor(rows: Tensor) -> Self {
+        Self { stored: rows, scale: 1.0 }
+    }
+
+    /// n.
+    pub fn n_rows(&self) -> i64 {
+        self.stored.size()[0]
+    }
+
+    /// d.
+    pub fn n_features(&self) -> i64 {
+        self.stored.size()[1]
+    }
+
+    /// Where the rows are.
+    pub fn device(&self) -> Device {
+        self.stored.device()
+    }
+
+    /// The rows at `indices` (int64, \[b\]) as scaled float32 \[b, d\].
+    ///
+    /// # Errors
+    /// An index outside the rows.
+    pub fn batch(&self, indices: &Tensor) -> Result<Tensor> {
+        self.scaled(self.stored.f_index_select(0, indices)?)
+    }
+
+    /// Applies `f` to all rows in order, without a graph, and joins what it returns; in blocks that bound the memory, given
+    /// that `f` needs `width` values a row.
+    ///
+    /// # Errors
+    /// What `f` fails with.
+    pub fn map_blocks(&self, width: i64, mut f: impl FnMut(&Tensor) -> Result<Tensor>) -> Result<Tensor> {
+        no_grad(|| {
+            let n = self.n_rows();
+            let size = (BLOCK_VALUES / self.n_features().max(width)).max(1);
+            let mut parts = Vec::new();
+            for start in (0..n).step_by(size as usize) {
+                let block = self.stored.f_narrow(0, start, size.min(n - start))?;
+                parts.push(f(&self.scaled(block)?)?);
+            }
+            Ok(Tensor::f_cat(&parts, 0)?)
+        })
+    }
+
+    /// All rows as scaled float32 \[n, d\], on the rows' device.
+    ///
+    /// # Errors
+    /// A libtorch failure, such as a device without room for them.
+    pub fn to_tensor(&self) -> Result<Tensor> {
+        self.scaled(self.stored.shallow_clone())
+    }
+
+    fn scaled(&self, rows: Tensor) -> Result<Tensor> {
+        let rows = rows.f_to_kind(Kind::Float)?;
+        Ok(if self.scale == 1.0 { rows } else { rows.f_mul_scalar(self.scale)? })
+    }
+}
+
+/// An endless stream of batches of row indices: every epoch a new permutation of all rows, its last batch smaller where
+/// the batch size does not divide n.
+#[derive(Debug)]
+pub struct Batches {
+    rng: Xoshiro256PlusPlus,
+    order: Vec<i64>,
+    on_device: Tensor,
+    next: i64,
+    batch_size: i64,
+}
+
+impl Batches {
+    /// Batches over `n_rows` rows, shuffled from `seed`.
+    pub fn new(n_rows: i64, batch_size: usize, device: Device, seed: u64) -> Self {
+        let order: Vec<i64> = (0..n_rows).collect();
+        let on_device = Tensor::from_slice(&order).to_device(device);
+        let batch_size = (batch_size as i64).min(n_rows).max(1);
+        Self { rng: Xoshiro256PlusPlus::seed_from_u64(seed), order, on_device, next: n_rows, batch_size }
+    }
+
+    /// Batches in an epoch.
+    pub fn per_epoch(&self) -> u64 {
+        (self.order.len() as i64 + self.batch_size - 1).div_euclid(self.batch_size) as u64
+    }
+
+    /// The row indices of the next batch: int64 \[b\] on the device.
+    ///
+    /// # Errors
+    /// A libtorch failure.
+    pub fn next_batch(&mut self) -> Result<Tensor> {
+        let n = self.order.len() as i64;
+        if self.next >= n {
+            self.order.shuffle(&mut self.rng);
+            self.on_device = Tensor::f_from_slice(&self.order)?.f_to_device(self.on_device.device())?;
+            self.next = 0;
+        }
+        let size = self.batch_size.min(n - self.next);
+        let batch = self.on_device.f_narrow(0, self.next, size)?;
+        self.next += size;
+        Ok(batch)
+    }
+}
+
+/// A permutation of `0..n` from `seed`.
+pub fn permutation(n: usize, seed: u64) -> Vec<usize> {
+    let mut order: Vec<usize> = (0..n).collect();
+    order.shuffle(&mut Xoshiro256PlusPlus::seed_from_u64(seed));
+    order
+}
+
+/// An array \[n, d\] as a tensor of its own on the CPU.
+///
+/// # Errors
+/// A libtorch failure.
+pub fn tensor_of<T: tch::kind::Element + Clone>(array: ArrayView2<T>) -> Result<Tensor> {
+    let shape = [array.nrows() as i64, array.ncols() as i64];
+    let contiguous = array.as_standard_layout();
+    let tensor = match contiguous.as_slice() {
+        Some(slice) => Tensor::f_from_slice(slice)?,
+        None => Tensor::f_from_slice(&contiguous.iter().cloned().collect::<Vec<_>>())?,
+    };
+    Ok(tensor.f_view(shape)?)
+}
+
+/// A tensor \[n, d\] of any device and kind as a float32 array.
+///
+/// # Errors
+/// A libtorch failure, or a tensor that is not two-dimensional.
+pub fn array_of(tensor: &Tensor) -> Result<Array2<f32>> {
+    let (n, d) = tensor.size2()?;
+    let values = values_of::<f32>(&tensor.f_to_kind(Kind::Float)?)?;
+    Ok(Array2::from_shape_vec((n as usize, d as usize), values)
+        .map_err(|e| TchError::Shape(format!("a {n} by {d} tensor did not fill its array: {e}")))?)
+}
+
+/// The values of a tensor of kind `T`, in row-major order.
+///
+/// # Errors
+/// A tensor of another kind.
+pub fn values_of<T>(tensor: &Tensor) -> Result<Vec<T>>
+where
+    Vec<T>: TryFrom<Tensor, Error = TchError>,
+{
+    let flat = tensor.f_detach()?.f_to_device(Device::Cpu)?.f_contiguous()?.f_view(-1)?;
+    Ok(Vec::try_from(flat)?)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use ndarray::array;
+
+    #[test]
+    fn an_epoch_visits_every_row_once_and_keeps_the_small_last_batch() {
+        let mut batches = Batches::new(10, 4, Device::Cpu, 7);
+        assert_eq!(batches.per_epoch(), 3);
+        let mut orders = Vec::new();
+        for _ in 0..2 {
+            let parts: Vec<Vec<i64>> = (0..3).map(|_| values_of(&batches.next_batch().unwrap()).unwrap()).collect();
+            assert_eq!(parts.iter().map(Vec::len).collect::<Vec<_>>(), [4, 4, 2]);
+            let order = parts.concat();
+            let mut sorted = order.clone();
+            sorted.sort_unstable();
+            assert_eq!(sorted, (0..10).collect::<Vec<_>>());
+            orders.push(order);
+        }
+        assert_ne!(orders[0], orders[1], "the second epoch is shuffled anew");
+    }
+
+    #[test]
+    fn bytes_become_scaled_floats_a_batch_at_a_time() {
+        let features = Features::U8(array![[0, 50], [100, 255]]);
+        let rows = Rows::new(&features, 0.02, Device::Cpu).unwrap();
+        let batch = rows.batch(&Tensor::from_slice(&[1i64])).unwrap();
+        assert_eq!(values_of::<f32>(&batch).unwrap(), [2.0, 5.1]);
+        assert_eq!(array_of(&rows.to_tensor().unwrap()).unwrap(), array![[0.0, 1.0], [2.0, 5.1]]);
+    }
+
+    #[test]
+    fn blocks_join_in_order() {
+        let n = 20_000;
+        let features = Features::F32(Array2::from_shape_fn((n, 1), |(i, _)| i as f32));
+        let rows = Rows::new(&features, 1.0, Device::Cpu).unwrap();
+        let mut blocks = 0;
+        let doubled = rows
+            .map_blocks(2000, |x| {
+                blocks += 1;
+                Ok(x * 2.0)
+            })
+            .unwrap();
+        assert!(blocks > 1);
+        assert_eq!(values_of::<f32>(&doubled).unwrap(), (0..n).map(|i| 2.0 * i as f32).collect::<Vec<_>>());
+    }
+}

@@ -1,0 +1,223 @@
+//! The stacked autoencoder d – h₁ – … – m – … – h₁ – d.
+//!
+//! ReLU between the layers, linear at the latent and at the reconstruction (Xie et al. 2016, §3.2). Encoder and decoder
+//! are `nn::Sequential`s of `Linear`, `ReLU`, `Linear`, …, so a parameter's name is the one PyTorch gives to the same
+//! `torch.nn.Sequential`: `encoder.0.weight`, `encoder.2.weight`, …
+
+use tch::nn::{self, Module};
+use tch::{Device, Tensor};
+
+use crate::error::Result;
+
+/// An encoder \[n, d\] → \[n, m\] and its mirror image, the decoder \[n, m\] → \[n, d\].
+#[derive(Debug)]
+pub struct Autoencoder {
+    encoder: nn::Sequential,
+    decoder: nn::Sequential,
+    /// The layers of both, in the order of the forward pass; they share their tensors with the `Sequential`s.
+    encoder_layers: Vec<nn::Linear>,
+    decoder_layers: Vec<nn::Linear>,
+    store: nn::VarStore,
+}
+
+impl Autoencoder {
+    /// A network with weights drawn from N(0, `init_std`²) by libtorch's generator (`tch::manual_seed`) and zero biases.
+    ///
+    /// `widths` are d, the hidden layers and m: `[784, 500, 500, 2000, 10]` in the paper.
+    ///
+    /// # Errors
+    /// A libtorch failure, such as widths that do not fit in memory.
+    pub fn new(widths: &[i64], device: Device, init_std: f64) -> Result<Self> {
+        let store = nn::VarStore::new(device);
+        let (encoder, encoder_layers) = stack(&(store.root() / "encoder"), widths, init_std)?;
+        let mirrored: Vec<i64> = widths.iter().rev().copied().collect();
+        let (decoder, decoder_layers) = stack(&(store.root() / "decoder"), &mirrored, init_std)?;
+        Ok(Self { encoder, decoder, encoder_layers, decoder_layers, store })
+    }
+
+    /// z = f(x): \[n, d\] → \[n, m\].
+    pub fn encode(&self, x: &Tensor) -> Tensor {
+        self.encoder.forward(x)
+    }
+
+    /// x̂ = g(z): \[n, m\] → \[n, d\].
+    pub fn decode(&self, z: &Tensor) -> Tensor {
+        self.decoder.forward(z)
+    }
+
+    /// The reconstruction g(f(x)): \[n, d\] → \[n, d\].
+    pub fn forward(&self, x: &Tensor) -> Tensor {
+        self.decode(&self.encode(x))
+    }
+
+    /// How many layers the encoder has (the decoder has as many).
+    pub fn depth(&self) -> usize {
+        self.encoder_layers.len()
+    }
+
+    /// The pair of layers that layer-wise pretraining trains together at `depth` (0 is nearest to the data):
+    /// the encoder's layer and the decoder's layer that undoes it.
+    pub fn pair(&self, depth: usize) -> LayerPair<'_> {
+        let last = self.depth() - 1;
+        LayerPair {
+            encoder: &self.encoder_layers[depth],
+            decoder: &self.decoder_layers[last - depth],
+            relu_code: depth != last,
+            relu_output: depth != 0,
+        }
+    }
+
+    /// Weights \[out, in\] and biases \[out\] of the encoder, in the order of the forward pass.
+    pub fn encoder_weights(&self) -> Vec<(Tensor, Tensor)> {
+        weights(&self.encoder_layers)
+    }
+
+    /// Weights \[out, in\] and biases \[out\] of the decoder, in the order of the forward pass.
+    pub fn decoder_weights(&self) -> Vec<(Tensor, Tensor)> {
+        weights(&self.decoder_layers)
+    }
+
+    /// The encoder's parameters, those that clustering trains.
+    pub fn encoder_parameters(&self) -> Vec<Tensor> {
+        flatten(self.encoder_weights())
+    }
+
+    /// Every parameter, the encoder's before the decoder's.
+    pub fn parameters(&self) -> Vec<Tensor> {
+        let mut all = self.encoder_parameters();
+        all.extend(flatten(self.decoder_weights()));
+        all
+    }
+
+    /// Every parameter with its PyTorch-style name, in the order of [`Autoencoder::parameters`].
+    pub fn named_parameters(&self) -> Vec<(String, Tensor)> {
+        let named = |part: &'static str, layers: Vec<(Tensor, Tensor)>| {
+            layers.into_iter().enumerate().flat_map(move |(i, (weight, bias))| {
+                let index = 2 * i; // a ReLU stands between two layers
+                [(format!("{part}.{index}.weight"), weight), (format!("{part}.{index}.bias"), bias)]
+            })
+        };
+        named("encoder", self.encoder_weights()).chain(named("decoder", self.decoder_weights())).collect()
+    }
+
+    /// The width of the widest layer: how many values a row needs at most on its way through.
+    pub fn widest(&self) -> i64 {
+        self.encoder_layers.iter().chain(&self.decoder_layers).map(|layer| layer.ws.size()[0]).max().unwrap_or(1)
+    }
+
+    /// Where the parameters are.
+    pub fn device(&self) -> Device {
+        self.store.device()
+    }
+}
+
+/// One layer of the encoder with the layer of the decoder that undoes it.
+#[derive(Debug)]
+pub struct LayerPair<'a> {
+    encoder: &'a nn::Linear,
+    decoder: &'a nn::Linear,
+    relu_code: bool,
+    relu_output: bool,
+}
+
+impl LayerPair<'_> {
+    /// The code of `x`: \[n, in\] → \[n, out\].
+    pub fn encode(&self, x: &Tensor) -> Tensor {
+        activate(self.encoder.forward(x), self.relu_code)
+    }
+
+    /// The reconstruction of a code: \[n, out\] → \[n, in\].
+    pub fn decode(&self, code: &Tensor) -> Tensor {
+        activate(self.decoder.forward(code), self.relu_output)
+    }
+
+    /// The four parameters: encoder weight and bias, decoder weight and bias.
+    pub fn parameters(&self) -> Vec<Tensor> {
+        let mut all = flatten(weights(std::slice::from_ref(self.encoder)));
+        all.extend(flatten(weights(std::slice::from_ref(self.decoder))));
+        all
+    }
+}
+
+fn activate(x: Tensor, relu: bool) -> Tensor {
+    if relu {
+        x.relu()
+    } else {
+        x
+    }
+}
+
+/// `Linear`s of the given widths with a ReLU between each two.
+fn stack(path: &nn::Path, widths: &[i64], init_std: f64) -> Result<(nn::Sequential, Vec<nn::Linear>)> {
+    let mut sequential = nn::seq();
+    let mut layers = Vec::new();
+    for (i, pair) in widths.windows(2).enumerate() {
+        if i > 0 {
+            sequential = sequential.add_fn(|x| x.relu());
+        }
+        let at = path / (2 * i);
+        let ws = at.f_randn("weight", &[pair[1], pair[0]], 0.0, init_std)?;
+        let bs = Some(at.f_zeros("bias", &[pair[1]])?);
+        let layer = nn::Linear { ws, bs };
+        sequential = sequential.add(shared(&layer));
+        layers.push(layer);
+    }
+    Ok((sequential, layers))
+}
+
+/// The same tensors in another `Linear`.
+fn shared(layer: &nn::Linear) -> nn::Linear {
+    nn::Linear { ws: layer.ws.shallow_clone(), bs: layer.bs.as_ref().map(Tensor::shallow_clone) }
+}
+
+fn weights(layers: &[nn::Linear]) -> Vec<(Tensor, Tensor)> {
+    layers
+        .iter()
+        .filter_map(|layer| layer.bs.as_ref().map(|bias| (layer.ws.shallow_clone(), bias.shallow_clone())))
+        .collect()
+}
+
+fn flatten(layers: Vec<(Tensor, Tensor)>) -> Vec<Tensor> {
+    layers.into_iter().flat_map(|(weight, bias)| [weight, bias]).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use tch::Kind;
+
+    #[test]
+    fn layers_taken_one_by_one_make_the_whole_network() {
+        tch::manual_seed(1);
+        let net = Autoencoder::new(&[6, 5, 4, 2], Device::Cpu, 0.5).unwrap();
+        let x = Tensor::randn([3, 6], (Kind::Float, Device::Cpu));
+        let mut z = x.shallow_clone();
+        for depth in 0..net.depth() {
+            z = net.pair(depth).encode(&z);
+        }
+        assert!(z.allclose(&net.encode(&x), 1e-6, 1e-7, false));
+        let mut back = z;
+        for depth in (0..net.depth()).rev() {
+            back = net.pair(depth).decode(&back);
+        }
+        assert!(back.allclose(&net.forward(&x), 1e-6, 1e-7, false));
+    }
+
+    #[test]
+    fn names_are_those_of_a_pytorch_sequential() {
+        let net = Autoencoder::new(&[6, 5, 2], Device::Cpu, 0.01).unwrap();
+        let shapes: Vec<_> = net.named_parameters().into_iter().map(|(name, t)| (name, t.size())).collect();
+        let expected = [
+            ("encoder.0.weight", vec![5, 6]),
+            ("encoder.0.bias", vec![5]),
+            ("encoder.2.weight", vec![2, 5]),
+            ("encoder.2.bias", vec![2]),
+            ("decoder.0.weight", vec![5, 2]),
+            ("decoder.0.bias", vec![5]),
+            ("decoder.2.weight", vec![6, 5]),
+            ("decoder.2.bias", vec![6]),
+        ];
+        assert_eq!(shapes, expected.map(|(name, shape)| (name.to_owned(), shape)));
+    }
+}

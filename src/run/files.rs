@@ -1,0 +1,75 @@
+//! Writing files so that a reader sees all of one or none of it.
+
+use std::io::Write;
+use std::path::Path;
+
+use tempfile::{Builder, NamedTempFile};
+
+use crate::error::{Error, Result};
+
+/// Checks that files can be made in the directory `dir`, without leaving one.
+///
+/// # Errors
+/// [`Error::Output`] naming the directory.
+pub fn check_writable(dir: &Path) -> Result<()> {
+    temporary_in(dir)
+        .map(drop)
+        .map_err(|e| Error::output(dir, format!("cannot write to this directory: {e}; name another")))
+}
+
+/// Writes `content` to `path` by way of a temporary file beside it.
+///
+/// # Errors
+/// [`Error::Output`] naming the path; what was there before is then still there.
+pub fn write_atomic(path: &Path, content: &[u8]) -> Result<()> {
+    write_atomic_with(path, |temporary| {
+        std::fs::File::create(temporary)
+            .and_then(|mut file| file.write_all(content).and_then(|()| file.sync_all()))
+            .map_err(|e| Error::output(path, format!("cannot be written: {e}")))
+    })
+}
+
+/// Lets `write` fill a temporary file beside `path`, then renames it to `path`.
+///
+/// # Errors
+/// What `write` fails with, or [`Error::Output`] naming the path.
+pub fn write_atomic_with(path: &Path, write: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
+    let dir = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let problem = |e: std::io::Error| Error::output(path, format!("cannot be written: {e}"));
+    let temporary = temporary_in(dir).map_err(problem)?;
+    write(temporary.path())?;
+    temporary.persist(path).map_err(|e| problem(e.error))?;
+    Ok(())
+}
+
+/// A temporary file with the permissions that an ordinary new file gets.
+fn temporary_in(dir: &Path) -> std::io::Result<NamedTempFile> {
+    let mut builder = Builder::new();
+    builder.prefix(".dec-").suffix(".tmp");
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        builder.permissions(std::fs::Permissions::from_mode(0o666)); // less the umask
+    }
+    builder.tempfile_in(dir)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn a_failed_write_leaves_the_old_file_and_no_other() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.txt");
+        write_atomic(&path, b"old").unwrap();
+        let failed = write_atomic_with(&path, |temporary| {
+            std::fs::write(temporary, b"half").unwrap();
+            Err(Error::Interrupted)
+        });
+        assert!(failed.is_err());
+        assert_eq!(std::fs::read(&path).unwrap(), b"old");
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+}

@@ -1,0 +1,365 @@
+//! A run from rows to clusters: the stages in the paper's order.
+//!
+//! 1. k-means on the raw rows, for comparison;
+//! 2. layer-wise pretraining ([`Stage::Pretrain`]) and fine-tuning ([`Stage::Finetune`]) of the autoencoder;
+//! 3. k-means on the latent rows, which places the centroids ([`Stage::KMeans`]);
+//! 4. self-training on KL(P‖Q) ([`Stage::Cluster`]).
+//!
+//! [`Trainer::run`] is the whole of it; an [`Observer`] hears what happens and may stop it. Labels score what was found
+//! and never touch training.
+
+mod cluster;
+mod finetune;
+mod observer;
+mod optimiser;
+mod pretrain;
+mod schedule;
+mod steps;
+
+use std::ops::ControlFlow;
+use std::time::Instant;
+
+use tch::{Device, Tensor};
+
+pub use observer::{Event, MethodResult, Observer, Stage, StageTime};
+pub use optimiser::Sgd;
+pub use schedule::Schedule;
+
+use crate::config::{Config, Scale};
+use crate::data::{self, array_of, permutation, tensor_of, values_of, Dataset, Features, Rows};
+use crate::error::{Error, Result};
+use crate::kmeans::{self, KMeans, KMeansParams};
+use crate::metrics::{self, Contingency};
+use crate::model::{Autoencoder, ClusteringLayer, Dec};
+
+/// Which cluster each row belongs to, in the order of the input's rows.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Assignment {
+    /// The input's row numbers, ascending; all of them unless `data.limit` chose some.
+    pub rows: Vec<usize>,
+    /// The cluster of each, 0 to k − 1.
+    pub labels: Vec<i64>,
+    /// The soft assignment q to that cluster.
+    pub confidence: Vec<f32>,
+}
+
+/// Trains one [`Dec`] on one data set, and keeps what there is at every moment, so that an interrupted or failed run can
+/// be saved.
+#[derive(Debug)]
+pub struct Trainer<'a> {
+    config: &'a Config,
+    device: Device,
+    /// Row i of `dataset` is row `order[i]` of the input.
+    order: Vec<usize>,
+    dataset: Dataset,
+    /// The network as trained so far.
+    pub dec: Dec,
+    /// The methods scored so far.
+    pub results: Vec<MethodResult>,
+    /// The stages finished so far.
+    pub stages: Vec<StageTime>,
+    /// The clusters; `None` until self-training has begun.
+    pub assignment: Option<Assignment>,
+    /// Refreshes of p that self-training has made.
+    pub rounds: u64,
+    /// Whether self-training reached `cluster.tol`.
+    pub converged: bool,
+}
+
+impl<'a> Trainer<'a> {
+    /// Checks that `dataset` can be clustered, shuffles its rows from the seed, and sets up the network on `device`.
+    ///
+    /// # Errors
+    /// [`Error::Rows`] for rows that cannot be clustered, or a libtorch failure.
+    pub fn new(config: &'a Config, dataset: &Dataset, device: Device) -> Result<Self> {
+        let mut order = permutation(dataset.n_rows(), seed_for(config.seed, "shuffle"));
+        order.truncate(config.data.limit.unwrap_or(usize::MAX));
+        let dataset = dataset.select(&order);
+        data::check_clusterable(&dataset, config.n_clusters)?;
+        let scale = match config.data.scale {
+            Scale::Factor(factor) => factor,
+            Scale::Auto => 1.0 / root_mean_square(&dataset.features),
+        };
+        tch::manual_seed(seed_for(config.seed, "weights") as i64);
+        let widths = config.widths(dataset.n_features() as i64);
+        let autoencoder = Autoencoder::new(&widths, device, config.model.init_std)?;
+        let dec = Dec { scale, autoencoder, clustering: None };
+        let (results, stages) = (Vec::new(), Vec::new());
+        Ok(Self { config, device, order, dataset, dec, results, stages, assignment: None, rounds: 0, converged: false })
+    }
+
+    /// Runs every stage.
+    ///
+    /// # Errors
+    /// [`Error::Interrupted`] where the observer asked to stop, [`Error::Training`] for training that diverged or
+    /// collapsed. What was reached until then is in the trainer's fields, the clusters too if self-training had begun.
+    pub fn run(&mut self, observer: &mut dyn Observer) -> Result<()> {
+        let rows = Rows::new(&self.dataset.features, self.dec.scale, self.device)?;
+
+        let raw = rows.to_tensor()?;
+        let baseline = self.kmeans(Stage::KMeansRaw, &raw, observer)?;
+        self.score("kmeans", &raw, &baseline.labels, baseline.inertia, observer)?;
+        drop(raw);
+
+        self.pretrain(&rows, observer)?;
+        self.timed(Stage::Finetune, observer, |this, observer| {
+            let seed = seed_for(this.config.seed, "finetune");
+            finetune::train(&this.dec.autoencoder, &rows, &this.config.finetune, seed, observer)
+        })?;
+
+        let z = self.dec.encode_all(&rows)?;
+        check_latent(&z)?;
+        let start = self.kmeans(Stage::KMeans, &z, observer).map_err(|e| match e {
+            Error::Rows(problem) => Error::Training(format!("the autoencoder collapsed: among its latent rows, {problem}")),
+            other => other,
+        })?;
+        self.score("autoencoder_kmeans", &z, &start.labels, start.inertia, observer)?;
+        drop(z);
+
+        let centroids = tensor_of(start.centroids.view())?.f_to_device(self.device)?;
+        let trained = self.cluster(&rows, &centroids, start.labels, observer);
+        match trained {
+            Ok(()) | Err(Error::Interrupted) => self.conclude(&rows, observer)?,
+            Err(_) => {}
+        }
+        trained
+    }
+
+    fn pretrain(&mut self, rows: &Rows, observer: &mut dyn Observer) -> Result<()> {
+        let mut codes: Option<Rows> = None;
+        let depth = self.dec.autoencoder.depth();
+        for layer in 0..depth {
+            let stage = Stage::Pretrain(layer + 1);
+            self.timed(stage, observer, |this, observer| {
+                let pair = this.dec.autoencoder.pair(layer);
+                let input = codes.as_ref().unwrap_or(rows);
+                let seed = seed_for(this.config.seed, &stage.to_string());
+                let steps = pretrain::train_layer(stage, &pair, input, &this.config.pretrain, seed, observer)?;
+                if layer + 1 < depth {
+                    codes = Some(pretrain::codes(&pair, input, this.dec.autoencoder.widest())?);
+                }
+                Ok(steps)
+            })?;
+        }
+        Ok(())
+    }
+
+    fn kmeans(&mut self, stage: Stage, rows: &Tensor, observer: &mut dyn Observer) -> Result<KMeans> {
+        let config = self.config;
+        let mut found = None;
+        self.timed(stage, observer, |_, observer| {
+            let params = KMeansParams {
+                n_clusters: config.n_clusters,
+                n_init: config.kmeans.n_init,
+                max_iter: config.kmeans.max_iter,
+                tol: config.kmeans.tol,
+                seed: seed_for(config.seed, &stage.to_string()),
+            };
+            observer.on_event(&Event::StageStarted { stage, steps: params.n_init as u64 });
+            let started = Instant::now();
+            let fitted = kmeans::fit(array_of(rows)?.view(), &params, &mut |done, inertia| {
+                let (restart, seconds) = (done as u64, started.elapsed().as_secs_f64());
+                observer.on_event(&Event::Restart { stage, restart, inertia, seconds });
+                observer.on_event(&Event::Step { done: restart });
+                if observer.should_stop() {
+                    ControlFlow::Break(())
+                } else {
+                    ControlFlow::Continue(())
+                }
+            })?;
+            found = Some(fitted);
+            Ok(params.n_init as u64)
+        })?;
+        found.ok_or_else(|| Error::Training("k-means made no restart".to_owned()))
+    }
+
+    fn cluster(
+        &mut self,
+        rows: &Rows,
+        centroids: &Tensor,
+        labels: Vec<i64>,
+        observer: &mut dyn Observer,
+    ) -> Result<()> {
+        let layer = ClusteringLayer::new(centroids, self.config.cluster.alpha)?;
+        let mut progress = cluster::Progress::default();
+        let mut interrupted = false;
+        let trained = self.timed(Stage::Cluster, observer, |this, observer| {
+            let seed = seed_for(this.config.seed, "cluster");
+            let labels_true = this.dataset.labels.as_deref();
+            let training = cluster::SelfTraining { dec: &this.dec, layer: &layer, rows, labels_true, seed };
+            match training.train(labels, &this.config.cluster, &mut progress, observer) {
+                Err(Error::Interrupted) => interrupted = true, // the stage counts all the same: its result is kept
+                trained => trained?,
+            }
+            Ok(progress.steps)
+        });
+        self.rounds = progress.rounds;
+        self.converged = progress.converged;
+        self.dec.clustering = Some(layer);
+        trained?;
+        if interrupted {
+            return Err(Error::Interrupted);
+        }
+        Ok(())
+    }
+
+    /// Assigns every row by the weights as they are now, and scores that.
+    fn conclude(&mut self, rows: &Rows, observer: &mut dyn Observer) -> Result<()> {
+        let Some(layer) = &self.dec.clustering else { return Ok(()) };
+        let log_q = self.dec.log_soft_assign_all(layer, rows)?;
+        let (confidence, labels) = log_q.f_exp()?.f_max_dim(1, false)?;
+        let z = self.dec.encode_all(rows)?;
+        let labels: Vec<i64> = values_of(&labels)?;
+        let inertia = metrics::inertia(array_of(&z)?.view(), &labels, array_of(layer.centroids())?.view())?;
+        let confidence: Vec<f32> = values_of(&confidence)?;
+
+        let mut by_row: Vec<usize> = (0..self.order.len()).collect();
+        by_row.sort_unstable_by_key(|&i| self.order[i]);
+        self.assignment = Some(Assignment {
+            rows: by_row.iter().map(|&i| self.order[i]).collect(),
+            labels: by_row.iter().map(|&i| labels[i]).collect(),
+            confidence: by_row.iter().map(|&i| confidence[i]).collect(),
+        });
+        self.score("dec", &z, &labels, inertia, observer)?;
+
+        let mut found = labels;
+        found.sort_unstable();
+        found.dedup();
+        let k = self.config.n_clusters;
+        if k > 1 && found.len() == 1 {
+            return Err(Error::Training(format!(
+                "self-training collapsed: all {} rows ended in cluster {}; lower its rate (--set cluster.lr={})",
+                self.order.len(),
+                found[0],
+                self.config.cluster.lr / 10.0
+            )));
+        }
+        if found.len() < k {
+            tracing::warn!("{} of the {k} clusters ended empty; fewer clusters (--clusters) may fit the data", k - found.len());
+        }
+        Ok(())
+    }
+
+    fn score(
+        &mut self,
+        method: &'static str,
+        space: &Tensor,
+        labels: &[i64],
+        inertia: f64,
+        observer: &mut dyn Observer,
+    ) -> Result<()> {
+        let against = self.dataset.labels.as_deref().map(|t| Contingency::new(t, labels)).transpose()?;
+        let silhouette = match against {
+            Some(_) => None,
+            None => metrics::silhouette(space, labels, seed_for(self.config.seed, "silhouette"))?,
+        };
+        let needs = |stage: &StageTime| match method {
+            "kmeans" => stage.name == "kmeans_raw",
+            _ => stage.name != "kmeans_raw",
+        };
+        let result = MethodResult {
+            method,
+            acc: against.as_ref().map(Contingency::accuracy),
+            nmi: against.as_ref().map(Contingency::normalized_mutual_info),
+            ari: against.as_ref().map(Contingency::adjusted_rand_index),
+            silhouette,
+            inertia,
+            seconds: self.stages.iter().filter(|stage| needs(stage)).map(|stage| stage.seconds).sum(),
+        };
+        observer.on_event(&Event::Scored(&result));
+        self.results.push(result);
+        Ok(())
+    }
+
+    /// Runs a stage, which returns its steps, and keeps the time it took.
+    fn timed(
+        &mut self,
+        stage: Stage,
+        observer: &mut dyn Observer,
+        run: impl FnOnce(&mut Self, &mut dyn Observer) -> Result<u64>,
+    ) -> Result<()> {
+        let started = Instant::now();
+        let steps = run(self, observer)?;
+        let time = StageTime { name: stage.to_string(), seconds: started.elapsed().as_secs_f64(), steps };
+        observer.on_event(&Event::StageFinished { stage, time: &time });
+        self.stages.push(time);
+        Ok(())
+    }
+
+    /// Rows that are clustered.
+    pub fn n_rows(&self) -> usize {
+        self.dataset.n_rows()
+    }
+
+    /// What the data are called.
+    pub fn data_name(&self) -> &str {
+        &self.dataset.name
+    }
+
+    /// Features of a row.
+    pub fn n_features(&self) -> usize {
+        self.dataset.n_features()
+    }
+}
+
+/// Refuses latent rows that k-means could only fail on.
+fn check_latent(z: &Tensor) -> Result<()> {
+    if !bool::try_from(z.f_isfinite()?.f_all()?)? {
+        return Err(Error::Training(
+            "the autoencoder diverged: its latent rows are not finite; lower the rate (--set finetune.lr=…)".to_owned(),
+        ));
+    }
+    let spread = z.f_amax([0], false)?.f_sub(&z.f_amin([0], false)?)?;
+    if f64::try_from(spread.f_max()?)? == 0.0 {
+        return Err(Error::Training(
+            "the autoencoder collapsed: all latent rows are the same; train it longer (--set pretrain.epochs=…) or scale \
+             the rows up (--set data.scale=…)"
+                .to_owned(),
+        ));
+    }
+    Ok(())
+}
+
+/// The root mean square of all values, summed in float64.
+fn root_mean_square(features: &Features) -> f64 {
+    let (sum, n) = match features {
+        Features::U8(a) => (a.iter().map(|&v| f64::from(v).powi(2)).sum::<f64>(), a.len()),
+        Features::F32(a) => (a.iter().map(|&v| f64::from(v).powi(2)).sum::<f64>(), a.len()),
+    };
+    (sum / n as f64).sqrt()
+}
+
+/// A seed of its own for every purpose, so that a longer stage does not change what the next one draws.
+///
+/// FNV-1a over the purpose, mixed with the run's seed by SplitMix64's finaliser.
+fn seed_for(seed: u64, purpose: &str) -> u64 {
+    let hash = purpose.bytes().fold(0xcbf2_9ce4_8422_2325, |h: u64, b| (h ^ u64::from(b)).wrapping_mul(0x0100_0000_01b3));
+    let mut x = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ hash;
+    x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    x ^ (x >> 31)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use tch::Kind;
+
+    #[test]
+    fn seeds_differ_by_run_and_by_purpose() {
+        let all: std::collections::HashSet<_> =
+            (0..50).flat_map(|seed| ["weights", "shuffle", "finetune"].map(|purpose| seed_for(seed, purpose))).collect();
+        assert_eq!(all.len(), 150);
+    }
+
+    #[test]
+    fn a_latent_without_spread_is_a_collapse_and_nan_a_divergence() {
+        let device = Device::Cpu;
+        let same = Tensor::ones([4, 2], (Kind::Float, device));
+        assert!(check_latent(&same).unwrap_err().to_string().contains("collapsed"));
+        let nan = Tensor::full([4, 2], f64::NAN, (Kind::Float, device));
+        assert!(check_latent(&nan).unwrap_err().to_string().contains("diverged"));
+        check_latent(&Tensor::randn([4, 2], (Kind::Float, device))).unwrap();
+    }
+}
