@@ -1,0 +1,117 @@
+//! `dec fetch mnist` against a mirror on this machine.
+
+use std::fs;
+use std::io::{BufRead, BufReader, Write};
+use std::net::{TcpListener, TcpStream};
+use std::sync::{Arc, Mutex};
+
+use crate::support::Scratch;
+
+const IMAGES: &[u8] = include_bytes!("../../src/data/builtin/t10k-images-idx3-ubyte.gz");
+const LABELS: &[u8] = include_bytes!("../../src/data/builtin/t10k-labels-idx1-ubyte.gz");
+
+/// Serves files by path, and 404 for the rest, for as long as the test runs.
+struct Mirror {
+    url: String,
+    requests: Arc<Mutex<Vec<String>>>,
+}
+
+impl Mirror {
+    fn new(files: Vec<(&'static str, Vec<u8>)>) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}/", listener.local_addr().unwrap());
+        let requests = Arc::new(Mutex::new(Vec::new()));
+        let log = requests.clone();
+        std::thread::spawn(move || {
+            for stream in listener.incoming() {
+                let Ok(stream) = stream else { return };
+                if let Some(path) = request_path(&stream) {
+                    log.lock().unwrap().push(path.clone());
+                    answer(stream, files.iter().find(|(name, _)| *name == path).map(|(_, bytes)| bytes.as_slice()));
+                }
+            }
+        });
+        Self { url, requests }
+    }
+
+    fn requests(&self) -> Vec<String> {
+        std::mem::take(&mut self.requests.lock().unwrap())
+    }
+}
+
+fn request_path(stream: &TcpStream) -> Option<String> {
+    let mut lines = BufReader::new(stream).lines();
+    let first = lines.next()?.ok()?;
+    while lines.next()?.ok()? != "" {}
+    Some(first.split(' ').nth(1)?.trim_start_matches('/').to_owned())
+}
+
+fn answer(mut stream: TcpStream, file: Option<&[u8]>) {
+    let (status, body) = file.map_or(("404 Not Found", &[][..]), |body| ("200 OK", body));
+    let head = format!("HTTP/1.1 {status}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n", body.len());
+    // The client may hang up early; what it makes of that is the test.
+    let _ = stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(body));
+}
+
+fn t10k() -> Vec<(&'static str, Vec<u8>)> {
+    vec![("t10k-images-idx3-ubyte.gz", IMAGES.to_vec()), ("t10k-labels-idx1-ubyte.gz", LABELS.to_vec())]
+}
+
+#[test]
+fn what_a_mirror_has_arrives_and_what_it_lacks_is_named() {
+    let scratch = Scratch::new();
+    let mirror = Mirror::new(t10k());
+    let fetch = || scratch.dec(["fetch", "mnist", "--mirror", &mirror.url, "--data-dir=mnist"]);
+
+    let ran = fetch();
+    ran.failed(1, &[&mirror.url, "train-", "404", "--mirror", "mnist by hand"]);
+    assert_eq!(scratch.names("mnist"), ["t10k-images-idx3-ubyte.gz", "t10k-labels-idx1-ubyte.gz"]);
+    assert!(scratch.read("mnist/t10k-images-idx3-ubyte.gz") == IMAGES);
+    assert!(scratch.read("mnist/t10k-labels-idx1-ubyte.gz") == LABELS);
+    assert!(mirror.requests().iter().any(|path| path.starts_with("t10k")));
+
+    // The second time, what is there is kept and not asked for.
+    fetch().failed(1, &["train-"]);
+    assert!(mirror.requests().iter().all(|path| path.starts_with("train-")));
+
+    // What is there but damaged is fetched again.
+    fs::write(scratch.path("mnist/t10k-labels-idx1-ubyte.gz"), "damaged").unwrap();
+    fetch().failed(1, &["train-"]);
+    assert!(scratch.read("mnist/t10k-labels-idx1-ubyte.gz") == LABELS);
+
+    // The files are of use only together, and what is missing is said.
+    let train = scratch.dec(["--data-dir=mnist", "--out=run"]);
+    train.failed(3, &["missing train-images-idx3-ubyte, train-labels-idx1-ubyte", "dec fetch mnist"]);
+}
+
+#[test]
+fn a_mirror_with_other_files_is_not_believed() {
+    let scratch = Scratch::new();
+    let names: [&'static str; 4] = [
+        "train-images-idx3-ubyte.gz",
+        "train-labels-idx1-ubyte.gz",
+        "t10k-images-idx3-ubyte.gz",
+        "t10k-labels-idx1-ubyte.gz",
+    ];
+    // Valid gzip, valid IDX, and not MNIST.
+    let mirror = Mirror::new(names.map(|name| (name, LABELS[..].to_vec())).to_vec());
+    let ran = scratch.dec(["fetch", "mnist", "--mirror", &mirror.url, "--data-dir=mnist"]);
+    ran.failed(1, &[&mirror.url, "decompressed, not", "--mirror"]);
+    let kept = scratch.names("mnist");
+    assert!(kept.iter().all(|name| name == "t10k-labels-idx1-ubyte.gz"), "only what is right is there: {kept:?}");
+}
+
+#[test]
+fn without_a_network_it_says_so() {
+    let scratch = Scratch::new();
+    let nobody = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap(); // closed again at once
+    let url = format!("http://{nobody}/");
+    let ran = scratch.dec(["fetch", "mnist", "--mirror", &url]);
+    ran.failed(1, &[&url, "could not be downloaded", "--mirror", "HTTPS_PROXY"]);
+    assert_eq!(ran.stdout, "");
+    assert_eq!(scratch.names("cache/mnist"), [""; 0], "no file, half or whole");
+
+    fs::write(scratch.path("file.txt"), "").unwrap();
+    scratch.dec(["fetch", "mnist", "--mirror", &url, "--data-dir=file.txt/mnist"]).failed(2, &["file.txt/mnist"]);
+    scratch.dec(["fetch", "imagenet"]).failed(2, &["imagenet", "mnist"]);
+}

@@ -1,0 +1,11 @@
+//! The real binary, as a person runs it: what it prints, what it leaves behind, how it ends.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod bad_input;
+mod config;
+mod fetch;
+mod interrupt;
+mod predict;
+mod run;
+mod support;
+mod sweep;
