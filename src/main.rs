@@ -12,6 +12,7 @@ fn main() -> ExitCode {
     match args.run() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) if cli::is_broken_pipe(&error) => ExitCode::SUCCESS, // `dec config | head` is no failure
+        Err(error) if matches!(error.downcast_ref(), Some(dec::Error::Interrupted)) => ExitCode::from(130),
         Err(error) => {
             // A closed stderr leaves nowhere to report to; the exit code still says it.
             let _ = writeln!(std::io::stderr(), "error: {error:#}");

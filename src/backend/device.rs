@@ -66,6 +66,14 @@ impl fmt::Display for DeviceRequest {
     }
 }
 
+/// A device as `--device` takes it: `cpu`, `cuda:0`.
+pub fn device_name(device: Device) -> String {
+    match device {
+        Device::Cuda(index) => format!("cuda:{index}"),
+        other => format!("{other:?}").to_lowercase(),
+    }
+}
+
 /// The device for `request`, with libtorch's CUDA half loaded if that is a GPU or could have been.
 ///
 /// Call it before anything else of libtorch: once libtorch has been asked about CUDA without that half, there is none

@@ -7,6 +7,6 @@ pub mod device;
 pub mod memory;
 pub mod shim;
 
-pub use device::{select, DeviceRequest};
+pub use device::{device_name, select, DeviceRequest};
 pub use memory::peak_memory_bytes;
 pub use shim::{libtorch_version, sgd_step, ScriptModule};

@@ -4,7 +4,7 @@ use std::io::{IsTerminal, Write};
 use std::time::{Duration, Instant};
 
 use dec::train::{Event, Observer, Stage};
-use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+use indicatif::{HumanDuration, MultiProgress, ProgressBar, ProgressState, ProgressStyle};
 use tracing::Level;
 use tracing_subscriber::fmt::MakeWriter;
 
@@ -64,7 +64,14 @@ impl Console {
 
     /// Progress of one run.
     pub fn progress(&self) -> Progress {
-        Progress { console: self.clone(), bar: None, stage: String::new(), last: String::new(), shown: Instant::now() }
+        Progress {
+            console: self.clone(),
+            bar: None,
+            stage: String::new(),
+            round: String::new(),
+            last: String::new(),
+            shown: Instant::now(),
+        }
     }
 
     /// A bar over `len` units, or a hidden one off a terminal.
@@ -72,7 +79,9 @@ impl Console {
         if self.mode != Mode::Bars {
             return ProgressBar::hidden();
         }
-        let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
+        let style = ProgressStyle::with_template(template)
+            .unwrap_or_else(|_| ProgressStyle::default_bar())
+            .with_key("speed_and_left", speed_and_left);
         self.bars.add(ProgressBar::new(len).with_style(style.progress_chars("━╸─")))
     }
 
@@ -111,6 +120,8 @@ pub struct Progress {
     console: Console,
     bar: Option<ProgressBar>,
     stage: String,
+    /// The round that the epochs of self-training belong to.
+    round: String,
     /// What the stage has come to: its latest epoch, round or restart.
     last: String,
     shown: Instant,
@@ -142,11 +153,12 @@ impl Observer for Progress {
             Event::StageStarted { stage, steps } => {
                 self.finish();
                 let unit = if matches!(stage, Stage::KMeansRaw | Stage::KMeans) { "restarts" } else { "steps" };
-                let template = format!("{{prefix:<12}} {{bar:24}} {{pos}}/{{len}} {unit}  {{msg}}  {{per_sec}}  {{eta}} left");
+                let template = format!("{{prefix:<12}} {{bar:24}} {{pos}}/{{len}} {unit}{{speed_and_left}}  {{msg}}");
                 let bar = self.console.bar(steps, &template).with_prefix(stage.to_string());
                 bar.enable_steady_tick(Duration::from_millis(500));
                 self.bar = Some(bar);
                 self.stage = stage.to_string();
+                self.round = String::new();
                 self.last = String::new();
                 if self.console.mode == Mode::Lines {
                     self.console.line(&format!("{:<12} {steps} {unit}{}", self.stage, at_most(stage)));
@@ -159,14 +171,17 @@ impl Observer for Progress {
                 }
             }
             Event::Epoch { epoch, loss, learning_rate, .. } => {
-                self.news(format!("epoch {epoch}  loss {loss:.5}  rate {learning_rate}"));
+                let round = &self.round;
+                self.news(format!("{round}epoch {epoch}  loss {}  rate {learning_rate}", short(loss)));
             }
             Event::Restart { restart, inertia, .. } => {
                 self.news(format!("restart {restart}  best inertia {inertia:.5e}"));
             }
             Event::Round { round, changed, loss, acc, .. } => {
                 let acc = acc.map_or_else(String::new, |acc| format!("  ACC {acc:.4}"));
-                self.news(format!("round {round}  changed {:.2}%  KL {loss:.5}{acc}", 100.0 * changed));
+                let news = format!("round {round}  changed {:.2}%  KL {}{acc}", 100.0 * changed, short(loss));
+                self.round = format!("{news}  ");
+                self.news(news);
             }
             Event::StageFinished { time, .. } => {
                 self.finish();
@@ -175,6 +190,23 @@ impl Observer for Progress {
             }
             Event::Scored(result) => tracing::debug!("{result:?}"),
         }
+    }
+}
+
+/// A loss with digits to see also where it is small.
+fn short(loss: f64) -> String {
+    if loss != 0.0 && loss.abs() < 0.001 {
+        format!("{loss:.2e}")
+    } else {
+        format!("{loss:.5}")
+    }
+}
+
+/// Units a second and the time left, once there is something to go by; before the message, which a narrow terminal cuts.
+fn speed_and_left(state: &ProgressState, text: &mut dyn std::fmt::Write) {
+    if state.pos() > 0 {
+        // A bar that cannot be drawn is no reason to stop.
+        let _ = write!(text, "  {:.1}/s  {:#} left", state.per_sec(), HumanDuration(state.eta()));
     }
 }
 

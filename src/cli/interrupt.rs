@@ -4,14 +4,18 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::Context;
 
+use super::console::Console;
+
 static REQUESTED: AtomicBool = AtomicBool::new(false);
 
 /// Takes over the signals.
-pub fn install() -> anyhow::Result<()> {
-    ctrlc::set_handler(|| {
+pub fn install(console: &Console) -> anyhow::Result<()> {
+    let console = console.clone();
+    ctrlc::set_handler(move || {
         if REQUESTED.swap(true, Ordering::SeqCst) {
             std::process::exit(130);
         }
+        console.line("stopping, and saving what there is; Ctrl-C again quits at once");
     })
     .context("cannot listen for Ctrl-C")
 }

@@ -64,7 +64,7 @@ impl Args {
     /// Runs what was asked for.
     pub fn run(self) -> anyhow::Result<()> {
         let console = console::Console::start(self.quiet, self.verbose);
-        interrupt::install()?;
+        interrupt::install(&console)?;
         match self.command {
             None => self.train.run(&console),
             Some(Command::Predict(args)) => args.run(),

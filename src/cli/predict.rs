@@ -5,13 +5,10 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use clap::Args;
 use dec::backend::DeviceRequest;
-use dec::data::{self, values_of, Rows, Source};
+use dec::data::{self, Source};
 use dec::export::LoadedPredictor;
 use dec::run::{assignments_csv, check_writable, write_atomic};
 use dec::train::Assignment;
-
-/// Rows go through the model in blocks sized for layers of this width.
-const BLOCK_WIDTH: i64 = 2048;
 
 #[derive(Debug, Args)]
 pub struct PredictArgs {
@@ -57,14 +54,8 @@ impl PredictArgs {
             ))
             .into());
         }
-        let rows = Rows::new(&dataset.features, 1.0, device)?; // the model scales by itself
-        let q = rows.map_blocks(BLOCK_WIDTH, |x| model.soft_assignment(x))?;
-        let (confidence, labels) = q.f_max_dim(1, false)?;
-        let csv = assignments_csv(&Assignment {
-            rows: (0..dataset.n_rows()).collect(),
-            labels: values_of(&labels)?,
-            confidence: values_of(&confidence)?,
-        });
+        let (labels, confidence) = model.predict(&dataset.features.to_tensor()?)?;
+        let csv = assignments_csv(&Assignment { rows: (0..dataset.n_rows()).collect(), labels, confidence });
         match &self.output {
             Some(output) => Ok(write_atomic(output, &csv)?),
             None => super::print(&String::from_utf8(csv)?),

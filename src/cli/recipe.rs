@@ -53,6 +53,13 @@ impl RecipeArgs {
         } else if self.data_dir.is_some() {
             "mnist".clone_into(&mut config.data.source);
         }
+        if let (Some(dir), false) = (&self.data_dir, config.data.source == "mnist") {
+            return Err(dec::Error::Config(format!(
+                "--data-dir {} goes with --data mnist, not with --data {}",
+                dir.display(),
+                config.data.source
+            )));
+        }
         if let Some(dir) = &self.data_dir {
             config.data.dir = Some(absolute(dir));
         }

@@ -34,8 +34,9 @@ impl SweepArgs {
         let members = members(&recipe.config)?;
         let out = self.out.clone().unwrap_or_else(|| Path::new("runs").join(format!("{}-sweep", recipe.name)));
         let recipes = out.join("recipes");
-        fs::create_dir_all(&recipes)
-            .map_err(|e| dec::Error::output(&recipes, format!("cannot make this directory: {e}; name another with --out")))?;
+        fs::create_dir_all(&recipes).map_err(|e| {
+            dec::Error::output(&recipes, format!("cannot make this directory: {e}; name another with --out"))
+        })?;
         dec::run::check_writable(&recipes)?;
 
         let mut rows = Vec::new();
@@ -52,9 +53,12 @@ impl SweepArgs {
                 let config = recipes.join(format!("{}.toml", member.name));
                 write_atomic(&config, member.config.to_toml().as_bytes())?;
                 let status = run_member(&config, &dir, console)?;
-                if !status.success() {
-                    console.line(&format!("[{n}/{of}] {}: failed, {status}", member.name));
-                }
+                let how = match status.code() {
+                    Some(0) => "finished".to_owned(),
+                    Some(130) => "interrupted".to_owned(),
+                    _ => format!("failed, {status}"),
+                };
+                console.line(&format!("[{n}/{of}] {}: {how}", member.name));
             }
             rows.push(Row::read(member, &dir));
         }

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use clap::Args;
+use dec::backend::device_name;
 use dec::config::Recipe;
 use dec::report::results_table;
 use dec::run::{EventLog, RunDir, Summary};
@@ -43,17 +44,19 @@ impl TrainArgs {
         };
         dir.write_config(&recipe.config)?;
         tracing::info!(
-            "{}: {} rows of {} features, {} clusters, on {device:?}; writing to {}",
+            "{}: {} rows of {} features, {} clusters, on {}; writing to {}",
             trainer.data_name(),
             trainer.n_rows(),
             trainer.n_features(),
             recipe.config.n_clusters,
+            device_name(device),
             dir.path().display()
         );
         drop(dataset); // the trainer has its own, shuffled
 
         let started = Instant::now();
-        let mut observer = RunObserver { progress: console.progress(), log: EventLog::create(&dir.file("events.jsonl"))? };
+        let mut observer =
+            RunObserver { progress: console.progress(), log: EventLog::create(&dir.file("events.jsonl"))? };
         let ended = trainer.run(&mut observer);
         observer.progress.finish();
         finish(&recipe, &dir, &trainer, ended, started)

@@ -231,7 +231,7 @@ impl Default for KMeansConfig {
 pub struct ClusterConfig {
     /// Degrees of freedom of the Student-t kernel. Default 1.
     pub alpha: f64,
-    /// Stop when fewer than this fraction of the rows changed cluster between two refreshes. Default 0.001.
+    /// Stop when fewer than this fraction of the rows changed cluster between two refreshes. Default 0.001. 0: never.
     pub tol: f64,
     /// Rounds (refreshes of q and p) at most.
     pub max_rounds: u64,
@@ -240,7 +240,8 @@ pub struct ClusterConfig {
     /// Optimiser steps a round; replaces `epochs_per_round` where given.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub update_interval_steps: Option<u64>,
-    /// Train one more round after `tol` is reached, as the Keras notebook does. Default false.
+    /// Train one more round after `tol` is reached, and count the first refresh, which only repeats k-means, as the Keras
+    /// notebook does: its self-training is then a single round. Default false.
     pub train_after_tol: bool,
     /// Rows a batch.
     pub batch_size: usize,
@@ -298,6 +299,39 @@ impl Config {
     pub fn to_toml(&self) -> String {
         // A Config holds nothing that TOML cannot say: no map with keys that are not strings, no integer above i64 once
         // it is validated.
-        toml::to_string_pretty(self).unwrap_or_else(|e| format!("# this configuration cannot be written as TOML: {e}\n"))
+        toml::to_string_pretty(self)
+            .unwrap_or_else(|e| format!("# this configuration cannot be written as TOML: {e}\n"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        /// A run directory's config.toml says exactly what was run.
+        #[test]
+        fn a_config_survives_its_toml(
+            seed in 0..=i64::MAX as u64,
+            factor in proptest::option::of(1e-300..1e300),
+            limit in proptest::option::of(1usize..1_000_000),
+            hidden in proptest::collection::vec(1usize..5000, 0..5),
+            lr in 1e-12..1e3,
+            steps in proptest::option::of(1u64..1_000_000),
+            source in "[a-z /.\"'\\\\=#é]{1,20}",
+        ) {
+            let mut config = Config { seed, ..Config::default() };
+            config.data = DataConfig { source, limit, scale: factor.map_or(Scale::Auto, Scale::Factor), ..config.data };
+            config.data.dir = Some(PathBuf::from("a dir/with \"quotes\""));
+            config.model.hidden = hidden;
+            config.pretrain.lr = lr;
+            config.pretrain.lr_decay_steps = steps;
+            config.cluster.update_interval_steps = steps;
+            config.sweep.insert("cluster.lr".to_owned(), vec![toml::Value::Float(lr), toml::Value::Integer(1)]);
+            let again: Config = toml::from_str(&config.to_toml()).unwrap();
+            prop_assert_eq!(again, config);
+        }
     }
 }

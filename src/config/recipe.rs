@@ -37,7 +37,8 @@ impl Recipe {
             Some((name, text)) => ((*name).to_owned(), (*text).to_owned()),
             None => read(source)?,
         };
-        let from_file: Config = toml::from_str(&text).map_err(|e| Error::Config(format!("{source}: {}", one_place(&e))))?;
+        let from_file: Config =
+            toml::from_str(&text).map_err(|e| Error::Config(format!("{source}: {}", one_place(&e))))?;
         let config = overrides.iter().try_fold(from_file, |config, assignment| set(&config, assignment))?;
         config.validate()?;
         for key in config.sweep.keys() {
@@ -92,7 +93,7 @@ pub(super) fn set_value(config: &Config, key: &str, value: toml::Value) -> std::
     }
     serde_path_to_error::deserialize(toml::Value::Table(table)).map_err(|e| {
         let path = e.path().to_string();
-        format!("{path}: {}", e.into_inner().to_string().trim_end())
+        format!("{path}: {}", e.into_inner().message())
     })
 }
 
@@ -166,7 +167,10 @@ mod tests {
         let path = dir.path().join("mine.toml");
         std::fs::write(&path, "seed = 1\n[cluster]\ntolerance = 0.1\n").unwrap();
         let message = Recipe::load(path.to_str().unwrap(), &[]).unwrap_err().to_string();
-        assert!(message.contains("mine.toml") && message.contains("line 3") && message.contains("tolerance"), "{message}");
+        assert!(
+            message.contains("mine.toml") && message.contains("line 3") && message.contains("tolerance"),
+            "{message}"
+        );
         assert!(message.contains("`tol`"), "says what would be right: {message}");
     }
 }

@@ -115,7 +115,8 @@ mod tests {
 
     #[test]
     fn every_refusal_names_the_key_and_what_was_found() {
-        let cases: [(&str, &str, fn(&mut Config)); 28] = [
+        type Spoil = fn(&mut Config);
+        let cases: [(&str, &str, Spoil); 28] = [
             ("n_clusters", "0", |c| c.n_clusters = 0),
             ("seed", "18446744073709551615", |c| c.seed = u64::MAX),
             ("device", "gpu", |c| c.device = "gpu".to_owned()),

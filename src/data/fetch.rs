@@ -111,17 +111,8 @@ struct Wanted<'a> {
     sha256: &'a str,
 }
 
+/// The files in the order in which they are fetched: a mirror that lacks the large one has by then given the others.
 const MNIST: [Wanted; 4] = [
-    Wanted {
-        name: mnist::FILES[0],
-        bytes: 47_040_016,
-        sha256: "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
-    },
-    Wanted {
-        name: mnist::FILES[1],
-        bytes: 60_008,
-        sha256: "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
-    },
     Wanted {
         name: mnist::FILES[2],
         bytes: 7_840_016,
@@ -131,6 +122,16 @@ const MNIST: [Wanted; 4] = [
         name: mnist::FILES[3],
         bytes: 10_008,
         sha256: "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
+    },
+    Wanted {
+        name: mnist::FILES[1],
+        bytes: 60_008,
+        sha256: "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
+    },
+    Wanted {
+        name: mnist::FILES[0],
+        bytes: 47_040_016,
+        sha256: "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
     },
 ];
 

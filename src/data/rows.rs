@@ -28,11 +28,7 @@ impl Rows {
     /// # Errors
     /// A libtorch failure, such as a device without room for them.
     pub fn new(features: &Features, scale: f64, device: Device) -> Result<Self> {
-        let stored = match features {
-            Features::U8(array) => tensor_of(array.view())?,
-            Features::F32(array) => tensor_of(array.view())?,
-        };
-        Ok(Self { stored: stored.f_to_device(device)?, scale })
+        Ok(Self { stored: features.to_tensor()?.f_to_device(device)?, scale })
     }
 
     /// Float32 rows that need no scaling, such as a layer's codes.
@@ -92,6 +88,19 @@ impl Rows {
     fn scaled(&self, rows: Tensor) -> Result<Tensor> {
         let rows = rows.f_to_kind(Kind::Float)?;
         Ok(if self.scale == 1.0 { rows } else { rows.f_mul_scalar(self.scale)? })
+    }
+}
+
+impl Features {
+    /// The values as a tensor \[n, d\] on the CPU, uint8 or float32 as they are.
+    ///
+    /// # Errors
+    /// A libtorch failure.
+    pub fn to_tensor(&self) -> Result<Tensor> {
+        match self {
+            Self::U8(array) => tensor_of(array.view()),
+            Self::F32(array) => tensor_of(array.view()),
+        }
     }
 }
 

@@ -9,8 +9,7 @@ pub fn results_table(results: &[MethodResult]) -> String {
     let scores: &[&str] = if labelled { &["ACC", "NMI", "ARI"] } else { &["silhouette"] };
     let header = [&["method"], scores, &["inertia", "seconds"]].concat().into_iter().map(str::to_owned).collect();
     let rows = results.iter().map(|result| {
-        let scores =
-            if labelled { vec![result.acc, result.nmi, result.ari] } else { vec![result.silhouette] };
+        let scores = if labelled { vec![result.acc, result.nmi, result.ari] } else { vec![result.silhouette] };
         let mut row = vec![title(result.method).to_owned()];
         row.extend(scores.into_iter().map(|score| score.map_or_else(|| "-".to_owned(), |s| format!("{s:.4}"))));
         row.push(short(result.inertia));
@@ -23,7 +22,8 @@ pub fn results_table(results: &[MethodResult]) -> String {
 /// Rows of cells as aligned text, the first column to the left and the others to the right, a rule under the first row.
 pub fn text_table(rows: &[Vec<String>]) -> String {
     let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
-    let width_of = |column| rows.iter().filter_map(|row| row.get(column)).map(|cell: &String| cell.chars().count()).max();
+    let width_of =
+        |column| rows.iter().filter_map(|row| row.get(column)).map(|cell: &String| cell.chars().count()).max();
     let widths: Vec<usize> = (0..columns).map(|column| width_of(column).unwrap_or(0)).collect();
     let mut text = String::new();
     for (i, row) in rows.iter().enumerate() {
@@ -81,9 +81,14 @@ mod tests {
 
     #[test]
     fn numbers_stay_short() {
-        for (value, text) in
-            [(0.0, "0.0000"), (0.5, "0.5000"), (12.3456, "12.346"), (99999.5, "100000"), (1.5e9, "1.5000e9"), (1e-9, "1.0000e-9")]
-        {
+        for (value, text) in [
+            (0.0, "0.0000"),
+            (0.5, "0.5000"),
+            (12.3456, "12.346"),
+            (99999.5, "100000"),
+            (1.5e9, "1.5000e9"),
+            (1e-9, "1.0000e-9"),
+        ] {
             assert_eq!(short(value), text);
         }
     }

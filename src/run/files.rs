@@ -14,7 +14,7 @@ use crate::error::{Error, Result};
 pub fn check_writable(dir: &Path) -> Result<()> {
     temporary_in(dir)
         .map(drop)
-        .map_err(|e| Error::output(dir, format!("cannot write to this directory: {e}; name another")))
+        .map_err(|e| Error::output(dir, format!("cannot write to this directory: {}; name another", reason(&e))))
 }
 
 /// Writes `content` to `path` by way of a temporary file beside it.
@@ -35,11 +35,17 @@ pub fn write_atomic(path: &Path, content: &[u8]) -> Result<()> {
 /// What `write` fails with, or [`Error::Output`] naming the path.
 pub fn write_atomic_with(path: &Path, write: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
     let dir = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let problem = |e: std::io::Error| Error::output(path, format!("cannot be written: {e}"));
+    let problem = |e: std::io::Error| Error::output(path, format!("cannot be written: {}", reason(&e)));
     let temporary = temporary_in(dir).map_err(problem)?;
     write(temporary.path())?;
     temporary.persist(path).map_err(|e| problem(e.error))?;
     Ok(())
+}
+
+/// What went wrong, without the temporary file's path, which `tempfile` puts behind it and which means nothing to a user.
+fn reason(e: &std::io::Error) -> String {
+    let text = e.to_string();
+    text.split_once(" at path \"").map_or(text.as_str(), |(reason, _)| reason).to_owned()
 }
 
 /// A temporary file with the permissions that an ordinary new file gets.

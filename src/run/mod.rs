@@ -46,9 +46,8 @@ impl RunDir {
     /// # Errors
     /// [`Error::Output`] if it cannot be made or written, or if it holds something already and `force` is not given.
     pub fn create(path: &Path, force: bool) -> Result<Self> {
-        fs::create_dir_all(path).map_err(|e| {
-            Error::output(path, format!("cannot make this directory: {e}; name another with --out"))
-        })?;
+        fs::create_dir_all(path)
+            .map_err(|e| Error::output(path, format!("cannot make this directory: {e}; name another with --out")))?;
         let mut entries =
             fs::read_dir(path).map_err(|e| Error::output(path, format!("cannot read this directory: {e}")))?;
         if !force && entries.next().is_some() {
@@ -131,4 +130,47 @@ pub fn assignments_csv(assignment: &Assignment) -> Vec<u8> {
         text.push_str(&format!("{row},{label},{confidence}\n"));
     }
     text.into_bytes()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::data::values_of;
+    use crate::model::Autoencoder;
+
+    #[test]
+    fn weights_come_back_bit_for_bit_under_their_names() {
+        let root = tempfile::tempdir().unwrap();
+        let dir = RunDir::create(root.path(), false).unwrap();
+        tch::manual_seed(3);
+        let named = Autoencoder::new(&[7, 5, 3], Device::Cpu, 0.1).unwrap().named_parameters();
+        dir.write_weights(&named).unwrap();
+        let mut read = Tensor::read_safetensors(dir.file("weights.safetensors")).unwrap();
+        assert_eq!(read.len(), named.len());
+        for (name, tensor) in &named {
+            let at = read.iter().position(|(found, _)| found == name).unwrap();
+            let (_, found) = read.swap_remove(at);
+            assert_eq!(found.size(), tensor.size(), "{name}");
+            let bits = |t: &Tensor| values_of::<f32>(t).unwrap().into_iter().map(f32::to_bits).collect::<Vec<_>>();
+            assert_eq!(bits(&found), bits(tensor), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_directory_with_something_in_it_is_left_alone() {
+        let root = tempfile::tempdir().unwrap();
+        std::fs::write(root.path().join(SUMMARY), "mine").unwrap();
+        let refused = RunDir::create(root.path(), false).unwrap_err();
+        assert!(refused.to_string().contains("--force"), "{refused}");
+        assert_eq!(std::fs::read(root.path().join(SUMMARY)).unwrap(), b"mine");
+        RunDir::create(root.path(), true).unwrap();
+        assert!(!root.path().join(SUMMARY).exists(), "the old run's summary must not pass for the new one's");
+    }
+
+    #[test]
+    fn assignments_are_a_line_a_row() {
+        let assignment = Assignment { rows: vec![0, 7], labels: vec![3, 1], confidence: vec![0.5, 1.0] };
+        assert_eq!(assignments_csv(&assignment), b"row,cluster,confidence\n0,3,0.5\n7,1,1\n");
+    }
 }

@@ -1,7 +1,6 @@
 //! `summary.json`: what a run was and what came of it.
 
 use serde::Serialize;
-use tch::Device;
 
 use crate::backend;
 use crate::config::Recipe;
@@ -65,7 +64,7 @@ impl Summary {
             recipe: recipe.name.clone(),
             data: trainer.data_name().to_owned(),
             seed: recipe.config.seed,
-            device: device_name(trainer.dec.autoencoder.device()),
+            device: backend::device_name(trainer.dec.autoencoder.device()),
             threads: tch::get_num_threads(),
             n_rows: trainer.n_rows(),
             n_features: trainer.n_features(),
@@ -80,12 +79,5 @@ impl Summary {
             peak_memory_bytes: backend::peak_memory_bytes(),
             versions: Versions { dec: env!("CARGO_PKG_VERSION"), libtorch: backend::libtorch_version() },
         }
-    }
-}
-
-fn device_name(device: Device) -> String {
-    match device {
-        Device::Cuda(index) => format!("cuda:{index}"),
-        other => format!("{other:?}").to_lowercase(),
     }
 }

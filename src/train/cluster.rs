@@ -61,7 +61,10 @@ impl SelfTraining<'_> {
             let (p, loss, next_labels) = self.refresh()?;
             let changed = changed_fraction(&labels, &next_labels);
             labels = next_labels;
-            *progress = Progress { steps: steps.done(), rounds: round, converged: changed < config.tol };
+            // In the first round nothing was trained since k-means, so nothing can have changed: only a recipe that
+            // trains once more all the same takes that for convergence.
+            let tells = round > 1 || config.train_after_tol;
+            *progress = Progress { steps: steps.done(), rounds: round, converged: tells && changed < config.tol };
             let acc = self.labels_true.map(|t| Contingency::new(t, &labels).map(|c| c.accuracy())).transpose()?;
             let seconds = started.elapsed().as_secs_f64();
             observer.on_event(&Event::Round { round, changed, loss, acc, seconds });
@@ -86,7 +89,7 @@ impl SelfTraining<'_> {
         let log_q = self.dec.log_soft_assign_all(self.layer, self.rows)?;
         let q = log_q.f_exp()?;
         let p = target_distribution(&q, &cluster_frequency(&q)?)?;
-        let loss = f64::try_from(kl_divergence(&p, &log_q)?)?;
+        let loss = f64::try_from(kl_divergence(&p, &log_q)?)?.max(0.0); // below 0 by rounding alone
         Ok((p, loss, values_of(&q.f_argmax(1, false)?)?))
     }
 }

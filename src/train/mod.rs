@@ -110,7 +110,9 @@ impl<'a> Trainer<'a> {
         let z = self.dec.encode_all(&rows)?;
         check_latent(&z)?;
         let start = self.kmeans(Stage::KMeans, &z, observer).map_err(|e| match e {
-            Error::Rows(problem) => Error::Training(format!("the autoencoder collapsed: among its latent rows, {problem}")),
+            Error::Rows(problem) => {
+                Error::Training(format!("the autoencoder collapsed: among its latent rows, {problem}"))
+            }
             other => other,
         })?;
         self.score("autoencoder_kmeans", &z, &start.labels, start.inertia, observer)?;
@@ -235,7 +237,10 @@ impl<'a> Trainer<'a> {
             )));
         }
         if found.len() < k {
-            tracing::warn!("{} of the {k} clusters ended empty; fewer clusters (--clusters) may fit the data", k - found.len());
+            tracing::warn!(
+                "{} of the {k} clusters ended empty; fewer clusters (--clusters) may fit the data",
+                k - found.len()
+            );
         }
         Ok(())
     }
@@ -333,7 +338,8 @@ fn root_mean_square(features: &Features) -> f64 {
 ///
 /// FNV-1a over the purpose, mixed with the run's seed by SplitMix64's finaliser.
 fn seed_for(seed: u64, purpose: &str) -> u64 {
-    let hash = purpose.bytes().fold(0xcbf2_9ce4_8422_2325, |h: u64, b| (h ^ u64::from(b)).wrapping_mul(0x0100_0000_01b3));
+    let hash =
+        purpose.bytes().fold(0xcbf2_9ce4_8422_2325, |h: u64, b| (h ^ u64::from(b)).wrapping_mul(0x0100_0000_01b3));
     let mut x = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ hash;
     x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
@@ -348,8 +354,9 @@ mod tests {
 
     #[test]
     fn seeds_differ_by_run_and_by_purpose() {
-        let all: std::collections::HashSet<_> =
-            (0..50).flat_map(|seed| ["weights", "shuffle", "finetune"].map(|purpose| seed_for(seed, purpose))).collect();
+        let all: std::collections::HashSet<_> = (0..50)
+            .flat_map(|seed| ["weights", "shuffle", "finetune"].map(|purpose| seed_for(seed, purpose)))
+            .collect();
         assert_eq!(all.len(), 150);
     }
 

@@ -56,7 +56,7 @@ impl Steps {
             self.summed += 1;
             self.done += 1;
             observer.on_event(&Event::Step { done: self.done });
-            if self.done.is_multiple_of(self.per_epoch()) {
+            if self.done % self.per_epoch() == 0 {
                 self.end_epoch(observer)?;
             }
         }
@@ -77,8 +77,8 @@ impl Steps {
         let learning_rate = self.schedule.rate(self.done.saturating_sub(1));
         if !loss.is_finite() {
             return Err(Error::Training(format!(
-                "{} diverged in epoch {epoch}: the loss is {loss} at a learning rate of {learning_rate}; lower the rate \
-                 (--set {}.lr={}) or scale the rows down (--set data.scale=…)",
+                "{} diverged in epoch {epoch}: the loss is {loss} at a learning rate of {learning_rate:?}; lower the rate \
+                 (--set {}.lr={:?}) or scale the rows down (--set data.scale=…)",
                 self.stage,
                 section(self.stage),
                 learning_rate / 10.0,

@@ -196,9 +196,10 @@ fn places_that_cannot_be_written() {
             (&["--data=rows.npy", "--out=full"], &["full", "not empty", "--out", "--force"]),
             (&["sweep", "--config=s.toml", "--out=file.txt/sweep"], &["file.txt/sweep", "Not a directory", "--out"]),
             (&["--data=rows.npy", "--out="], &["--out"]),
-            (&["--data=rows.npy", "--force"], &["--out <DIR>"]),
         ],
     );
+    scratch.dec(["--data=rows.npy", "--force"]).failed(2, &["--out <DIR>"]);
+    assert!(!scratch.path("runs").exists());
 }
 
 #[test]

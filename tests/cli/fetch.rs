@@ -42,7 +42,7 @@ impl Mirror {
 fn request_path(stream: &TcpStream) -> Option<String> {
     let mut lines = BufReader::new(stream).lines();
     let first = lines.next()?.ok()?;
-    while lines.next()?.ok()? != "" {}
+    while !lines.next()?.ok()?.is_empty() {}
     Some(first.split(' ').nth(1)?.trim_start_matches('/').to_owned())
 }
 
