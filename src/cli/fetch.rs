@@ -80,7 +80,7 @@ impl DownloadBars<'_> {
             }
             FetchProgress::Failed { url, problem } => {
                 self.clear();
-                tracing::warn!("{url}: {problem}");
+                tracing::debug!("{url}: {problem}"); // the error at the end names every attempt
             }
             FetchProgress::Verified { .. } => self.clear(),
             FetchProgress::AlreadyThere { .. } => {}

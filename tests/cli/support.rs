@@ -146,8 +146,8 @@ impl Ran {
     /// Ended with `code` and one message, which has all of `words`; no trace of the program's insides.
     pub fn failed(&self, code: i32, words: &[&str]) {
         assert_eq!(self.code, Some(code), "{self:#?}");
-        let errors = self.stderr.lines().filter(|line| line.starts_with("error: ")).count();
-        assert_eq!(errors, 1, "one message: {self:#?}");
+        let message = |line: &&str| line.starts_with("error: ") || line.trim_start().starts_with("WARN ");
+        assert_eq!(self.stderr.lines().filter(message).count(), 1, "one message: {self:#?}");
         for word in words {
             assert!(self.stderr.contains(word), "{word:?} is missing: {self:#?}");
         }
