@@ -5,7 +5,8 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitStatus};
+use std::process::{Child, Command, ExitStatus};
+use std::time::Duration;
 
 use anyhow::Context;
 use clap::Args;
@@ -17,6 +18,9 @@ use serde_json::Value;
 use super::console::Console;
 use super::interrupt;
 use super::recipe::RecipeArgs;
+
+/// How often a running member is looked at.
+const POLL_INTERVAL: Duration = Duration::from_millis(50);
 
 #[derive(Debug, Args)]
 pub struct SweepArgs {
@@ -89,7 +93,38 @@ fn run_member(config: &Path, dir: &Path, console: &Console) -> anyhow::Result<Ex
     let mut command = Command::new(program);
     command.arg("--config").arg(config).arg("--out").arg(dir).arg("--force").args(console.flags());
     command.stdin(std::process::Stdio::null()).stdout(std::process::Stdio::null());
-    command.status().context("cannot start a member of the sweep")
+    #[cfg(unix)]
+    std::os::unix::process::CommandExt::process_group(&mut command, 0); // see below
+    let mut child = command.spawn().context("cannot start a member of the sweep")?;
+    let mut told = false;
+    loop {
+        if let Some(status) = child.try_wait().context("cannot wait for a member of the sweep")? {
+            return Ok(status);
+        }
+        if interrupt::requested() && !told {
+            stop(&mut child);
+            told = true;
+        }
+        std::thread::sleep(POLL_INTERVAL);
+    }
+}
+
+/// Asks a member to save what it has and end. It is in a process group of its own, so that a Ctrl-C of the terminal does not
+/// reach it as well: a second signal would end it at once.
+#[cfg(unix)]
+fn stop(child: &mut Child) {
+    let pid = nix::unistd::Pid::from_raw(child.id() as i32);
+    if let Err(e) = nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM) {
+        tracing::debug!("the member has ended already: {e}");
+    }
+}
+
+/// Ends a member; there is no asking here.
+#[cfg(not(unix))]
+fn stop(child: &mut Child) {
+    if let Err(e) = child.kill() {
+        tracing::debug!("the member has ended already: {e}");
+    }
 }
 
 fn summary(dir: &Path) -> Option<Value> {

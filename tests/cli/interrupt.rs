@@ -1,7 +1,5 @@
 //! Ctrl-C: what was reached is saved, and the exit code says so.
 
-use std::os::unix::process::CommandExt;
-
 use crate::support::{assignments, each, send, Running, Scratch, RUN_FILES, SMALL};
 
 #[test]
@@ -48,18 +46,17 @@ fn an_interrupted_self_training_saves_clusters_and_model() {
     }
 }
 
-/// A terminal sends Ctrl-C to the whole group: the sweep and the member that it runs.
+/// A `kill` or a container's stop reaches the sweep alone; it passes it on to the member that it runs.
 #[test]
 fn an_interrupted_sweep_ends_with_its_table_and_is_taken_up_again() {
     let scratch = Scratch::blobs();
     let recipe = scratch.dec(["config"].iter().chain(&SMALL)).ok().stdout;
     let sweep = "[sweep]\n\"pretrain.epochs\" = [2, 10000000]\n";
     std::fs::write(scratch.path("s.toml"), format!("{recipe}\n{sweep}")).unwrap();
-    let mut command = scratch.command(["sweep", "--config=s.toml", "--out=sweep"]);
-    command.process_group(0);
+    let command = scratch.command(["sweep", "--config=s.toml", "--out=sweep"]);
     let mut running = Running::start(command);
     running.wait_for_line(&scratch.path("sweep/pretrain.epochs=10000000/events.jsonl"), &["pretrain_1", "epoch"]);
-    send("INT", &format!("-{}", running.id()));
+    send("TERM", &running.id().to_string());
     let ran = running.end();
 
     assert_eq!(ran.code, Some(130), "{ran:#?}");
