@@ -224,7 +224,7 @@ fn assert_parameters(net: &Autoencoder, expected: &BTreeMap<String, Parameter>) 
 fn ten_steps_on_the_reconstruction_match() {
     let case = golden().autoencoder_sgd;
     let net = network(&case.widths, &case.initial);
-    let mut optimiser = Sgd::new(net.parameters(), case.momentum);
+    let mut optimiser = Sgd::new(net.parameters(), case.momentum).unwrap();
     assert_eq!(case.losses.len(), 10);
     for (step, (batch, expected)) in case.batches.iter().zip(&case.losses).enumerate() {
         let x = matrix(batch, Kind::Float);
@@ -244,7 +244,7 @@ fn ten_steps_on_the_divergence_match() {
     let (x, p) = (matrix(&case.x, Kind::Float), matrix(&case.p, Kind::Float));
     let mut trained = net.encoder_parameters();
     trained.push(layer.centroids().shallow_clone());
-    let mut optimiser = Sgd::new(trained, case.momentum);
+    let mut optimiser = Sgd::new(trained, case.momentum).unwrap();
     assert_eq!(case.losses.len(), 10);
     for (step, expected) in case.losses.iter().enumerate() {
         let loss = kl_divergence(&p, &layer.log_soft_assignment(&net.encode(&x)).unwrap()).unwrap();

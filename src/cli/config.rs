@@ -12,6 +12,6 @@ pub struct ConfigArgs {
 
 impl ConfigArgs {
     pub fn run(&self) -> anyhow::Result<()> {
-        super::print(&self.recipe.resolve()?.config.to_toml())
+        super::print(&self.recipe.resolve()?.config.to_toml()?)
     }
 }

@@ -64,7 +64,9 @@ impl Args {
     /// Runs what was asked for.
     pub fn run(self) -> anyhow::Result<()> {
         let console = console::Console::start(self.quiet, self.verbose);
-        interrupt::install(&console)?;
+        if !matches!(self.command, Some(Command::Predict(_) | Command::Config(_))) {
+            interrupt::install(&console)?; // those two have nothing to save: Ctrl-C ends them at once
+        }
         match self.command {
             None => self.train.run(&console),
             Some(Command::Predict(args)) => args.run(),
@@ -78,6 +80,12 @@ impl Args {
 /// Whether the reader of stdout has gone away.
 pub fn is_broken_pipe(error: &anyhow::Error) -> bool {
     error.downcast_ref::<std::io::Error>().is_some_and(|e| e.kind() == std::io::ErrorKind::BrokenPipe)
+}
+
+/// The first line of what a panic said.
+pub fn panic_text(payload: &(dyn std::any::Any + Send)) -> &str {
+    let text = payload.downcast_ref::<String>().map(String::as_str).or_else(|| payload.downcast_ref::<&str>().copied());
+    text.and_then(|text| text.lines().next()).unwrap_or("no reason given")
 }
 
 /// Writes results to stdout.

@@ -37,6 +37,9 @@ impl PredictArgs {
     pub fn run(&self) -> anyhow::Result<()> {
         let request: DeviceRequest = self.device.parse()?;
         if let Some(output) = &self.output {
+            if output.is_dir() {
+                return Err(dec::Error::output(output, "is a directory; name a file with --output").into());
+            }
             let parent = output.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
             check_writable(parent)?;
         }

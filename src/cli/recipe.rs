@@ -1,6 +1,6 @@
 //! The options that choose a recipe and change it; shared by every command that takes one.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::Context;
 use clap::Args;
@@ -43,31 +43,15 @@ pub struct RecipeArgs {
 }
 
 impl RecipeArgs {
-    /// The recipe with everything on the command line applied: first `--set`, then the options of their own.
+    /// The recipe with everything on the command line applied: first what names the rows, then `--set`, then the options
+    /// of their own.
     pub fn resolve(&self) -> dec::Result<Recipe> {
-        let mut recipe = Recipe::load(&self.config, &self.set)?;
+        let mut recipe = Recipe::load(&self.config)?;
+        self.choose_data(&mut recipe.config)?;
+        recipe.set(&self.set)?;
         let config = &mut recipe.config;
-        if let Some(data) = &self.data {
-            config.data.source.clone_from(data);
-            config.data.labels = None; // the recipe's labels belong to the recipe's rows
-        } else if self.data_dir.is_some() {
-            "mnist".clone_into(&mut config.data.source);
-        }
-        if let (Some(dir), false) = (&self.data_dir, config.data.source == "mnist") {
-            return Err(dec::Error::Config(format!(
-                "--data-dir {} goes with --data mnist, not with --data {}",
-                dir.display(),
-                config.data.source
-            )));
-        }
-        if let Some(dir) = &self.data_dir {
-            config.data.dir = Some(absolute(dir));
-        }
         if let Some(labels) = &self.labels {
-            config.data.labels = Some(absolute(labels));
-        }
-        if data::is_path(&config.data.source) {
-            config.data.source = absolute(Path::new(&config.data.source)).to_string_lossy().into_owned();
+            config.data.labels = Some(labels.clone());
         }
         if let Some(clusters) = self.clusters {
             config.n_clusters = clusters;
@@ -78,8 +62,36 @@ impl RecipeArgs {
         if let Some(device) = &self.device {
             config.device.clone_from(device);
         }
+        config.absolutise();
         config.validate()?;
+        config.to_toml()?; // a path that is not UTF-8 is refused now, not after the data are read
         Ok(recipe)
+    }
+
+    /// Applies `--data` and `--data-dir`; the recipe's labels belong to the recipe's rows and go with them.
+    fn choose_data(&self, config: &mut Config) -> dec::Result<()> {
+        let source = match (&self.data, &self.data_dir) {
+            (Some(data), _) => data.clone(),
+            (None, Some(_)) if matches!(config.data.source.as_str(), "builtin" | "mnist") => "mnist".to_owned(),
+            _ => config.data.source.clone(),
+        };
+        if source != config.data.source {
+            config.data.source = source;
+            config.data.labels = None;
+            config.data.dir = None;
+        }
+        match &self.data_dir {
+            Some(dir) if config.data.source != "mnist" => Err(dec::Error::Config(format!(
+                "--data-dir {} goes with --data mnist, not with --data {}",
+                dir.display(),
+                config.data.source
+            ))),
+            Some(dir) => {
+                config.data.dir = Some(dir.clone());
+                Ok(())
+            }
+            None => Ok(()),
+        }
     }
 }
 
@@ -93,9 +105,4 @@ pub fn load_data(config: &Config) -> anyhow::Result<Dataset> {
     let data = &config.data;
     let source = Source { source: &data.source, dir: data.dir.as_deref(), labels: data.labels.as_deref() };
     data::load(&source).context("the data cannot be used")
-}
-
-/// A path that stays right in `config.toml`, wherever that is read again.
-fn absolute(path: &Path) -> PathBuf {
-    std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
 }

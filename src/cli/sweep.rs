@@ -55,7 +55,7 @@ impl SweepArgs {
             } else {
                 console.line(&format!("[{n}/{of}] {}", member.name));
                 let config = recipes.join(format!("{}.toml", member.name));
-                write_atomic(&config, member.config.to_toml().as_bytes())?;
+                write_atomic(&config, member.config.to_toml()?.as_bytes())?;
                 let status = run_member(&config, &dir, console)?;
                 let how = match status.code() {
                     Some(0) => "finished".to_owned(),
@@ -72,8 +72,8 @@ impl SweepArgs {
         let table = table(&keys, &rows);
         let csv = out.join("sweep.csv");
         write_atomic(&csv, &to_csv(&table)?)?;
-        super::print(&text_table(&table))?;
-        super::print(&format!("\nsweep directory: {} (the table is in sweep.csv)\n", out.display()))?;
+        let place = format!("\nsweep directory: {} (the table is in sweep.csv)\n", out.display());
+        let shown = super::print(&(text_table(&table) + &place));
 
         if interrupt::requested() {
             return Err(dec::Error::Interrupted.into());
@@ -83,13 +83,20 @@ impl SweepArgs {
             let problem = format!("{} of {} members failed: {}", failed.len(), rows.len(), failed.join("; "));
             return Err(dec::Error::Training(problem).into());
         }
-        Ok(())
+        shown
     }
 }
 
 /// Runs `dec` on one member; its progress goes to our stderr, its table nowhere.
 fn run_member(config: &Path, dir: &Path, console: &Console) -> anyhow::Result<ExitStatus> {
     let program = std::env::current_exe().context("cannot find the running program")?;
+    // A member that fails early must not be taken for what it was before.
+    match fs::remove_file(dir.join(SUMMARY)) {
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound && dir.exists() => {
+            return Err(dec::Error::output(dir, format!("cannot remove the old {SUMMARY}: {e}")).into());
+        }
+        _ => {}
+    }
     let mut command = Command::new(program);
     command.arg("--config").arg(config).arg("--out").arg(dir).arg("--force").args(console.flags());
     command.stdin(std::process::Stdio::null()).stdout(std::process::Stdio::null());
@@ -133,7 +140,7 @@ fn summary(dir: &Path) -> Option<Value> {
 
 fn finished_under(dir: &Path, config: &Config) -> bool {
     let finished = summary(dir).is_some_and(|s| s["status"] == "finished");
-    finished && fs::read_to_string(dir.join(CONFIG)).is_ok_and(|found| found == config.to_toml())
+    finished && fs::read_to_string(dir.join(CONFIG)).is_ok_and(|found| config.to_toml().is_ok_and(|text| text == found))
 }
 
 /// What a member came to.

@@ -57,7 +57,7 @@ impl TrainArgs {
         let started = Instant::now();
         let mut observer =
             RunObserver { progress: console.progress(), log: EventLog::create(&dir.file("events.jsonl"))? };
-        let ended = trainer.run(&mut observer);
+        let ended = run_to_the_end(&mut trainer, &mut observer);
         observer.progress.finish();
         finish(&recipe, &dir, &trainer, ended, started)
     }
@@ -72,15 +72,26 @@ fn finish(
     started: Instant,
 ) -> anyhow::Result<()> {
     let summary = Summary::new(recipe, trainer, &ended, started.elapsed().as_secs_f64());
-    dir.write_outcome(trainer, &summary)?;
-    if !trainer.results.is_empty() {
-        super::print(&results_table(&trainer.results))?;
-    }
-    super::print(&format!("\nrun directory: {}\n", dir.path().display()))?;
-    if matches!(ended, Err(dec::Error::Interrupted)) {
+    let written = dir.write_outcome(trainer, &summary);
+    let mut text = if trainer.results.is_empty() { String::new() } else { results_table(&trainer.results) + "\n" };
+    text += &format!("run directory: {}\n", dir.path().display());
+    let shown = super::print(&text);
+    if written.is_ok() && matches!(ended, Err(dec::Error::Interrupted)) {
         tracing::warn!("interrupted; what was reached until then is saved in {}", dir.path().display());
     }
-    Ok(ended?)
+    // How training ended weighs more than that it could not be written, and that more than that nobody reads the table.
+    ended?;
+    written?;
+    shown
+}
+
+/// Runs every stage. Memory that runs out inside the network is a panic of tch: it ends the run as a failure, so that what
+/// was reached is saved all the same.
+fn run_to_the_end(trainer: &mut Trainer, observer: &mut RunObserver) -> dec::Result<()> {
+    let ran = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| trainer.run(observer)));
+    ran.unwrap_or_else(|payload| {
+        Err(dec::Error::Training(format!("training stopped: {}", super::panic_text(&*payload))))
+    })
 }
 
 /// `runs/<recipe>-<time>`, with a number behind it where that is taken.

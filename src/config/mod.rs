@@ -4,18 +4,20 @@
 //! meaning. [`Recipe::load`] reads one, [`Config::validate`] refuses values that cannot be run.
 
 mod recipe;
+mod schedule;
 mod sweep;
 mod validate;
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
 pub use recipe::{Recipe, BUILT_IN};
+pub use schedule::Schedule;
 pub use sweep::{members, Member};
 
-use crate::train::Schedule;
+use crate::error::{Error, Result};
 
 /// Every setting of a run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -296,11 +298,24 @@ impl Config {
     }
 
     /// The resolved recipe as TOML.
-    pub fn to_toml(&self) -> String {
-        // A Config holds nothing that TOML cannot say: no map with keys that are not strings, no integer above i64 once
-        // it is validated.
-        toml::to_string_pretty(self)
-            .unwrap_or_else(|e| format!("# this configuration cannot be written as TOML: {e}\n"))
+    ///
+    /// # Errors
+    /// [`Error::Config`] for what TOML cannot say: a path that is not UTF-8.
+    pub fn to_toml(&self) -> Result<String> {
+        toml::to_string_pretty(self).map_err(|e| Error::Config(format!("the recipe cannot be written as TOML: {e}")))
+    }
+
+    /// Makes the paths absolute, so that they stay right wherever the configuration is read again.
+    pub fn absolutise(&mut self) {
+        let absolute = |path: &Path| std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+        let data = &mut self.data;
+        data.dir = data.dir.as_deref().map(absolute);
+        data.labels = data.labels.as_deref().map(absolute);
+        if crate::data::is_path(&data.source) {
+            if let Some(source) = absolute(Path::new(&data.source)).to_str() {
+                source.clone_into(&mut data.source);
+            }
+        }
     }
 }
 
@@ -330,7 +345,7 @@ mod tests {
             config.pretrain.lr_decay_steps = steps;
             config.cluster.update_interval_steps = steps;
             config.sweep.insert("cluster.lr".to_owned(), vec![toml::Value::Float(lr), toml::Value::Integer(1)]);
-            let again: Config = toml::from_str(&config.to_toml()).unwrap();
+            let again: Config = toml::from_str(&config.to_toml().unwrap()).unwrap();
             prop_assert_eq!(again, config);
         }
     }

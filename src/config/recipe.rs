@@ -25,26 +25,37 @@ pub struct Recipe {
 }
 
 impl Recipe {
-    /// Reads the recipe `source` (a path, or a name in [`BUILT_IN`]) and applies `overrides`, each `key=value`, in order.
-    ///
-    /// A value is read as TOML, and as a plain string where that fails, so that `data.source=mnist` needs no quotes.
+    /// Reads the recipe `source`: a path, or a name in [`BUILT_IN`].
     ///
     /// # Errors
-    /// [`Error::Config`] naming the file and line, or the override, the key, what was found and what would be right.
-    pub fn load(source: &str, overrides: &[String]) -> Result<Self> {
+    /// [`Error::Config`] naming the file and line, the key, what was found and what would be right.
+    pub fn load(source: &str) -> Result<Self> {
         let built_in = BUILT_IN.iter().find(|(name, _)| *name == source);
         let (name, text) = match built_in {
             Some((name, text)) => ((*name).to_owned(), (*text).to_owned()),
             None => read(source)?,
         };
-        let from_file: Config =
+        let config: Config =
             toml::from_str(&text).map_err(|e| Error::Config(format!("{source}: {}", one_place(&e))))?;
-        let config = overrides.iter().try_fold(from_file, |config, assignment| set(&config, assignment))?;
-        config.validate()?;
+        config.validate().map_err(|e| Error::Config(format!("{source}: {e}")))?;
         for key in config.sweep.keys() {
-            super::sweep::check_key(&config, key)?;
+            super::sweep::check_key(&config, key).map_err(|e| Error::Config(format!("{source}: {e}")))?;
         }
         Ok(Self { name, config })
+    }
+
+    /// Applies `overrides`, each `key=value`, in order.
+    ///
+    /// A value is read as TOML, and as a plain string where it does not look like TOML, so that `data.source=mnist` needs no
+    /// quotes.
+    ///
+    /// # Errors
+    /// [`Error::Config`] naming the override, the key, what was found and what would be right.
+    pub fn set(&mut self, overrides: &[String]) -> Result<()> {
+        for assignment in overrides {
+            self.config = set(&self.config, assignment)?;
+        }
+        self.config.validate()
     }
 }
 
@@ -71,8 +82,9 @@ pub(super) fn set(config: &Config, assignment: &str) -> Result<Config> {
     let (key, text) = assignment
         .split_once('=')
         .ok_or_else(|| Error::Config(format!("--set {assignment}: write it as section.key=value")))?;
-    let value = parse_value(text.trim());
-    set_value(config, key.trim(), value).map_err(|problem| Error::Config(format!("--set {assignment}: {problem}")))
+    parse_value(text.trim())
+        .and_then(|value| set_value(config, key.trim(), value))
+        .map_err(|problem| Error::Config(format!("--set {assignment}: {problem}")))
 }
 
 /// `config` with the value of a dotted key replaced; the error says what is wrong without naming its origin.
@@ -97,14 +109,19 @@ pub(super) fn set_value(config: &Config, key: &str, value: toml::Value) -> std::
     })
 }
 
-fn parse_value(text: &str) -> toml::Value {
+/// A value as TOML; as a string where it begins like none of TOML's values.
+fn parse_value(text: &str) -> std::result::Result<toml::Value, String> {
     #[derive(Deserialize)]
     struct Holder {
         value: toml::Value,
     }
-    toml::from_str::<Holder>(&format!("value = {text}"))
-        .map(|holder| holder.value)
-        .unwrap_or_else(|_| toml::Value::String(text.to_owned()))
+    match toml::from_str::<Holder>(&format!("value = {text}")) {
+        Ok(holder) => Ok(holder.value),
+        Err(e) if text.starts_with(|c: char| c.is_ascii_digit() || "+-[{\"'".contains(c)) => {
+            Err(format!("`{text}` is no TOML value: {}", e.message()))
+        }
+        Err(_) => Ok(toml::Value::String(text.to_owned())),
+    }
 }
 
 #[cfg(test)]
@@ -115,7 +132,9 @@ mod tests {
 
     fn load(overrides: &[&str]) -> Result<Config> {
         let overrides: Vec<_> = overrides.iter().map(|&o| o.to_owned()).collect();
-        Recipe::load("default", &overrides).map(|recipe| recipe.config)
+        let mut recipe = Recipe::load("default")?;
+        recipe.set(&overrides)?;
+        Ok(recipe.config)
     }
 
     #[test]
@@ -126,8 +145,8 @@ mod tests {
     #[test]
     fn every_built_in_recipe_loads_and_survives_a_round_trip() {
         for (name, _) in BUILT_IN {
-            let recipe = Recipe::load(name, &[]).unwrap();
-            let again: Config = toml::from_str(&recipe.config.to_toml()).unwrap();
+            let recipe = Recipe::load(name).unwrap();
+            let again: Config = toml::from_str(&recipe.config.to_toml().unwrap()).unwrap();
             assert_eq!(again, recipe.config, "{name}");
         }
     }
@@ -154,6 +173,8 @@ mod tests {
             ("seed.low=1", "`seed` is a setting, not a section"),
             ("cluster.tol", "section.key=value"),
             ("data.scale=big", "data.scale"),
+            ("seed=18446744073709551616", "is no TOML value"),
+            ("model.hidden=[1, 2", "is no TOML value"),
             ("pretrain.epochs=0", "pretrain.epochs = 0: must be at least 1"),
         ] {
             let message = load(&[assignment]).unwrap_err().to_string();
@@ -166,7 +187,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("mine.toml");
         std::fs::write(&path, "seed = 1\n[cluster]\ntolerance = 0.1\n").unwrap();
-        let message = Recipe::load(path.to_str().unwrap(), &[]).unwrap_err().to_string();
+        let message = Recipe::load(path.to_str().unwrap()).unwrap_err().to_string();
         assert!(
             message.contains("mine.toml") && message.contains("line 3") && message.contains("tolerance"),
             "{message}"

@@ -46,7 +46,8 @@ pub fn members(config: &Config) -> Result<Vec<Member>> {
         }
         grid = next;
     }
-    for member in &grid {
+    for member in &mut grid {
+        member.config.absolutise();
         member.config.validate().map_err(|e| Error::Config(format!("sweep member {}: {e}", member.name)))?;
     }
     if let Some(twin) = grid.iter().enumerate().find_map(|(i, a)| grid[..i].iter().find(|b| a.name == b.name)) {

@@ -20,7 +20,7 @@ impl Config {
         at_least_one("n_clusters", self.n_clusters as u64)?;
 
         if let Scale::Factor(factor) = self.data.scale {
-            check("data.scale", factor, factor.is_finite() && factor > 0.0, "a number above 0, or \"auto\"")?;
+            check("data.scale", factor, (factor as f32).is_normal() && factor > 0.0, "a number above 0, or \"auto\"")?;
         }
         if let Some(limit) = self.data.limit {
             at_least_one("data.limit", limit as u64)?;

@@ -36,6 +36,11 @@ impl Rows {
         Self { stored: rows, scale: 1.0 }
     }
 
+    /// The same rows, sharing their memory.
+    pub fn shallow_clone(&self) -> Self {
+        Self { stored: self.stored.shallow_clone(), scale: self.scale }
+    }
+
     /// n.
     pub fn n_rows(&self) -> i64 {
         self.stored.size()[0]
@@ -117,11 +122,14 @@ pub struct Batches {
 
 impl Batches {
     /// Batches over `n_rows` rows, shuffled from `seed`.
-    pub fn new(n_rows: i64, batch_size: usize, device: Device, seed: u64) -> Self {
+    ///
+    /// # Errors
+    /// A libtorch failure (out of memory, say).
+    pub fn new(n_rows: i64, batch_size: usize, device: Device, seed: u64) -> Result<Self> {
         let order: Vec<i64> = (0..n_rows).collect();
-        let on_device = Tensor::from_slice(&order).to_device(device);
-        let batch_size = (batch_size as i64).min(n_rows).max(1);
-        Self { rng: Xoshiro256PlusPlus::seed_from_u64(seed), order, on_device, next: n_rows, batch_size }
+        let on_device = Tensor::f_from_slice(&order)?.f_to_device(device)?;
+        let batch_size = i64::try_from(batch_size).unwrap_or(i64::MAX).min(n_rows).max(1);
+        Ok(Self { rng: Xoshiro256PlusPlus::seed_from_u64(seed), order, on_device, next: n_rows, batch_size })
     }
 
     /// Batches in an epoch.
@@ -199,7 +207,7 @@ mod tests {
 
     #[test]
     fn an_epoch_visits_every_row_once_and_keeps_the_small_last_batch() {
-        let mut batches = Batches::new(10, 4, Device::Cpu, 7);
+        let mut batches = Batches::new(10, 4, Device::Cpu, 7).unwrap();
         assert_eq!(batches.per_epoch(), 3);
         let mut orders = Vec::new();
         for _ in 0..2 {

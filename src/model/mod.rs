@@ -40,13 +40,12 @@ impl Dec {
         rows.map_blocks(self.autoencoder.widest(), |x| Ok(self.autoencoder.encode(x)))
     }
 
-    /// log q \[n, k\] of the whole data set, without a graph, in blocks that bound the memory.
+    /// log q \[n, k\] of all latent rows `z` \[n, m\], without a graph, in blocks that bound the memory.
     ///
     /// # Errors
     /// A libtorch failure (out of memory, say).
-    pub fn log_soft_assign_all(&self, layer: &ClusteringLayer, rows: &Rows) -> Result<Tensor> {
-        let differences: i64 = layer.centroids().size().iter().product();
-        let width = self.autoencoder.widest().max(differences);
-        rows.map_blocks(width, |x| layer.log_soft_assignment(&self.autoencoder.encode(x)))
+    pub fn log_soft_assign(&self, layer: &ClusteringLayer, z: &Tensor) -> Result<Tensor> {
+        let differences = layer.centroids().size().iter().product(); // k·m a row
+        Rows::from_tensor(z.shallow_clone()).map_blocks(differences, |z| layer.log_soft_assignment(z))
     }
 }

@@ -84,7 +84,7 @@ impl RunDir {
     /// # Errors
     /// [`Error::Output`] if it cannot be written.
     pub fn write_config(&self, config: &Config) -> Result<()> {
-        write_atomic(&self.file(CONFIG), config.to_toml().as_bytes())
+        write_atomic(&self.file(CONFIG), config.to_toml()?.as_bytes())
     }
 
     /// Writes everything that `trainer` has reached, the summary last.

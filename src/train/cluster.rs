@@ -46,13 +46,14 @@ impl SelfTraining<'_> {
         let stage = Stage::Cluster;
         let started = Instant::now();
         let device = rows.device();
-        let batches = Batches::new(rows.n_rows(), config.batch_size, device, self.seed);
+        let batches = Batches::new(rows.n_rows(), config.batch_size, device, self.seed)?;
         let mut parameters = dec.autoencoder.encoder_parameters();
         parameters.push(layer.centroids().shallow_clone());
-        let optimiser = Sgd::new(parameters, config.momentum);
+        let optimiser = Sgd::new(parameters, config.momentum)?;
         let mut steps = Steps::new(stage, optimiser, config.schedule(), batches, device);
-        let per_round = config.update_interval_steps.unwrap_or(config.epochs_per_round * steps.per_epoch());
-        observer.on_event(&Event::StageStarted { stage, steps: per_round * config.max_rounds });
+        let per_round =
+            config.update_interval_steps.unwrap_or(config.epochs_per_round.saturating_mul(steps.per_epoch()));
+        observer.on_event(&Event::StageStarted { stage, steps: per_round.saturating_mul(config.max_rounds) });
 
         for round in 1..=config.max_rounds {
             if observer.should_stop() {
@@ -86,12 +87,21 @@ impl SelfTraining<'_> {
 
     /// Over all rows: p \[n, k\], KL(P‖Q), and the hard assignment.
     fn refresh(&self) -> Result<(Tensor, f64, Vec<i64>)> {
-        let log_q = self.dec.log_soft_assign_all(self.layer, self.rows)?;
+        let log_q = self.dec.log_soft_assign(self.layer, &self.dec.encode_all(self.rows)?)?;
         let q = log_q.f_exp()?;
         let p = target_distribution(&q, &cluster_frequency(&q)?)?;
-        let loss = f64::try_from(kl_divergence(&p, &log_q)?)?.max(0.0); // below 0 by rounding alone
+        let loss = f64::try_from(kl_divergence(&p, &log_q)?)?;
+        if !loss.is_finite() {
+            return Err(Error::Training(diverged()));
+        }
+        let loss = loss.max(0.0); // below 0 by rounding alone
         Ok((p, loss, values_of(&q.f_argmax(1, false)?)?))
     }
+}
+
+/// The message for weights that are no numbers any more.
+pub(super) fn diverged() -> String {
+    "cluster diverged: the soft assignment is not finite; lower the rate (--set cluster.lr=…)".to_owned()
 }
 
 fn changed_fraction(before: &[i64], after: &[i64]) -> f64 {

@@ -20,10 +20,10 @@ pub(super) fn train(
 ) -> Result<u64> {
     let stage = Stage::Finetune;
     let device = rows.device();
-    let batches = Batches::new(rows.n_rows(), config.batch_size, device, seed);
-    let optimiser = Sgd::new(autoencoder.parameters(), config.momentum);
+    let batches = Batches::new(rows.n_rows(), config.batch_size, device, seed)?;
+    let optimiser = Sgd::new(autoencoder.parameters(), config.momentum)?;
     let mut steps = Steps::new(stage, optimiser, config.schedule(), batches, device);
-    let count = config.steps.unwrap_or(config.epochs * steps.per_epoch());
+    let count = config.steps.unwrap_or(config.epochs.saturating_mul(steps.per_epoch()));
     observer.on_event(&Event::StageStarted { stage, steps: count });
     steps.train(count, observer, |indices| {
         let x = rows.batch(indices)?;

@@ -13,7 +13,6 @@ mod finetune;
 mod observer;
 mod optimiser;
 mod pretrain;
-mod schedule;
 mod steps;
 
 use std::ops::ControlFlow;
@@ -23,7 +22,6 @@ use tch::{Device, Tensor};
 
 pub use observer::{Event, MethodResult, Observer, Stage, StageTime};
 pub use optimiser::Sgd;
-pub use schedule::Schedule;
 
 use crate::config::{Config, Scale};
 use crate::data::{self, array_of, permutation, tensor_of, values_of, Dataset, Features, Rows};
@@ -49,9 +47,11 @@ pub struct Assignment {
 pub struct Trainer<'a> {
     config: &'a Config,
     device: Device,
-    /// Row i of `dataset` is row `order[i]` of the input.
+    /// Row i of `rows` is row `order[i]` of the input.
     order: Vec<usize>,
-    dataset: Dataset,
+    rows: Rows,
+    labels_true: Option<Vec<i64>>,
+    data_name: String,
     /// The network as trained so far.
     pub dec: Dec,
     /// The methods scored so far.
@@ -84,8 +84,20 @@ impl<'a> Trainer<'a> {
         let widths = config.widths(dataset.n_features() as i64);
         let autoencoder = Autoencoder::new(&widths, device, config.model.init_std)?;
         let dec = Dec { scale, autoencoder, clustering: None };
-        let (results, stages) = (Vec::new(), Vec::new());
-        Ok(Self { config, device, order, dataset, dec, results, stages, assignment: None, rounds: 0, converged: false })
+        Ok(Self {
+            config,
+            device,
+            order,
+            rows: Rows::new(&dataset.features, scale, device)?,
+            labels_true: dataset.labels,
+            data_name: dataset.name,
+            dec,
+            results: Vec::new(),
+            stages: Vec::new(),
+            assignment: None,
+            rounds: 0,
+            converged: false,
+        })
     }
 
     /// Runs every stage.
@@ -94,8 +106,7 @@ impl<'a> Trainer<'a> {
     /// [`Error::Interrupted`] where the observer asked to stop, [`Error::Training`] for training that diverged or
     /// collapsed. What was reached until then is in the trainer's fields, the clusters too if self-training had begun.
     pub fn run(&mut self, observer: &mut dyn Observer) -> Result<()> {
-        let rows = Rows::new(&self.dataset.features, self.dec.scale, self.device)?;
-
+        let rows = self.rows.shallow_clone();
         let raw = rows.to_tensor()?;
         let baseline = self.kmeans(Stage::KMeansRaw, &raw, observer)?;
         self.score("kmeans", &raw, &baseline.labels, baseline.inertia, observer)?;
@@ -121,10 +132,15 @@ impl<'a> Trainer<'a> {
         let centroids = tensor_of(start.centroids.view())?.f_to_device(self.device)?;
         let trained = self.cluster(&rows, &centroids, start.labels, observer);
         match trained {
-            Ok(()) | Err(Error::Interrupted) => self.conclude(&rows, observer)?,
-            Err(_) => {}
+            Ok(()) => self.conclude(&rows, observer),
+            Err(Error::Interrupted) => {
+                if let Err(e) = self.conclude(&rows, observer) {
+                    tracing::warn!("{e}");
+                }
+                Err(Error::Interrupted)
+            }
+            failed => failed,
         }
-        trained
     }
 
     fn pretrain(&mut self, rows: &Rows, observer: &mut dyn Observer) -> Result<()> {
@@ -187,7 +203,7 @@ impl<'a> Trainer<'a> {
         let mut interrupted = false;
         let trained = self.timed(Stage::Cluster, observer, |this, observer| {
             let seed = seed_for(this.config.seed, "cluster");
-            let labels_true = this.dataset.labels.as_deref();
+            let labels_true = this.labels_true.as_deref();
             let training = cluster::SelfTraining { dec: &this.dec, layer: &layer, rows, labels_true, seed };
             match training.train(labels, &this.config.cluster, &mut progress, observer) {
                 Err(Error::Interrupted) => interrupted = true, // the stage counts all the same: its result is kept
@@ -197,8 +213,8 @@ impl<'a> Trainer<'a> {
         });
         self.rounds = progress.rounds;
         self.converged = progress.converged;
+        trained?; // weights that diverged are no clustering
         self.dec.clustering = Some(layer);
-        trained?;
         if interrupted {
             return Err(Error::Interrupted);
         }
@@ -208,12 +224,16 @@ impl<'a> Trainer<'a> {
     /// Assigns every row by the weights as they are now, and scores that.
     fn conclude(&mut self, rows: &Rows, observer: &mut dyn Observer) -> Result<()> {
         let Some(layer) = &self.dec.clustering else { return Ok(()) };
-        let log_q = self.dec.log_soft_assign_all(layer, rows)?;
-        let (confidence, labels) = log_q.f_exp()?.f_max_dim(1, false)?;
         let z = self.dec.encode_all(rows)?;
+        let log_q = self.dec.log_soft_assign(layer, &z)?;
+        if !bool::try_from(log_q.f_isfinite()?.f_all()?)? {
+            self.dec.clustering = None; // weights that diverged are no clustering
+            return Err(Error::Training(cluster::diverged()));
+        }
+        let (confidence, labels) = log_q.f_exp()?.f_max_dim(1, false)?;
         let labels: Vec<i64> = values_of(&labels)?;
-        let inertia = metrics::inertia(array_of(&z)?.view(), &labels, array_of(layer.centroids())?.view())?;
         let confidence: Vec<f32> = values_of(&confidence)?;
+        let inertia = metrics::inertia(array_of(&z)?.view(), &labels, array_of(layer.centroids())?.view())?;
 
         let mut by_row: Vec<usize> = (0..self.order.len()).collect();
         by_row.sort_unstable_by_key(|&i| self.order[i]);
@@ -223,24 +243,23 @@ impl<'a> Trainer<'a> {
             confidence: by_row.iter().map(|&i| confidence[i]).collect(),
         });
         self.score("dec", &z, &labels, inertia, observer)?;
+        self.check_clusters(labels)
+    }
 
-        let mut found = labels;
-        found.sort_unstable();
-        found.dedup();
-        let k = self.config.n_clusters;
-        if k > 1 && found.len() == 1 {
+    /// Refuses a single cluster, warns of empty ones.
+    fn check_clusters(&self, mut labels: Vec<i64>) -> Result<()> {
+        let (n, k) = (labels.len(), self.config.n_clusters);
+        labels.sort_unstable();
+        labels.dedup();
+        if k > 1 && labels.len() == 1 {
             return Err(Error::Training(format!(
-                "self-training collapsed: all {} rows ended in cluster {}; lower its rate (--set cluster.lr={})",
-                self.order.len(),
-                found[0],
+                "self-training collapsed: all {n} rows ended in cluster {}; lower its rate (--set cluster.lr={:?})",
+                labels[0],
                 self.config.cluster.lr / 10.0
             )));
         }
-        if found.len() < k {
-            tracing::warn!(
-                "{} of the {k} clusters ended empty; fewer clusters (--clusters) may fit the data",
-                k - found.len()
-            );
+        if labels.len() < k {
+            tracing::warn!("{} of the {k} clusters ended empty; fewer (--clusters) may fit the data", k - labels.len());
         }
         Ok(())
     }
@@ -253,7 +272,7 @@ impl<'a> Trainer<'a> {
         inertia: f64,
         observer: &mut dyn Observer,
     ) -> Result<()> {
-        let against = self.dataset.labels.as_deref().map(|t| Contingency::new(t, labels)).transpose()?;
+        let against = self.labels_true.as_deref().map(|t| Contingency::new(t, labels)).transpose()?;
         let silhouette = match against {
             Some(_) => None,
             None => metrics::silhouette(space, labels, seed_for(self.config.seed, "silhouette"))?,
@@ -293,17 +312,17 @@ impl<'a> Trainer<'a> {
 
     /// Rows that are clustered.
     pub fn n_rows(&self) -> usize {
-        self.dataset.n_rows()
+        self.order.len()
     }
 
     /// What the data are called.
     pub fn data_name(&self) -> &str {
-        &self.dataset.name
+        &self.data_name
     }
 
     /// Features of a row.
     pub fn n_features(&self) -> usize {
-        self.dataset.n_features()
+        self.rows.n_features() as usize
     }
 }
 

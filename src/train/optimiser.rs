@@ -17,9 +17,12 @@ pub struct Sgd {
 
 impl Sgd {
     /// An optimiser at rest (v = 0) over leaf tensors that require gradients.
-    pub fn new(parameters: Vec<Tensor>, momentum: f64) -> Self {
-        let momenta = parameters.iter().map(|p| p.detach().zeros_like()).collect();
-        Self { parameters, momenta, momentum }
+    ///
+    /// # Errors
+    /// A libtorch failure (out of memory, say).
+    pub fn new(parameters: Vec<Tensor>, momentum: f64) -> Result<Self> {
+        let momenta = parameters.iter().map(|p| Ok(p.f_detach()?.f_zeros_like()?)).collect::<Result<_>>()?;
+        Ok(Self { parameters, momenta, momentum })
     }
 
     /// One step down the gradient of the scalar `loss`, which must depend on every parameter.

@@ -24,10 +24,10 @@ pub(super) fn train_layer(
 ) -> Result<u64> {
     tch::manual_seed(seed as i64); // of the dropout masks
     let device = rows.device();
-    let batches = Batches::new(rows.n_rows(), config.batch_size, device, seed);
-    let optimiser = Sgd::new(pair.parameters(), config.momentum);
+    let batches = Batches::new(rows.n_rows(), config.batch_size, device, seed)?;
+    let optimiser = Sgd::new(pair.parameters(), config.momentum)?;
     let mut steps = Steps::new(stage, optimiser, config.schedule(), batches, device);
-    let count = config.steps.unwrap_or(config.epochs * steps.per_epoch());
+    let count = config.steps.unwrap_or(config.epochs.saturating_mul(steps.per_epoch()));
     observer.on_event(&super::Event::StageStarted { stage, steps: count });
     steps.train(count, observer, |indices| {
         let x = rows.batch(indices)?;

@@ -6,7 +6,7 @@ use tch::{no_grad, Device, Kind, Tensor};
 
 use super::observer::{Event, Observer, Stage};
 use super::optimiser::Sgd;
-use super::schedule::Schedule;
+use crate::config::Schedule;
 use crate::data::Batches;
 use crate::error::{Error, Result};
 

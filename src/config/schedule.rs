@@ -13,7 +13,7 @@ impl Schedule {
     /// The rate of step `step`, counted from 0.
     ///
     /// ```
-    /// use dec::train::Schedule;
+    /// use dec::config::Schedule;
     /// // Xie et al. 2016, §4.3: 0.1, divided by 10 every 20,000 steps
     /// let schedule = Schedule { initial: 0.1, decay: Some((10.0, 20_000)) };
     /// assert_eq!(schedule.rate(19_999), 0.1);
