@@ -116,3 +116,28 @@ fn help_is_enough_to_work_from() {
     }
     assert_eq!(scratch.dec(["--version"]).ok().stdout, format!("dec {}\n", env!("CARGO_PKG_VERSION")));
 }
+
+/// `--data` takes the recipe's labels away with the recipe's rows, but not those that the command line names.
+#[test]
+fn options_and_settings_go_together() {
+    let scratch = Scratch::blobs();
+    let named = scratch.dec(["config", "--data=rows.npy", "--set=data.labels=y.npy"]).ok().stdout;
+    assert!(named.contains("y.npy"), "{named}");
+    std::fs::write(scratch.path("r.toml"), "[data]\nsource = \"a.npy\"\nlabels = \"b.npy\"\n").unwrap();
+    let other = scratch.dec(["config", "--config=r.toml", "--data=rows.npy"]).ok().stdout;
+    assert!(other.contains("rows.npy") && !other.contains("b.npy"), "{other}");
+    scratch.dec(["config", "--config=r.toml", "--data-dir=x"]).failed(2, &["--data-dir x", "--data mnist"]);
+    let implied = scratch.dec(["config", "--data-dir=x"]).ok().stdout;
+    assert!(implied.contains("source = \"mnist\""), "{implied}");
+}
+
+/// TOML is UTF-8, and a run's config.toml must be able to name its files.
+#[cfg(unix)]
+#[test]
+fn a_path_that_is_not_utf8_is_refused() {
+    use std::ffi::OsStr;
+    use std::os::unix::ffi::OsStrExt;
+    let scratch = Scratch::new();
+    let args = [OsStr::new("config"), OsStr::new("--labels"), OsStr::from_bytes(b"\xff.npy")];
+    scratch.dec(args).failed(2, &["UTF-8"]);
+}

@@ -87,3 +87,17 @@ fn a_changed_recipe_is_run_again() {
     assert!(!changed.stderr.contains("finished before"), "{changed:#?}");
     assert!(scratch.text("sweep/seed=4/config.toml").contains("[finetune]\nepochs = 2\n"));
 }
+
+/// A member whose settings changed and that now fails before it trains is not taken for the finished one it was.
+#[test]
+fn a_member_that_now_fails_is_not_reported_by_its_old_summary() {
+    let scratch = with_sweep("seed = [0]");
+    sweep(&scratch).ok();
+    let recipe = scratch.text("s.toml").replace("n_clusters = 3", "n_clusters = 4");
+    std::fs::write(scratch.path("s.toml"), recipe).unwrap();
+    std::fs::remove_file(scratch.path("rows.npy")).unwrap();
+    let ran = sweep(&scratch);
+    assert_eq!(ran.code, Some(4), "{ran:#?}");
+    assert_eq!(table(&ran)[1][..2], ["0", "failed"], "{ran:#?}");
+    assert!(ran.stderr.contains("rows.npy"), "the member says why: {ran:#?}");
+}
