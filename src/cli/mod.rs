@@ -9,14 +9,15 @@ mod recipe;
 mod sweep;
 mod train;
 
-use clap::{Parser, Subcommand};
+use clap::error::ErrorKind;
+use clap::{CommandFactory, Parser, Subcommand};
 
 /// Deep Embedded Clustering: clusters rows that nobody has labelled.
 ///
 /// Trains an autoencoder, places centroids in its latent space by k-means, and sharpens both by self-training (Xie,
 /// Girshick & Farhadi, ICML 2016). Without options it clusters 10,000 handwritten digits that are built in.
 #[derive(Debug, Parser)]
-#[command(name = "dec", version, args_conflicts_with_subcommands = true, after_long_help = EXAMPLES)]
+#[command(name = "dec", version, after_long_help = EXAMPLES)]
 pub struct Args {
     #[command(subcommand)]
     command: Option<Command>,
@@ -63,6 +64,12 @@ Exit codes: 0 done, 1 other failure, 2 usage or recipe, 3 data, 4 training diver
 impl Args {
     /// Runs what was asked for.
     pub fn run(self) -> anyhow::Result<()> {
+        // (clap's own check for this would refuse `dec -q sweep` as well.)
+        if self.command.is_some() && self.train != Self::parse_from(["dec"]).train {
+            let problem =
+                "options that stand before a subcommand are those of training; put the subcommand's behind it";
+            Self::command().error(ErrorKind::ArgumentConflict, problem).exit();
+        }
         let console = console::Console::start(self.quiet, self.verbose);
         if !matches!(self.command, Some(Command::Predict(_) | Command::Config(_))) {
             interrupt::install(&console)?; // those two have nothing to save: Ctrl-C ends them at once

@@ -7,7 +7,7 @@ use clap::Args;
 use dec::config::{Config, Recipe};
 use dec::data::{self, Dataset, Source};
 
-#[derive(Debug, Args)]
+#[derive(Debug, PartialEq, Args)]
 pub struct RecipeArgs {
     /// Recipe: a TOML file, or the name of a built-in one (default, notebook, dec-paper, seeds)
     #[arg(short, long, value_name = "FILE|NAME", default_value = "default")]

@@ -14,7 +14,7 @@ use super::console::{Console, Progress};
 use super::interrupt;
 use super::recipe::{load_data, select_device, RecipeArgs};
 
-#[derive(Debug, Args)]
+#[derive(Debug, PartialEq, Args)]
 pub struct TrainArgs {
     #[command(flatten)]
     recipe: RecipeArgs,

@@ -141,3 +141,12 @@ fn a_path_that_is_not_utf8_is_refused() {
     let args = [OsStr::new("config"), OsStr::new("--labels"), OsStr::from_bytes(b"\xff.npy")];
     scratch.dec(args).failed(2, &["UTF-8"]);
 }
+
+/// `-q` and `-v` belong to every command, before or behind it; the options of training do not.
+#[test]
+fn options_before_a_subcommand() {
+    let scratch = Scratch::new();
+    scratch.dec(["-q", "config"]).ok();
+    scratch.dec(["config", "-q"]).ok();
+    scratch.dec(["--seed=3", "config"]).failed(2, &["before a subcommand"]);
+}
