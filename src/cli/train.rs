@@ -7,7 +7,7 @@ use clap::Args;
 use dec::backend::device_name;
 use dec::config::Recipe;
 use dec::report::results_table;
-use dec::run::{EventLog, RunDir, Summary};
+use dec::run::{EventLog, RunDir, Summary, EVENTS};
 use dec::train::{Event, Observer, Trainer};
 
 use super::console::{Console, Progress};
@@ -55,8 +55,7 @@ impl TrainArgs {
         drop(dataset); // the trainer has its own, shuffled
 
         let started = Instant::now();
-        let mut observer =
-            RunObserver { progress: console.progress(), log: EventLog::create(&dir.file("events.jsonl"))? };
+        let mut observer = RunObserver { progress: console.progress(), log: EventLog::create(&dir.file(EVENTS))? };
         let ended = run_to_the_end(&mut trainer, &mut observer);
         observer.progress.finish();
         finish(&recipe, &dir, &trainer, ended, started)

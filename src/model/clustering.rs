@@ -54,14 +54,6 @@ impl ClusteringLayer {
         self.alpha
     }
 
-    /// q \[n, k\] of latent rows \[n, m\].
-    ///
-    /// # Errors
-    /// Latent rows of another width than the centroids'.
-    pub fn soft_assignment(&self, z: &Tensor) -> Result<Tensor> {
-        soft_assignment(z, &self.centroids, self.alpha)
-    }
-
     /// log q \[n, k\] of latent rows \[n, m\].
     ///
     /// # Errors

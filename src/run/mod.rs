@@ -33,6 +33,14 @@ use crate::train::{Assignment, Trainer};
 pub const SUMMARY: &str = "summary.json";
 /// The resolved recipe.
 pub const CONFIG: &str = "config.toml";
+/// A line for each epoch, restart, round and stage.
+pub const EVENTS: &str = "events.jsonl";
+/// The weights under PyTorch's names.
+pub const WEIGHTS: &str = "weights.safetensors";
+/// The TorchScript predictor.
+pub const MODEL: &str = "model.pt";
+/// Row, cluster, confidence.
+pub const ASSIGNMENTS: &str = "assignments.csv";
 
 /// The directory of one run.
 #[derive(Debug, Clone)]
@@ -58,7 +66,7 @@ impl RunDir {
         }
         check_writable(path)?;
         let dir = Self { path: path.to_owned() };
-        for stale in [SUMMARY, CONFIG, "events.jsonl", "weights.safetensors", "model.pt", "assignments.csv"] {
+        for stale in [SUMMARY, CONFIG, EVENTS, WEIGHTS, MODEL, ASSIGNMENTS] {
             match fs::remove_file(dir.file(stale)) {
                 Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
                     return Err(Error::output(dir.file(stale), format!("cannot replace this file: {e}")));
@@ -101,10 +109,10 @@ impl RunDir {
                 alpha: clustering.alpha(),
                 scale: trainer.dec.scale,
             })?;
-            write_atomic(&self.file("model.pt"), &script)?;
+            write_atomic(&self.file(MODEL), &script)?;
         }
         if let Some(assignment) = &trainer.assignment {
-            write_atomic(&self.file("assignments.csv"), &assignments_csv(assignment))?;
+            write_atomic(&self.file(ASSIGNMENTS), &assignments_csv(assignment))?;
         }
         let json = serde_json::to_vec_pretty(summary)
             .map_err(|e| Error::output(self.file(SUMMARY), format!("cannot be written as JSON: {e}")))?;
@@ -116,7 +124,7 @@ impl RunDir {
             .iter()
             .map(|(name, t)| Ok((name.as_str(), t.f_detach()?.f_to_device(Device::Cpu)?.f_to_kind(Kind::Float)?)))
             .collect::<Result<_>>()?;
-        let target = self.file("weights.safetensors");
+        let target = self.file(WEIGHTS);
         files::write_atomic_with(&target, |temporary| {
             Tensor::write_safetensors(&on_cpu, temporary).map_err(|e| Error::output(&target, e.to_string()))
         })

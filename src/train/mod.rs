@@ -46,7 +46,6 @@ pub struct Assignment {
 #[derive(Debug)]
 pub struct Trainer<'a> {
     config: &'a Config,
-    device: Device,
     /// Row i of `rows` is row `order[i]` of the input.
     order: Vec<usize>,
     rows: Rows,
@@ -86,7 +85,6 @@ impl<'a> Trainer<'a> {
         let dec = Dec { scale, autoencoder, clustering: None };
         Ok(Self {
             config,
-            device,
             order,
             rows: Rows::new(&dataset.features, scale, device)?,
             labels_true: dataset.labels,
@@ -115,7 +113,8 @@ impl<'a> Trainer<'a> {
         self.pretrain(&rows, observer)?;
         self.timed(Stage::Finetune, observer, |this, observer| {
             let seed = seed_for(this.config.seed, "finetune");
-            finetune::train(&this.dec.autoencoder, &rows, &this.config.finetune, seed, observer)
+            let steps = finetune::train(&this.dec.autoencoder, &rows, &this.config.finetune, seed, observer)?;
+            Ok((steps, ()))
         })?;
 
         let z = self.dec.encode_all(&rows)?;
@@ -129,7 +128,7 @@ impl<'a> Trainer<'a> {
         self.score("autoencoder_kmeans", &z, &start.labels, start.inertia, observer)?;
         drop(z);
 
-        let centroids = tensor_of(start.centroids.view())?.f_to_device(self.device)?;
+        let centroids = tensor_of(start.centroids.view())?.f_to_device(rows.device())?;
         let trained = self.cluster(&rows, &centroids, start.labels, observer);
         match trained {
             Ok(()) => self.conclude(&rows, observer),
@@ -156,7 +155,7 @@ impl<'a> Trainer<'a> {
                 if layer + 1 < depth {
                     codes = Some(pretrain::codes(&pair, input, this.dec.autoencoder.widest())?);
                 }
-                Ok(steps)
+                Ok((steps, ()))
             })?;
         }
         Ok(())
@@ -164,7 +163,6 @@ impl<'a> Trainer<'a> {
 
     fn kmeans(&mut self, stage: Stage, rows: &Tensor, observer: &mut dyn Observer) -> Result<KMeans> {
         let config = self.config;
-        let mut found = None;
         self.timed(stage, observer, |_, observer| {
             let params = KMeansParams {
                 n_clusters: config.n_clusters,
@@ -185,10 +183,8 @@ impl<'a> Trainer<'a> {
                     ControlFlow::Continue(())
                 }
             })?;
-            found = Some(fitted);
-            Ok(params.n_init as u64)
-        })?;
-        found.ok_or_else(|| Error::Training("k-means made no restart".to_owned()))
+            Ok((params.n_init as u64, fitted))
+        })
     }
 
     fn cluster(
@@ -200,20 +196,19 @@ impl<'a> Trainer<'a> {
     ) -> Result<()> {
         let layer = ClusteringLayer::new(centroids, self.config.cluster.alpha)?;
         let mut progress = cluster::Progress::default();
-        let mut interrupted = false;
         let trained = self.timed(Stage::Cluster, observer, |this, observer| {
             let seed = seed_for(this.config.seed, "cluster");
             let labels_true = this.labels_true.as_deref();
             let training = cluster::SelfTraining { dec: &this.dec, layer: &layer, rows, labels_true, seed };
-            match training.train(labels, &this.config.cluster, &mut progress, observer) {
-                Err(Error::Interrupted) => interrupted = true, // the stage counts all the same: its result is kept
-                trained => trained?,
-            }
-            Ok(progress.steps)
+            let interrupted = match training.train(labels, &this.config.cluster, &mut progress, observer) {
+                Err(Error::Interrupted) => true, // the stage counts all the same: its result is kept
+                trained => trained.map(|()| false)?,
+            };
+            Ok((progress.steps, interrupted))
         });
         self.rounds = progress.rounds;
         self.converged = progress.converged;
-        trained?; // weights that diverged are no clustering
+        let interrupted = trained?; // weights that diverged are no clustering
         self.dec.clustering = Some(layer);
         if interrupted {
             return Err(Error::Interrupted);
@@ -295,19 +290,19 @@ impl<'a> Trainer<'a> {
         Ok(())
     }
 
-    /// Runs a stage, which returns its steps, and keeps the time it took.
-    fn timed(
+    /// Runs a stage, which returns its steps and what it found, and keeps the time it took.
+    fn timed<T>(
         &mut self,
         stage: Stage,
         observer: &mut dyn Observer,
-        run: impl FnOnce(&mut Self, &mut dyn Observer) -> Result<u64>,
-    ) -> Result<()> {
+        run: impl FnOnce(&mut Self, &mut dyn Observer) -> Result<(u64, T)>,
+    ) -> Result<T> {
         let started = Instant::now();
-        let steps = run(self, observer)?;
+        let (steps, found) = run(self, observer)?;
         let time = StageTime { name: stage.to_string(), seconds: started.elapsed().as_secs_f64(), steps };
         observer.on_event(&Event::StageFinished { stage, time: &time });
         self.stages.push(time);
-        Ok(())
+        Ok(found)
     }
 
     /// Rows that are clustered.
