@@ -9,10 +9,13 @@ use std::fs;
 use std::path::Path;
 
 const LIBTORCH_VERSION: &str = "2.11.0";
-const SHIM: &str = "src/backend/shim.cpp";
+const SHIM: [&str; 3] = ["src/backend/shim.cpp", "src/backend/dense.cpp", "src/backend/lloyd.cpp"];
+const HEADERS: [&str; 2] = ["src/backend/guard.h", "src/backend/parallel.h"];
 
 fn main() -> Result<(), Box<dyn Error>> {
-    println!("cargo:rerun-if-changed={SHIM}");
+    for file in SHIM.iter().chain(&HEADERS) {
+        println!("cargo:rerun-if-changed={file}");
+    }
 
     let lib = env::var("DEP_TCH_LIBTORCH_LIB").map_err(|_| "torch-sys does not say where libtorch is")?;
     // The directory itself and not the link to it: an executable then outlives its checkout.
@@ -27,10 +30,16 @@ fn main() -> Result<(), Box<dyn Error>> {
         println!("cargo:rustc-link-arg=-Wl,--disable-new-dtags");
     }
 
+    // libtorch's loops are OpenMP's. Linked by the name that libtorch's own library has, so that there is one pool of threads.
+    println!("cargo:rustc-link-search=native={}", lib.display());
+    println!("cargo:rustc-link-lib=dylib:+verbatim={}", openmp(&lib)?);
+
     cc::Build::new()
         .cpp(true)
+        .opt_level(3) // in a debug build too: these are the inner loops
+        .flag("-fopenmp")
         .std("c++17")
-        .file(SHIM)
+        .files(SHIM)
         // -isystem: libtorch's headers are not ours to warn about.
         .flag("-isystem")
         .flag(&include)
@@ -40,6 +49,17 @@ fn main() -> Result<(), Box<dyn Error>> {
         .extra_warnings(true)
         .compile("dec_shim");
     Ok(())
+}
+
+/// The OpenMP library that libtorch brings, else the system's.
+fn openmp(lib: &Path) -> Result<String, Box<dyn Error>> {
+    for entry in fs::read_dir(lib)? {
+        let name = entry?.file_name().to_string_lossy().into_owned();
+        if name.starts_with("libgomp") {
+            return Ok(name);
+        }
+    }
+    Ok("libgomp.so.1".to_owned())
 }
 
 /// torch-sys checks the version of a libtorch archive only; a PyTorch installation has no `build-version` file.

@@ -1,15 +1,8 @@
 // What libtorch has and tch does not bind: the fused SGD step and building a TorchScript module from source.
-//
-// The rules of this boundary, which shim.rs relies on:
-// - A function that can fail returns an error message, or nullptr for success. The message belongs to the caller, who
-//   gives it to dec_shim_free.
-// - No exception leaves: every body is inside `guarded`.
-// - Tensors come as pointers to at::Tensor (what tch's Tensor::as_ptr gives) and are borrowed for the call only.
 
 #include <cstddef>
 #include <cstdlib>
 #include <cstring>
-#include <exception>
 #include <optional>
 #include <sstream>
 #include <string>
@@ -17,33 +10,14 @@
 
 #include <ATen/ATen.h>
 #include <ATen/core/grad_mode.h>
-#include <c10/util/Exception.h>
 #include <torch/csrc/jit/api/module.h>
 #include <torch/version.h>
 
+#include "guard.h"
+
+using dec::guarded;
+
 namespace {
-
-// Returned when there is no memory left even for the message; dec_shim_free knows it.
-char out_of_memory[] = "out of memory";
-
-char* message(const char* text) noexcept {
-  char* copy = strdup(text);
-  return copy != nullptr ? copy : out_of_memory;
-}
-
-template <typename Body>
-char* guarded(Body body) noexcept {
-  try {
-    body();
-    return nullptr;
-  } catch (const c10::Error& error) {
-    return message(error.what_without_backtrace());
-  } catch (const std::exception& error) {
-    return message(error.what());
-  } catch (...) {
-    return message("an exception that is not a std::exception");
-  }
-}
 
 std::vector<at::Tensor> tensors(const at::Tensor* const* pointers, std::size_t count) {
   std::vector<at::Tensor> list;
@@ -63,7 +37,7 @@ const char* dec_shim_libtorch_version() { return TORCH_VERSION; }
 
 // Frees an error message or the bytes of dec_shim_module_save.
 void dec_shim_free(char* text) {
-  if (text != out_of_memory) {
+  if (text != dec::out_of_memory) {
     std::free(text);
   }
 }

@@ -15,7 +15,7 @@ struct RawModule {
     _private: [u8; 0],
 }
 
-// `C_tensor` is `at::Tensor` under torch-sys's name. The contract is at the head of shim.cpp.
+// `C_tensor` is `at::Tensor` under torch-sys's name. The contract is at the head of guard.h.
 extern "C" {
     fn dec_shim_libtorch_version() -> *const c_char;
     fn dec_shim_free(text: *mut c_char);
@@ -43,7 +43,7 @@ extern "C" {
 /// # Safety
 ///
 /// `message` is what a `dec_shim_` function has just returned, and is not used again.
-unsafe fn check(message: *mut c_char) -> Result<()> {
+pub(super) unsafe fn check(message: *mut c_char) -> Result<()> {
     if message.is_null() {
         return Ok(());
     }

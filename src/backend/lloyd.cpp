@@ -1,0 +1,2 @@
+#include "guard.h"
+#include "parallel.h"
