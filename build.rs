@@ -9,7 +9,8 @@ use std::fs;
 use std::path::Path;
 
 const LIBTORCH_VERSION: &str = "2.11.0";
-const SHIM: [&str; 3] = ["src/backend/shim.cpp", "src/backend/dense.cpp", "src/backend/lloyd.cpp"];
+const SHIM: [&str; 4] =
+    ["src/backend/shim.cpp", "src/backend/dense.cpp", "src/backend/lloyd.cpp", "src/backend/precision.cpp"];
 const HEADERS: [&str; 2] = ["src/backend/guard.h", "src/backend/parallel.h"];
 
 fn main() -> Result<(), Box<dyn Error>> {

@@ -208,7 +208,7 @@ impl LoadedPredictor {
     /// another program.
     pub fn load(path: impl AsRef<Path>, device: Device) -> Result<Self> {
         let path = path.as_ref();
-        let bytes = read_archive(path)?;
+        check_magic(path)?;
         let unusable = |error: TchError| {
             let reason = summary(&error);
             Error::data(
@@ -216,13 +216,12 @@ impl LoadedPredictor {
                 format!("not a whole TorchScript file: {reason}. A model.pt as `dec` writes it would be right"),
             )
         };
-        let mut module = CModule::load_data_on_device(&mut bytes.as_slice(), device).map_err(unusable)?;
+        // By its path, not through a buffer of ours, which libtorch would copy twice.
+        let mut module = CModule::load_on_device(path, device).map_err(unusable)?;
         module.f_set_eval().map_err(unusable)?;
-        if device.is_cuda() {
-            // On a GPU the JIT would compile fused kernels anew for each number of rows: more time than they save, and
-            // a need for NVRTC. The switch is the process's, but this is the only TorchScript that runs here.
-            tch::jit::f_set_tensor_expr_fuser_enabled(false)?;
-        }
+        // Optimising these few operations takes longer than it saves, and on a GPU the JIT would compile fused kernels anew
+        // for each number of rows. The switch is the thread's, but this is the only TorchScript that runs here.
+        tch::jit::f_set_graph_executor_optimize(false)?;
         let width = |method: &str| match module.method_is::<IValue>(method, &[]) {
             Ok(IValue::Int(value)) if value > 0 => Ok(value),
             _ => Err(Error::data(
@@ -331,20 +330,18 @@ impl LoadedPredictor {
     }
 }
 
-/// The file's bytes, if it begins as a TorchScript file does: anything else, however large, is not read.
-fn read_archive(path: &Path) -> Result<Vec<u8>> {
+/// Whether the file begins as a TorchScript file does: anything else, however large, is not read.
+fn check_magic(path: &Path) -> Result<()> {
     let unreadable = |error: std::io::Error| Error::data(path, format!("cannot read the model: {error}"));
-    let mut file = File::open(path).map_err(unreadable)?;
     let mut bytes = Vec::new();
-    (&mut file).take(ZIP_MAGIC.len() as u64).read_to_end(&mut bytes).map_err(unreadable)?;
+    File::open(path).and_then(|file| file.take(ZIP_MAGIC.len() as u64).read_to_end(&mut bytes)).map_err(unreadable)?;
     if bytes != ZIP_MAGIC {
         return Err(Error::data(
             path,
             "not a TorchScript file (it does not begin as one). The model.pt of a run directory would be right",
         ));
     }
-    file.read_to_end(&mut bytes).map_err(unreadable)?;
-    Ok(bytes)
+    Ok(())
 }
 
 /// What happened, out of libtorch's long message: the first sentence, or for an error inside a method, which begins with

@@ -4,27 +4,36 @@ mod cli;
 
 use std::io::Write;
 use std::panic;
-use std::process::ExitCode;
 
 use clap::Parser;
 
-fn main() -> ExitCode {
-    let args = cli::Args::parse();
+fn main() {
+    dec::backend::exit(run());
+}
+
+fn run() -> u8 {
+    let args = match cli::Args::try_parse() {
+        Ok(args) => args,
+        Err(other) => {
+            let _ = other.print(); // --help and --version too; as below, a closed stdout leaves nowhere to report to
+            return u8::try_from(other.exit_code()).unwrap_or(2);
+        }
+    };
     // What libtorch refuses in the middle of a network (memory that ran out, above all) reaches us as a panic of tch: it is
     // caught and reported like any other error. `--verbose` shows where it came from.
     panic::set_hook(Box::new(|info| tracing::debug!("{info}")));
     match panic::catch_unwind(|| args.run()) {
-        Ok(Ok(())) => ExitCode::SUCCESS,
-        Ok(Err(error)) if cli::is_broken_pipe(&error) => ExitCode::SUCCESS, // `dec config | head` is no failure
+        Ok(Ok(())) => 0,
+        Ok(Err(error)) if cli::is_broken_pipe(&error) => 0, // `dec config | head` is no failure
         Ok(Err(error)) => {
             if !matches!(error.downcast_ref(), Some(dec::Error::Interrupted)) {
                 report(&format!("{error:#}"));
             }
-            ExitCode::from(error.downcast_ref().map_or(1, dec::Error::exit_code))
+            error.downcast_ref().map_or(1, dec::Error::exit_code)
         }
         Err(payload) => {
             report(cli::panic_text(&*payload));
-            ExitCode::FAILURE
+            1
         }
     }
 }

@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
+use dec::data::Rows;
 use dec::kmeans::{self, KMeansParams};
 use dec::metrics::{self, Contingency};
 use dec::model::clustering::{
@@ -286,7 +287,9 @@ fn kmeans_finds_what_scikit_learn_finds() {
     assert_near("inertia of the same clustering", inertia, case.inertia, 1e-6);
 
     let params = KMeansParams { n_clusters: case.n_clusters, ..KMeansParams::default() };
-    let fitted = kmeans::fit(rows.view(), &params, &mut |_, _| ControlFlow::Continue(())).unwrap();
+    let fitted =
+        kmeans::fit(&Rows::from_tensor(matrix(&case.rows, Kind::Float)), &params, &mut |_| ControlFlow::Continue(()))
+            .unwrap();
     assert_near("inertia", fitted.inertia, case.inertia, 1e-6);
     assert_eq!(Contingency::new(&case.labels, &fitted.labels).unwrap().accuracy(), 1.0);
     for (row, &label) in case.labels.iter().enumerate() {

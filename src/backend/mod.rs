@@ -3,10 +3,17 @@
 //! The only `unsafe` code of the crate is here, in [`device`] (loading libraries) and [`shim`] (calling `shim.cpp`);
 //! each block says why it is sound, and what the modules export is safe.
 
+pub mod dense;
+mod dense_generic;
 pub mod device;
+mod exit;
+pub(crate) mod lloyd;
 pub mod memory;
+pub mod precision;
 pub mod shim;
+pub mod threads;
 
 pub use device::{device_name, select, DeviceRequest};
+pub use exit::exit;
 pub use memory::peak_memory_bytes;
 pub use shim::{libtorch_version, sgd_step, ScriptModule};

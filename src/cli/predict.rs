@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use clap::Args;
 use dec::backend::DeviceRequest;
+use dec::config::Threads;
 use dec::data::{self, Source};
 use dec::export::LoadedPredictor;
 use dec::run::{assignments_csv, check_writable, write_atomic};
@@ -31,11 +32,18 @@ pub struct PredictArgs {
     /// Where to compute: auto, cpu, cuda, cuda:N
     #[arg(long, value_name = "DEVICE", default_value = "auto")]
     device: String,
+
+    /// Threads that compute on the CPU: a number, or auto (OMP_NUM_THREADS, else every processor that this program may
+    /// use)
+    #[arg(long, value_name = "N", default_value = "auto", allow_negative_numbers = true)]
+    threads: String,
 }
 
 impl PredictArgs {
     pub fn run(&self) -> anyhow::Result<()> {
         let request: DeviceRequest = self.device.parse()?;
+        let threads: Threads = self.threads.parse()?;
+        threads.count().map_or(Ok(()), dec::backend::threads::check)?;
         if let Some(output) = &self.output {
             if output.is_dir() {
                 return Err(dec::Error::output(output, "is a directory; name a file with --output").into());
@@ -44,6 +52,7 @@ impl PredictArgs {
             check_writable(parent)?;
         }
         let device = dec::backend::select(request)?;
+        super::recipe::set_threads(threads)?;
         let model = LoadedPredictor::load(&self.model, device)?;
         let source = Source { source: &self.rows, dir: self.data_dir.as_deref(), labels: None };
         let dataset = data::load(&source).context("the rows cannot be used")?;

@@ -4,7 +4,8 @@ use std::path::PathBuf;
 
 use anyhow::Context;
 use clap::Args;
-use dec::config::{Config, Recipe};
+use dec::backend::precision;
+use dec::config::{Config, Recipe, Threads};
 use dec::data::{self, Dataset, Source};
 
 #[derive(Debug, PartialEq, Args)]
@@ -40,6 +41,15 @@ pub struct RecipeArgs {
     /// Where to compute: auto (a GPU if there is one), cpu, cuda, cuda:N [default: auto]
     #[arg(long, value_name = "DEVICE")]
     device: Option<String>,
+
+    /// Threads that compute on the CPU: a number, or auto (OMP_NUM_THREADS, else every processor that this program may
+    /// use) [default: auto]
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
+    threads: Option<String>,
+
+    /// Let products on a GPU use TF32: faster, and less exact
+    #[arg(long)]
+    tf32: bool,
 }
 
 impl RecipeArgs {
@@ -62,6 +72,10 @@ impl RecipeArgs {
         if let Some(device) = &self.device {
             config.device.clone_from(device);
         }
+        if let Some(threads) = &self.threads {
+            config.threads = threads.parse()?;
+        }
+        config.tf32 |= self.tf32;
         config.absolutise();
         config.validate()?;
         config.to_toml()?; // a path that is not UTF-8 is refused now, not after the data are read
@@ -95,9 +109,23 @@ impl RecipeArgs {
     }
 }
 
-/// The device that `config` asks for, made ready.
-pub fn select_device(config: &Config) -> dec::Result<tch::Device> {
-    dec::backend::select(config.device.parse()?)
+/// Sets up the machine as `config` asks: the device, which it returns, threads and precision.
+pub fn set_up_machine(config: &Config) -> dec::Result<tch::Device> {
+    let device = dec::backend::select(config.device.parse()?)?;
+    set_threads(config.threads)?;
+    precision::allow_tf32(config.tf32)?;
+    if config.tf32 && !device.is_cuda() {
+        tracing::warn!("tf32 does nothing on this device, {}", dec::backend::device_name(device));
+    }
+    Ok(device)
+}
+
+/// Makes everything that computes use as many threads as asked for.
+pub fn set_threads(threads: Threads) -> dec::Result<()> {
+    let count = dec::backend::threads::set(threads.count())?;
+    // linfa's k-means seeds its centroids on rayon's threads, which are started when they are first needed.
+    std::env::set_var("RAYON_NUM_THREADS", count.to_string());
+    Ok(())
 }
 
 /// The rows that `config` names.

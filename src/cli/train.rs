@@ -12,7 +12,7 @@ use dec::train::{Event, Observer, Trainer};
 
 use super::console::{Console, Progress};
 use super::interrupt;
-use super::recipe::{load_data, select_device, RecipeArgs};
+use super::recipe::{load_data, set_up_machine, RecipeArgs};
 
 #[derive(Debug, PartialEq, Args)]
 pub struct TrainArgs {
@@ -35,7 +35,7 @@ impl TrainArgs {
             let problem = format!("the recipe {} has a [sweep] table; run it with `dec sweep`", recipe.name);
             return Err(dec::Error::Config(problem).into());
         }
-        let device = select_device(&recipe.config)?;
+        let device = set_up_machine(&recipe.config)?;
         let dataset = load_data(&recipe.config)?;
         let mut trainer = Trainer::new(&recipe.config, &dataset, device)?;
         let dir = match &self.out {

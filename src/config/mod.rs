@@ -10,6 +10,7 @@ mod validate;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
@@ -17,7 +18,9 @@ pub use recipe::{Recipe, BUILT_IN};
 pub use schedule::Schedule;
 pub use sweep::{members, Member};
 
+use crate::backend::threads;
 use crate::error::{Error, Result};
+use crate::kmeans;
 
 /// Every setting of a run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -27,6 +30,10 @@ pub struct Config {
     pub seed: u64,
     /// `auto`, `cpu`, `cuda` or `cuda:N`. Default `auto`.
     pub device: String,
+    /// Threads that compute on the CPU. Default `auto`.
+    pub threads: Threads,
+    /// Let products on a GPU use TF32: faster, with factors rounded to 10 bits of fraction. Default false.
+    pub tf32: bool,
     /// k, the number of clusters to find. Default 10.
     pub n_clusters: usize,
     /// Where the rows come from.
@@ -51,6 +58,8 @@ impl Default for Config {
         Self {
             seed: 0,
             device: "auto".to_owned(),
+            threads: Threads::Auto,
+            tf32: false,
             n_clusters: 10,
             data: DataConfig::default(),
             model: ModelConfig::default(),
@@ -59,6 +68,41 @@ impl Default for Config {
             kmeans: KMeansConfig::default(),
             cluster: ClusterConfig::default(),
             sweep: BTreeMap::new(),
+        }
+    }
+}
+
+/// How many threads compute on the CPU.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged, expecting = "a number of threads, or \"auto\"")]
+pub enum Threads {
+    /// So many.
+    Count(usize),
+    /// As many as the process may use ([`crate::backend::threads::set`]).
+    #[default]
+    #[serde(with = "auto")]
+    Auto,
+}
+
+impl Threads {
+    /// The number, where one is given.
+    pub fn count(self) -> Option<usize> {
+        match self {
+            Self::Count(count) => Some(count),
+            Self::Auto => None,
+        }
+    }
+}
+
+impl FromStr for Threads {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        let plain = text.bytes().all(|byte| byte.is_ascii_digit()); // parse() would take "+1" too
+        match text.parse() {
+            Ok(count) if plain => Ok(Self::Count(count)),
+            _ if text == "auto" => Ok(Self::Auto),
+            _ => Err(threads::refusal(text)),
         }
     }
 }
@@ -219,11 +263,13 @@ pub struct KMeansConfig {
     /// A restart has converged when the centroids moved less than this, squared and summed, relative to the mean variance
     /// of the features (scikit-learn's `tol`). Default 1e-4.
     pub tol: f64,
+    /// `tensor`, all restarts together on the device, or `linfa`, by `linfa-clustering` on the CPU. Default `tensor`.
+    pub engine: kmeans::Engine,
 }
 
 impl Default for KMeansConfig {
     fn default() -> Self {
-        Self { n_init: 20, max_iter: 300, tol: 1e-4 }
+        Self { n_init: 20, max_iter: 300, tol: 1e-4, engine: kmeans::Engine::Tensor }
     }
 }
 
@@ -330,6 +376,7 @@ mod tests {
         #[test]
         fn a_config_survives_its_toml(
             seed in 0..=i64::MAX as u64,
+            threads in proptest::option::of(1usize..=1024),
             factor in proptest::option::of(1e-300..1e300),
             limit in proptest::option::of(1usize..1_000_000),
             hidden in proptest::collection::vec(1usize..5000, 0..5),
@@ -338,6 +385,7 @@ mod tests {
             source in "[a-z /.\"'\\\\=#é]{1,20}",
         ) {
             let mut config = Config { seed, ..Config::default() };
+            config.threads = threads.map_or(Threads::Auto, Threads::Count);
             config.data = DataConfig { source, limit, scale: factor.map_or(Scale::Auto, Scale::Factor), ..config.data };
             config.data.dir = Some(PathBuf::from("a dir/with \"quotes\""));
             config.model.hidden = hidden;

@@ -3,7 +3,7 @@
 use std::fmt::Display;
 
 use super::{Config, Scale};
-use crate::backend::DeviceRequest;
+use crate::backend::{threads, DeviceRequest};
 use crate::error::{Error, Result};
 
 /// A layer wider than this is a typing error, not a network.
@@ -17,6 +17,7 @@ impl Config {
     pub fn validate(&self) -> Result<()> {
         at_most("seed", self.seed, i64::MAX as u64)?;
         self.device.parse::<DeviceRequest>()?;
+        self.threads.count().map_or(Ok(()), threads::check)?;
         at_least_one("n_clusters", self.n_clusters as u64)?;
 
         if let Scale::Factor(factor) = self.data.scale {
@@ -107,6 +108,7 @@ fn fraction(key: &str, found: f64) -> Result<()> {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+    use crate::config::Threads;
 
     #[test]
     fn the_defaults_are_valid() {
@@ -116,10 +118,12 @@ mod tests {
     #[test]
     fn every_refusal_names_the_key_and_what_was_found() {
         type Spoil = fn(&mut Config);
-        let cases: [(&str, &str, Spoil); 28] = [
+        let cases: [(&str, &str, Spoil); 30] = [
             ("n_clusters", "0", |c| c.n_clusters = 0),
             ("seed", "18446744073709551615", |c| c.seed = u64::MAX),
             ("device", "gpu", |c| c.device = "gpu".to_owned()),
+            ("threads", "0", |c| c.threads = Threads::Count(0)),
+            ("threads", "1025", |c| c.threads = Threads::Count(1025)),
             ("data.scale", "-1", |c| c.data.scale = Scale::Factor(-1.0)),
             ("data.limit", "0", |c| c.data.limit = Some(0)),
             ("model.hidden", "0", |c| c.model.hidden = vec![5, 0]),

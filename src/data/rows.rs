@@ -10,6 +10,7 @@ use rand_xoshiro::Xoshiro256PlusPlus;
 use tch::{no_grad, Device, Kind, TchError, Tensor};
 
 use super::Features;
+use crate::backend::dense;
 use crate::error::Result;
 
 /// How many values a block of a whole-data pass holds at its widest (2,000 units by 8,000 rows, say): 64 MiB of float32.
@@ -64,6 +65,28 @@ impl Rows {
         self.scaled(self.stored.f_index_select(0, indices)?)
     }
 
+    /// The rows at `indices` (int64, \[b\]) as scaled float32 into `out` \[b, d\].
+    ///
+    /// # Errors
+    /// An index outside the rows, another shape.
+    pub fn gather(&self, indices: &Tensor, out: &Tensor) -> Result<()> {
+        dense::gather(&self.stored, indices, self.scale, out)
+    }
+
+    /// The rows from `start` on as scaled float32 into `out` \[b, d\].
+    ///
+    /// # Errors
+    /// Fewer rows than `out` has, another width.
+    pub fn copy_range(&self, start: i64, out: &Tensor) -> Result<()> {
+        let rows = self.stored.f_narrow(0, start, out.size()[0])?;
+        let mut out = out.shallow_clone();
+        out.f_copy_(&rows)?;
+        if self.scale != 1.0 {
+            let _ = out.f_mul_scalar_(self.scale)?;
+        }
+        Ok(())
+    }
+
     /// Applies `f` to all rows in order, without a graph, and joins what it returns; in blocks that bound the memory, given
     /// that `f` needs `width` values a row.
     ///
@@ -90,6 +113,19 @@ impl Rows {
         self.scaled(self.stored.shallow_clone())
     }
 
+    /// The rows from `start` on as scaled float32 \[length, d\].
+    ///
+    /// # Errors
+    /// Fewer rows than that.
+    pub fn block(&self, start: i64, length: i64) -> Result<Tensor> {
+        self.scaled(self.stored.f_narrow(0, start, length)?)
+    }
+
+    /// The rows as they are stored, \[n, d\], and what they are to be multiplied by.
+    pub fn stored(&self) -> (&Tensor, f64) {
+        (&self.stored, self.scale)
+    }
+
     fn scaled(&self, rows: Tensor) -> Result<Tensor> {
         let rows = rows.f_to_kind(Kind::Float)?;
         Ok(if self.scale == 1.0 { rows } else { rows.f_mul_scalar(self.scale)? })
@@ -109,14 +145,17 @@ impl Features {
     }
 }
 
-/// An endless stream of batches of row indices: every epoch a new permutation of all rows, its last batch smaller where
+/// An endless stream of batches of row indices: every epoch another permutation of all rows, its last batch smaller where
 /// the batch size does not divide n.
+///
+/// The permutation of an epoch follows from the seed and the epoch's number alone, so that a stream can begin anywhere.
 #[derive(Debug)]
 pub struct Batches {
-    rng: Xoshiro256PlusPlus,
+    seed: u64,
+    epoch: u64,
+    next: i64,
     order: Vec<i64>,
     on_device: Tensor,
-    next: i64,
     batch_size: i64,
 }
 
@@ -129,12 +168,29 @@ impl Batches {
         let order: Vec<i64> = (0..n_rows).collect();
         let on_device = Tensor::f_from_slice(&order)?.f_to_device(device)?;
         let batch_size = i64::try_from(batch_size).unwrap_or(i64::MAX).min(n_rows).max(1);
-        Ok(Self { rng: Xoshiro256PlusPlus::seed_from_u64(seed), order, on_device, next: n_rows, batch_size })
+        let mut batches = Self { seed, epoch: 0, next: 0, order, on_device, batch_size };
+        batches.shuffle()?;
+        Ok(batches)
     }
 
     /// Batches in an epoch.
     pub fn per_epoch(&self) -> u64 {
         (self.order.len() as i64 + self.batch_size - 1).div_euclid(self.batch_size) as u64
+    }
+
+    /// Rows in every batch but an epoch's last.
+    pub fn batch_size(&self) -> i64 {
+        self.batch_size
+    }
+
+    /// Goes to where the stream stands after `steps` batches.
+    ///
+    /// # Errors
+    /// A libtorch failure.
+    pub fn seek(&mut self, steps: u64) -> Result<()> {
+        self.epoch = steps / self.per_epoch();
+        self.next = (steps % self.per_epoch()) as i64 * self.batch_size;
+        self.shuffle()
     }
 
     /// The row indices of the next batch: int64 \[b\] on the device.
@@ -144,16 +200,29 @@ impl Batches {
     pub fn next_batch(&mut self) -> Result<Tensor> {
         let n = self.order.len() as i64;
         if self.next >= n {
-            self.order.shuffle(&mut self.rng);
-            self.on_device = Tensor::f_from_slice(&self.order)?.f_to_device(self.on_device.device())?;
+            self.epoch += 1;
             self.next = 0;
+            self.shuffle()?;
         }
         let size = self.batch_size.min(n - self.next);
         let batch = self.on_device.f_narrow(0, self.next, size)?;
         self.next += size;
         Ok(batch)
     }
+
+    fn shuffle(&mut self) -> Result<()> {
+        let mut rng = Xoshiro256PlusPlus::seed_from_u64(self.seed.wrapping_add(self.epoch.wrapping_mul(GOLDEN)));
+        for (place, row) in self.order.iter_mut().zip(0..) {
+            *place = row;
+        }
+        self.order.shuffle(&mut rng);
+        self.on_device = Tensor::f_from_slice(&self.order)?.f_to_device(self.on_device.device())?;
+        Ok(())
+    }
 }
+
+/// 2⁶⁴ over the golden ratio: multiples of it are far apart, so that neighbouring epochs get seeds that are not.
+const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
 
 /// A permutation of `0..n` from `seed`.
 pub fn permutation(n: usize, seed: u64) -> Vec<usize> {
@@ -220,6 +289,19 @@ mod tests {
             orders.push(order);
         }
         assert_ne!(orders[0], orders[1], "the second epoch is shuffled anew");
+    }
+
+    #[test]
+    fn a_stream_begins_anywhere() {
+        let batches = || Batches::new(10, 4, Device::Cpu, 7).unwrap();
+        let next = |batches: &mut Batches| values_of::<i64>(&batches.next_batch().unwrap()).unwrap();
+        let mut whole = batches();
+        let expected: Vec<_> = (0..9).map(|_| next(&mut whole)).collect();
+        for start in 0..9 {
+            let mut later = batches();
+            later.seek(start as u64).unwrap();
+            assert!((start..9).all(|step| next(&mut later) == expected[step]), "from step {start}");
+        }
     }
 
     #[test]

@@ -5,11 +5,32 @@
 //! `torch.nn.Sequential`: `encoder.0.weight`, `encoder.2.weight`, …
 
 use tch::nn::{self, Module};
-use tch::{Device, Tensor};
+use tch::{Device, Kind, Tensor};
 
+use super::stack::DenseStack;
 use crate::error::Result;
 
+/// What stands between two layers.
+#[derive(Debug, Clone, Copy)]
+pub enum Activation {
+    /// max(x, 0), the paper's.
+    Relu,
+    /// Any other differentiable function of tensors, value by value; the step engine leaves it to autograd.
+    Function(fn(&Tensor) -> Tensor),
+}
+
+impl Activation {
+    fn apply(self, x: &Tensor) -> Tensor {
+        match self {
+            Self::Relu => x.relu(),
+            Self::Function(function) => function(x),
+        }
+    }
+}
+
 /// An encoder \[n, d\] → \[n, m\] and its mirror image, the decoder \[n, m\] → \[n, d\].
+///
+/// All parameters lie in one block of memory, each at a multiple of [`ALIGNMENT`] values, the encoder's first.
 #[derive(Debug)]
 pub struct Autoencoder {
     encoder: nn::Sequential,
@@ -17,8 +38,11 @@ pub struct Autoencoder {
     /// The layers of both, in the order of the forward pass; they share their tensors with the `Sequential`s.
     encoder_layers: Vec<nn::Linear>,
     decoder_layers: Vec<nn::Linear>,
-    store: nn::VarStore,
+    activation: Activation,
 }
+
+/// Float32 values in a cache line: where a parameter may begin.
+const ALIGNMENT: i64 = 16;
 
 impl Autoencoder {
     /// A network with weights drawn from N(0, `init_std`²) by libtorch's generator (`tch::manual_seed`) and zero biases.
@@ -28,11 +52,21 @@ impl Autoencoder {
     /// # Errors
     /// A libtorch failure, such as widths that do not fit in memory.
     pub fn new(widths: &[i64], device: Device, init_std: f64) -> Result<Self> {
-        let store = nn::VarStore::new(device);
-        let (encoder, encoder_layers) = stack(&(store.root() / "encoder"), widths, init_std)?;
+        Self::with_activation(widths, device, init_std, Activation::Relu)
+    }
+
+    /// [`Autoencoder::new`] with another function between the layers.
+    ///
+    /// # Errors
+    /// A libtorch failure, such as widths that do not fit in memory.
+    pub fn with_activation(widths: &[i64], device: Device, init_std: f64, activation: Activation) -> Result<Self> {
         let mirrored: Vec<i64> = widths.iter().rev().copied().collect();
-        let (decoder, decoder_layers) = stack(&(store.root() / "decoder"), &mirrored, init_std)?;
-        Ok(Self { encoder, decoder, encoder_layers, decoder_layers, store })
+        let shapes: Vec<[i64; 2]> =
+            [widths, &mirrored].iter().flat_map(|w| w.windows(2)).map(|w| [w[1], w[0]]).collect();
+        let mut parameters = Block::new(&shapes, device)?;
+        let (encoder, encoder_layers) = stack(&mut parameters, widths, init_std, activation)?;
+        let (decoder, decoder_layers) = stack(&mut parameters, &mirrored, init_std, activation)?;
+        Ok(Self { encoder, decoder, encoder_layers, decoder_layers, activation })
     }
 
     /// z = f(x): \[n, d\] → \[n, m\].
@@ -62,9 +96,20 @@ impl Autoencoder {
         LayerPair {
             encoder: &self.encoder_layers[depth],
             decoder: &self.decoder_layers[last - depth],
-            relu_code: depth != last,
-            relu_output: depth != 0,
+            code_activation: (depth != last).then_some(self.activation),
+            output_activation: (depth != 0).then_some(self.activation),
         }
+    }
+
+    /// The encoder as a stack of dense layers; `None` if it is none.
+    pub fn encoder_stack(&self) -> Option<DenseStack> {
+        DenseStack::new(activations(&self.encoder_layers, self.activation))
+    }
+
+    /// Encoder and decoder as one stack of dense layers; `None` if they are none.
+    pub fn stack(&self) -> Option<DenseStack> {
+        let decoder = activations(&self.decoder_layers, self.activation);
+        DenseStack::new(activations(&self.encoder_layers, self.activation).chain(decoder))
     }
 
     /// Weights \[out, in\] and biases \[out\] of the encoder, in the order of the forward pass.
@@ -107,7 +152,7 @@ impl Autoencoder {
 
     /// Where the parameters are.
     pub fn device(&self) -> Device {
-        self.store.device()
+        self.encoder_layers.first().map_or(Device::Cpu, |layer| layer.ws.device())
     }
 }
 
@@ -116,19 +161,30 @@ impl Autoencoder {
 pub struct LayerPair<'a> {
     encoder: &'a nn::Linear,
     decoder: &'a nn::Linear,
-    relu_code: bool,
-    relu_output: bool,
+    code_activation: Option<Activation>,
+    output_activation: Option<Activation>,
 }
 
 impl LayerPair<'_> {
     /// The code of `x`: \[n, in\] → \[n, out\].
     pub fn encode(&self, x: &Tensor) -> Tensor {
-        activate(self.encoder.forward(x), self.relu_code)
+        activate(self.encoder.forward(x), self.code_activation)
     }
 
     /// The reconstruction of a code: \[n, out\] → \[n, in\].
     pub fn decode(&self, code: &Tensor) -> Tensor {
-        activate(self.decoder.forward(code), self.relu_output)
+        activate(self.decoder.forward(code), self.output_activation)
+    }
+
+    /// The encoder's layer as a stack of dense layers; `None` if it is none.
+    pub fn encoder_stack(&self) -> Option<DenseStack> {
+        DenseStack::new([(self.encoder, self.code_activation)].into_iter())
+    }
+
+    /// Both layers as a stack of dense layers; `None` if they are none.
+    pub fn stack(&self) -> Option<DenseStack> {
+        let layers = [(self.encoder, self.code_activation), (self.decoder, self.output_activation)];
+        DenseStack::new(layers.into_iter())
     }
 
     /// The four parameters: encoder weight and bias, decoder weight and bias.
@@ -139,25 +195,61 @@ impl LayerPair<'_> {
     }
 }
 
-fn activate(x: Tensor, relu: bool) -> Tensor {
-    if relu {
-        x.relu()
-    } else {
-        x
+fn activate(x: Tensor, activation: Option<Activation>) -> Tensor {
+    match activation {
+        Some(activation) => activation.apply(&x),
+        None => x,
     }
 }
 
-/// `Linear`s of the given widths with a ReLU between each two.
-fn stack(path: &nn::Path, widths: &[i64], init_std: f64) -> Result<(nn::Sequential, Vec<nn::Linear>)> {
+/// Layers with what follows each: the activation, and nothing after the last.
+fn activations(
+    layers: &[nn::Linear],
+    activation: Activation,
+) -> impl Iterator<Item = (&nn::Linear, Option<Activation>)> {
+    let last = layers.len() - 1;
+    layers.iter().enumerate().map(move |(i, layer)| (layer, (i != last).then_some(activation)))
+}
+
+/// One block of memory that weights and biases are cut from.
+struct Block {
+    values: Tensor,
+    used: i64,
+}
+
+impl Block {
+    /// Room for weights of these shapes \[out, in\] with their biases \[out\], all zero.
+    fn new(shapes: &[[i64; 2]], device: Device) -> Result<Self> {
+        let room = |count: i64| count.saturating_add(ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
+        let sizes = shapes.iter().map(|&[out, input]| room(out.saturating_mul(input)).saturating_add(room(out)));
+        let total = sizes.fold(0i64, i64::saturating_add);
+        Ok(Self { values: Tensor::f_zeros([total], (Kind::Float, device))?, used: 0 })
+    }
+
+    /// The next piece, as a parameter.
+    fn cut(&mut self, shape: &[i64]) -> Result<Tensor> {
+        let count: i64 = shape.iter().product();
+        let piece = self.values.f_narrow(0, self.used, count)?.f_view(shape)?;
+        self.used += (count + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
+        Ok(piece)
+    }
+}
+
+/// `Linear`s of the given widths with an activation between each two.
+fn stack(
+    parameters: &mut Block,
+    widths: &[i64],
+    init_std: f64,
+    activation: Activation,
+) -> Result<(nn::Sequential, Vec<nn::Linear>)> {
     let mut sequential = nn::seq();
     let mut layers = Vec::new();
     for (i, pair) in widths.windows(2).enumerate() {
         if i > 0 {
-            sequential = sequential.add_fn(|x| x.relu());
+            sequential = sequential.add_fn(move |x| activation.apply(x));
         }
-        let at = path / (2 * i);
-        let ws = at.f_randn("weight", &[pair[1], pair[0]], 0.0, init_std)?;
-        let bs = Some(at.f_zeros("bias", &[pair[1]])?);
+        let ws = parameters.cut(&[pair[1], pair[0]])?.f_normal_(0.0, init_std)?.f_set_requires_grad(true)?;
+        let bs = Some(parameters.cut(&[pair[1]])?.f_set_requires_grad(true)?);
         let layer = nn::Linear { ws, bs };
         sequential = sequential.add(shared(&layer));
         layers.push(layer);
@@ -185,7 +277,6 @@ fn flatten(layers: Vec<(Tensor, Tensor)>) -> Vec<Tensor> {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use tch::Kind;
 
     #[test]
     fn layers_taken_one_by_one_make_the_whole_network() {

@@ -24,6 +24,7 @@
 
 use tch::{no_grad, Kind, Tensor};
 
+use crate::backend::dense;
 use crate::error::Result;
 
 /// The centroids, trainable, with the degrees of freedom of the Student-t kernel around them.
@@ -60,6 +61,16 @@ impl ClusteringLayer {
     /// Latent rows of another width than the centroids'.
     pub fn log_soft_assignment(&self, z: &Tensor) -> Result<Tensor> {
         log_soft_assignment(z, &self.centroids, self.alpha)
+    }
+
+    /// log q \[n, k\] of all latent rows `z` \[n, m\], without a graph and without the \[n, k, m\] differences.
+    ///
+    /// # Errors
+    /// Latent rows of another width than the centroids'.
+    pub fn log_soft_assign_all(&self, z: &Tensor) -> Result<Tensor> {
+        let log_q = Tensor::f_empty([z.size2()?.0, self.centroids.size()[0]], (Kind::Float, z.device()))?;
+        dense::log_soft_assignment(z, &self.centroids, self.alpha, &log_q)?;
+        Ok(log_q)
     }
 }
 

@@ -2,9 +2,11 @@
 
 pub mod autoencoder;
 pub mod clustering;
+pub mod stack;
 
 pub use autoencoder::Autoencoder;
 pub use clustering::ClusteringLayer;
+pub use stack::{DenseLayer, DenseStack};
 
 use tch::Tensor;
 
@@ -37,15 +39,9 @@ impl Dec {
     /// # Errors
     /// A libtorch failure (out of memory, say).
     pub fn encode_all(&self, rows: &Rows) -> Result<Tensor> {
-        rows.map_blocks(self.autoencoder.widest(), |x| Ok(self.autoencoder.encode(x)))
-    }
-
-    /// log q \[n, k\] of all latent rows `z` \[n, m\], without a graph, in blocks that bound the memory.
-    ///
-    /// # Errors
-    /// A libtorch failure (out of memory, say).
-    pub fn log_soft_assign(&self, layer: &ClusteringLayer, z: &Tensor) -> Result<Tensor> {
-        let differences = layer.centroids().size().iter().product(); // k·m a row
-        Rows::from_tensor(z.shallow_clone()).map_blocks(differences, |z| layer.log_soft_assignment(z))
+        match self.autoencoder.encoder_stack() {
+            Some(stack) => stack.map_rows(rows),
+            None => rows.map_blocks(self.autoencoder.widest(), |x| Ok(self.autoencoder.encode(x))),
+        }
     }
 }

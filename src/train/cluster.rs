@@ -2,17 +2,19 @@
 
 use std::time::Instant;
 
-use tch::Tensor;
+use tch::{Kind, Tensor};
 
+use super::engine::{ClusteringTerm, Engine, EngineParams, Objective};
 use super::observer::{Event, Observer, Stage};
-use super::optimiser::Sgd;
+use super::step::{Autograd, Batch, Step};
 use super::steps::Steps;
+use crate::backend::dense;
 use crate::config::ClusterConfig;
 use crate::data::{values_of, Batches, Rows};
 use crate::error::{Error, Result};
 use crate::metrics::Contingency;
-use crate::model::clustering::{cluster_frequency, kl_divergence, target_distribution};
-use crate::model::{ClusteringLayer, Dec};
+use crate::model::clustering::kl_divergence;
+use crate::model::{Autoencoder, ClusteringLayer, Dec};
 
 /// How the self-training went.
 #[derive(Debug, Default, Clone, Copy, PartialEq)]
@@ -45,12 +47,26 @@ impl SelfTraining<'_> {
         let Self { dec, layer, rows, .. } = *self;
         let stage = Stage::Cluster;
         let started = Instant::now();
-        let device = rows.device();
-        let batches = Batches::new(rows.n_rows(), config.batch_size, device, self.seed)?;
-        let mut parameters = dec.autoencoder.encoder_parameters();
-        parameters.push(layer.centroids().shallow_clone());
-        let optimiser = Sgd::new(parameters, config.momentum)?;
-        let mut steps = Steps::new(stage, optimiser, config.schedule(), batches, device);
+        let batches = Batches::new(rows.n_rows(), config.batch_size, rows.device(), self.seed)?;
+        let shape = [rows.n_rows(), layer.centroids().size()[0]];
+        let p = Tensor::f_empty(shape, (Kind::Float, rows.device()))?;
+        let step: Box<dyn Step> = match dec.autoencoder.encoder_stack() {
+            Some(stack) => {
+                let term = ClusteringTerm {
+                    layer: stack.layers().len() - 1,
+                    centroids: layer.centroids().shallow_clone(),
+                    p: p.shallow_clone(),
+                    alpha: layer.alpha(),
+                    weight: 1.0,
+                };
+                let objective = Objective { reconstruction: None, clustering: Some(term) };
+                let (batch_size, momentum, seed) = (batches.batch_size(), config.momentum, self.seed);
+                let params = EngineParams { batch_size, dropout: 0.0, momentum, seed };
+                Box::new(Engine::new(stack, objective, rows, params)?)
+            }
+            None => Box::new(autograd(&dec.autoencoder, layer, rows, &p, config.momentum)?),
+        };
+        let mut steps = Steps::new(stage, step, config.schedule(), batches);
         let per_round =
             config.update_interval_steps.unwrap_or(config.epochs_per_round.saturating_mul(steps.per_epoch()));
         observer.on_event(&Event::StageStarted { stage, steps: per_round.saturating_mul(config.max_rounds) });
@@ -59,7 +75,7 @@ impl SelfTraining<'_> {
             if observer.should_stop() {
                 return Err(Error::Interrupted);
             }
-            let (p, loss, next_labels) = self.refresh()?;
+            let (loss, next_labels) = self.refresh(&p)?;
             let changed = changed_fraction(&labels, &next_labels);
             labels = next_labels;
             // In the first round nothing was trained since k-means, so nothing can have changed: only a recipe that
@@ -72,10 +88,7 @@ impl SelfTraining<'_> {
             if progress.converged && !config.train_after_tol {
                 break;
             }
-            let trained = steps.train(per_round, observer, |indices| {
-                let z = dec.autoencoder.encode(&rows.batch(indices)?);
-                kl_divergence(&p.f_index_select(0, indices)?, &layer.log_soft_assignment(&z)?)
-            });
+            let trained = steps.train(per_round, observer);
             progress.steps = steps.done();
             trained?;
             if progress.converged {
@@ -85,18 +98,34 @@ impl SelfTraining<'_> {
         steps.finish(observer)
     }
 
-    /// Over all rows: p \[n, k\], KL(P‖Q), and the hard assignment.
-    fn refresh(&self) -> Result<(Tensor, f64, Vec<i64>)> {
-        let log_q = self.dec.log_soft_assign(self.layer, &self.dec.encode_all(self.rows)?)?;
-        let q = log_q.f_exp()?;
-        let p = target_distribution(&q, &cluster_frequency(&q)?)?;
-        let loss = f64::try_from(kl_divergence(&p, &log_q)?)?;
+    /// Over all rows: p into the memory of `p` \[n, k\]; returns KL(P‖Q) and the hard assignment.
+    fn refresh(&self, p: &Tensor) -> Result<(f64, Vec<i64>)> {
+        let z = self.dec.encode_all(self.rows)?;
+        dense::log_soft_assignment(&z, self.layer.centroids(), self.layer.alpha(), p)?;
+        let labels = Tensor::f_empty([p.size()[0]], (Kind::Int64, p.device()))?;
+        let loss = dense::target_distribution(p, &labels)?;
         if !loss.is_finite() {
             return Err(Error::Training(diverged()));
         }
         let loss = loss.max(0.0); // below 0 by rounding alone
-        Ok((p, loss, values_of(&q.f_argmax(1, false)?)?))
+        Ok((loss, values_of(&labels)?))
     }
+}
+
+/// The same steps by autograd, towards the rows of `p` \[n, k\].
+pub(super) fn autograd<'a>(
+    autoencoder: &'a Autoencoder,
+    layer: &'a ClusteringLayer,
+    rows: &'a Rows,
+    p: &'a Tensor,
+    momentum: f64,
+) -> Result<impl Step + 'a> {
+    let mut parameters = autoencoder.encoder_parameters();
+    parameters.push(layer.centroids().shallow_clone());
+    Autograd::new(parameters, momentum, rows.device(), |batch: &Batch| {
+        let z = autoencoder.encode(&rows.batch(batch.indices)?);
+        kl_divergence(&p.f_index_select(0, batch.indices)?, &layer.log_soft_assignment(&z)?)
+    })
 }
 
 /// The message for weights that are no numbers any more.

@@ -9,11 +9,14 @@
 //! and never touch training.
 
 mod cluster;
+pub mod engine;
 mod finetune;
 mod observer;
 mod optimiser;
 mod pretrain;
+pub mod step;
 mod steps;
+mod velocity;
 
 use std::ops::ControlFlow;
 use std::time::Instant;
@@ -26,7 +29,7 @@ pub use optimiser::Sgd;
 use crate::config::{Config, Scale};
 use crate::data::{self, array_of, permutation, tensor_of, values_of, Dataset, Features, Rows};
 use crate::error::{Error, Result};
-use crate::kmeans::{self, KMeans, KMeansParams};
+use crate::kmeans::{self, KMeans, KMeansParams, Progress};
 use crate::metrics::{self, Contingency};
 use crate::model::{Autoencoder, ClusteringLayer, Dec};
 
@@ -105,10 +108,10 @@ impl<'a> Trainer<'a> {
     /// collapsed. What was reached until then is in the trainer's fields, the clusters too if self-training had begun.
     pub fn run(&mut self, observer: &mut dyn Observer) -> Result<()> {
         let rows = self.rows.shallow_clone();
-        let raw = rows.to_tensor()?;
-        let baseline = self.kmeans(Stage::KMeansRaw, &raw, observer)?;
-        self.score("kmeans", &raw, &baseline.labels, baseline.inertia, observer)?;
-        drop(raw);
+        let baseline = self.kmeans(Stage::KMeansRaw, &rows, observer)?;
+        // As they are stored: a silhouette is the same at any scale.
+        self.score("kmeans", rows.stored().0, &baseline.labels, baseline.inertia, observer)?;
+        drop(baseline);
 
         self.pretrain(&rows, observer)?;
         self.timed(Stage::Finetune, observer, |this, observer| {
@@ -119,12 +122,13 @@ impl<'a> Trainer<'a> {
 
         let z = self.dec.encode_all(&rows)?;
         check_latent(&z)?;
-        let start = self.kmeans(Stage::KMeans, &z, observer).map_err(|e| match e {
-            Error::Rows(problem) => {
-                Error::Training(format!("the autoencoder collapsed: among its latent rows, {problem}"))
-            }
-            other => other,
-        })?;
+        let start =
+            self.kmeans(Stage::KMeans, &Rows::from_tensor(z.shallow_clone()), observer).map_err(|e| match e {
+                Error::Rows(problem) => {
+                    Error::Training(format!("the autoencoder collapsed: among its latent rows, {problem}"))
+                }
+                other => other,
+            })?;
         self.score("autoencoder_kmeans", &z, &start.labels, start.inertia, observer)?;
         drop(z);
 
@@ -161,7 +165,7 @@ impl<'a> Trainer<'a> {
         Ok(())
     }
 
-    fn kmeans(&mut self, stage: Stage, rows: &Tensor, observer: &mut dyn Observer) -> Result<KMeans> {
+    fn kmeans(&mut self, stage: Stage, rows: &Rows, observer: &mut dyn Observer) -> Result<KMeans> {
         let config = self.config;
         self.timed(stage, observer, |_, observer| {
             let params = KMeansParams {
@@ -170,13 +174,16 @@ impl<'a> Trainer<'a> {
                 max_iter: config.kmeans.max_iter,
                 tol: config.kmeans.tol,
                 seed: seed_for(config.seed, &stage.to_string()),
+                engine: config.kmeans.engine,
             };
             observer.on_event(&Event::StageStarted { stage, steps: params.n_init as u64 });
             let started = Instant::now();
-            let fitted = kmeans::fit(array_of(rows)?.view(), &params, &mut |done, inertia| {
-                let (restart, seconds) = (done as u64, started.elapsed().as_secs_f64());
-                observer.on_event(&Event::Restart { stage, restart, inertia, seconds });
-                observer.on_event(&Event::Step { done: restart });
+            let fitted = kmeans::fit(rows, &params, &mut |progress| {
+                if let Progress::Restart { done, inertia } = progress {
+                    let (restart, seconds) = (done as u64, started.elapsed().as_secs_f64());
+                    observer.on_event(&Event::Restart { stage, restart, inertia, seconds });
+                    observer.on_event(&Event::Step { done: restart });
+                }
                 if observer.should_stop() {
                     ControlFlow::Break(())
                 } else {
@@ -220,7 +227,7 @@ impl<'a> Trainer<'a> {
     fn conclude(&mut self, rows: &Rows, observer: &mut dyn Observer) -> Result<()> {
         let Some(layer) = &self.dec.clustering else { return Ok(()) };
         let z = self.dec.encode_all(rows)?;
-        let log_q = self.dec.log_soft_assign(layer, &z)?;
+        let log_q = layer.log_soft_assign_all(&z)?;
         if !bool::try_from(log_q.f_isfinite()?.f_all()?)? {
             self.dec.clustering = None; // weights that diverged are no clustering
             return Err(Error::Training(cluster::diverged()));

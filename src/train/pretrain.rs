@@ -3,11 +3,13 @@
 //! Layer i is a denoising autoencoder dropout → encoder_i → dropout → decoder_i, trained on the mean squared error to its
 //! own, clean input; the next layer trains on the clean code of this one.
 
-use tch::{Reduction, Tensor};
+use tch::{Kind, Reduction, Tensor};
 
-use super::observer::{Observer, Stage};
-use super::optimiser::Sgd;
+use super::engine::{dropout_key, Engine, EngineParams, Objective};
+use super::observer::{Event, Observer, Stage};
+use super::step::{Autograd, Batch, Step};
 use super::steps::Steps;
+use crate::backend::dense::{self, Dropout};
 use crate::config::PretrainConfig;
 use crate::data::{Batches, Rows};
 use crate::error::Result;
@@ -22,24 +24,47 @@ pub(super) fn train_layer(
     seed: u64,
     observer: &mut dyn Observer,
 ) -> Result<u64> {
-    tch::manual_seed(seed as i64); // of the dropout masks
-    let device = rows.device();
-    let batches = Batches::new(rows.n_rows(), config.batch_size, device, seed)?;
-    let optimiser = Sgd::new(pair.parameters(), config.momentum)?;
-    let mut steps = Steps::new(stage, optimiser, config.schedule(), batches, device);
+    let batches = Batches::new(rows.n_rows(), config.batch_size, rows.device(), seed)?;
+    let params =
+        EngineParams { batch_size: batches.batch_size(), dropout: config.dropout, momentum: config.momentum, seed };
+    let step: Box<dyn Step> = match pair.stack() {
+        Some(stack) => {
+            let objective = Objective { reconstruction: Some(1.0), clustering: None };
+            Box::new(Engine::new(stack, objective, rows, params)?)
+        }
+        None => Box::new(autograd(pair, rows, params)?),
+    };
+    let mut steps = Steps::new(stage, step, config.schedule(), batches);
     let count = config.steps.unwrap_or(config.epochs.saturating_mul(steps.per_epoch()));
-    observer.on_event(&super::Event::StageStarted { stage, steps: count });
-    steps.train(count, observer, |indices| {
-        let x = rows.batch(indices)?;
-        let code = pair.encode(&x.f_dropout(config.dropout, true)?);
-        let reconstruction = pair.decode(&code.f_dropout(config.dropout, true)?);
-        Ok(reconstruction.f_mse_loss(&x, Reduction::Mean)?)
-    })?;
+    observer.on_event(&Event::StageStarted { stage, steps: count });
+    steps.train(count, observer)?;
     steps.finish(observer)?;
     Ok(steps.done())
 }
 
+/// The same steps by autograd, with the same dropout masks.
+pub(super) fn autograd<'a>(pair: &'a LayerPair<'a>, rows: &'a Rows, params: EngineParams) -> Result<impl Step + 'a> {
+    let drop = move |x: &Tensor, number: u64, site: u32| -> Result<Tensor> {
+        if params.dropout == 0.0 {
+            return Ok(x.shallow_clone());
+        }
+        let key = Tensor::f_full([1], dropout_key(params.seed, number), (Kind::Int64, x.device()))?;
+        let mask = x.f_detach()?.f_ones_like()?;
+        dense::dropout(&mask, &mask, Dropout { p: params.dropout, key: &key, site })?;
+        Ok(x.f_mul(&mask)?)
+    };
+    Autograd::new(pair.parameters(), params.momentum, rows.device(), move |batch: &Batch| {
+        let x = rows.batch(batch.indices)?;
+        let code = pair.encode(&drop(&x, batch.number, 0)?);
+        let reconstruction = pair.decode(&drop(&code, batch.number, 1)?);
+        Ok(reconstruction.f_mse_loss(&x, Reduction::Mean)?)
+    })
+}
+
 /// The clean codes of all `rows`, which the next layer trains on.
 pub(super) fn codes(pair: &LayerPair, rows: &Rows, width: i64) -> Result<Rows> {
-    Ok(Rows::from_tensor(rows.map_blocks(width, |x: &Tensor| Ok(pair.encode(x)))?))
+    Ok(Rows::from_tensor(match pair.encoder_stack() {
+        Some(stack) => stack.map_rows(rows)?,
+        None => rows.map_blocks(width, |x: &Tensor| Ok(pair.encode(x)))?,
+    }))
 }

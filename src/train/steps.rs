@@ -2,31 +2,27 @@
 
 use std::time::Instant;
 
-use tch::{no_grad, Device, Kind, Tensor};
-
 use super::observer::{Event, Observer, Stage};
-use super::optimiser::Sgd;
+use super::step::{Batch, Step};
 use crate::config::Schedule;
 use crate::data::Batches;
 use crate::error::{Error, Result};
 
 /// Gradient steps on shuffled batches; keeps its place between calls, so that a stage may train in several goes.
-pub(super) struct Steps {
+pub(super) struct Steps<'a> {
     stage: Stage,
-    optimiser: Sgd,
+    step: Box<dyn Step + 'a>,
     schedule: Schedule,
     batches: Batches,
     started: Instant,
     done: u64,
-    /// The sum of the losses since the last epoch event, kept on the device: reading it would wait for the device.
-    loss_sum: Tensor,
+    /// Steps since the last epoch event.
     summed: u64,
 }
 
-impl Steps {
-    pub(super) fn new(stage: Stage, optimiser: Sgd, schedule: Schedule, batches: Batches, device: Device) -> Self {
-        let loss_sum = Tensor::zeros([], (Kind::Double, device));
-        Self { stage, optimiser, schedule, batches, started: Instant::now(), done: 0, loss_sum, summed: 0 }
+impl<'a> Steps<'a> {
+    pub(super) fn new(stage: Stage, step: Box<dyn Step + 'a>, schedule: Schedule, batches: Batches) -> Self {
+        Self { stage, step, schedule, batches, started: Instant::now(), done: 0, summed: 0 }
     }
 
     pub(super) fn per_epoch(&self) -> u64 {
@@ -38,21 +34,14 @@ impl Steps {
         self.done
     }
 
-    /// Trains for `count` steps on `loss`, which is given the row indices of a batch and returns its mean loss.
-    pub(super) fn train(
-        &mut self,
-        count: u64,
-        observer: &mut dyn Observer,
-        mut loss: impl FnMut(&Tensor) -> Result<Tensor>,
-    ) -> Result<()> {
+    /// Trains for `count` steps.
+    pub(super) fn train(&mut self, count: u64, observer: &mut dyn Observer) -> Result<()> {
         for _ in 0..count {
             if observer.should_stop() {
                 return Err(Error::Interrupted);
             }
             let indices = self.batches.next_batch()?;
-            let loss = loss(&indices)?;
-            self.optimiser.step(&loss, self.schedule.rate(self.done))?;
-            self.loss_sum = no_grad(|| self.loss_sum.f_add(&loss.f_detach()?))?;
+            self.step.step(&Batch { indices: &indices, number: self.done }, self.schedule.rate(self.done))?;
             self.summed += 1;
             self.done += 1;
             observer.on_event(&Event::Step { done: self.done });
@@ -72,7 +61,7 @@ impl Steps {
     }
 
     fn end_epoch(&mut self, observer: &mut dyn Observer) -> Result<()> {
-        let loss = f64::try_from(&self.loss_sum)? / self.summed as f64;
+        let loss = self.step.take_loss()? / self.summed as f64;
         let epoch = self.done.div_ceil(self.per_epoch());
         let learning_rate = self.schedule.rate(self.done.saturating_sub(1));
         if !loss.is_finite() {
@@ -84,7 +73,6 @@ impl Steps {
                 learning_rate / 10.0,
             )));
         }
-        self.loss_sum = self.loss_sum.f_zeros_like()?;
         self.summed = 0;
         let seconds = self.started.elapsed().as_secs_f64();
         observer.on_event(&Event::Epoch { stage: self.stage, epoch, loss, learning_rate, seconds });

@@ -9,3 +9,4 @@ mod predict;
 mod run;
 mod support;
 mod sweep;
+mod threads;

@@ -1,0 +1,67 @@
+//! A training step of each stage, as a run makes it: batch, forward, backward, update; 256 rows of 784 values.
+//!
+//! A whole trainer runs, and its observer's clock is read where the stage's first and last steps are: so the figures are
+//! those of whatever engine the trainer chooses.
+
+use std::time::{Duration, Instant};
+
+use criterion::{Criterion, Throughput};
+use dec::config::Config;
+use dec::data::Dataset;
+use dec::train::{Event, Observer, Stage, Trainer};
+use tch::Device;
+
+const ROWS: usize = 2_560; // ten batches, so that all are full
+const WARM_UP_STEPS: u64 = 10;
+
+pub fn bench(criterion: &mut Criterion, digits: &Dataset) {
+    let mut group = criterion.benchmark_group("step");
+    group.sample_size(10).throughput(Throughput::Elements(256));
+    for stage in [Stage::Pretrain(1), Stage::Pretrain(2), Stage::Pretrain(3), Stage::Finetune, Stage::Cluster] {
+        group.bench_function(stage.to_string(), |b| b.iter_custom(|steps| time(stage, steps, digits)));
+    }
+    group.finish();
+}
+
+/// How long `steps` steps of `stage` take, the stages before it being as short as they can be.
+fn time(stage: Stage, steps: u64, digits: &Dataset) -> Duration {
+    let measured = WARM_UP_STEPS + steps;
+    let mut config = Config::default();
+    config.data.limit = Some(ROWS);
+    config.model.init_std = 0.05; // a few steps leave the latent rows apart
+    config.kmeans.n_init = 1;
+    config.pretrain.steps = Some(if matches!(stage, Stage::Pretrain(_)) { measured } else { 1 });
+    config.finetune.steps = Some(if stage == Stage::Finetune { measured } else { 1 });
+    config.cluster.update_interval_steps = Some(measured);
+    config.cluster.max_rounds = 1;
+    let mut clock = Clock { stage, last: measured, running: false, from: None, to: None };
+    let ended = Trainer::new(&config, digits, Device::Cpu).unwrap().run(&mut clock);
+    match (clock.from, clock.to) {
+        (Some(from), Some(to)) => to - from,
+        _ => panic!("{stage} did not come to its last step: {ended:?}"),
+    }
+}
+
+/// Reads the clock at the end of a stage's warm-up and of its last step, then stops the run.
+struct Clock {
+    stage: Stage,
+    last: u64,
+    running: bool,
+    from: Option<Instant>,
+    to: Option<Instant>,
+}
+
+impl Observer for Clock {
+    fn on_event(&mut self, event: &Event) {
+        match event {
+            Event::StageStarted { stage, .. } => self.running = *stage == self.stage,
+            Event::Step { done } if self.running && *done == WARM_UP_STEPS => self.from = Some(Instant::now()),
+            Event::Step { done } if self.running && *done == self.last => self.to = Some(Instant::now()),
+            _ => {}
+        }
+    }
+
+    fn should_stop(&self) -> bool {
+        self.to.is_some()
+    }
+}

@@ -1,0 +1,175 @@
+//! The passes of [`super::dense`] in tensor operations, for devices that `dense.cpp` does not know (CUDA).
+//!
+//! The shapes have been checked by `dense`, and what these return is what `dense.cpp` returns, dropout masks included, up
+//! to rounding.
+
+use tch::{no_grad, Device, Kind, Tensor};
+
+use super::dense::{Dropout, Sink};
+use crate::error::Result;
+use crate::model::clustering;
+
+pub(super) fn gather(stored: &Tensor, indices: &Tensor, scale: f64, out: &Tensor) -> Result<()> {
+    no_grad(|| {
+        let rows = stored.f_index_select(0, indices)?;
+        set(out, &rows.f_to_kind(Kind::Float)?.f_mul_scalar(scale)?)
+    })
+}
+
+pub(super) fn dropout(from: &Tensor, to: &Tensor, dropout: Dropout) -> Result<()> {
+    no_grad(|| set(to, &from.f_mul(&mask(&from.size(), dropout, from.device())?)?))
+}
+
+pub(super) fn activate(y: &Tensor, bias: &Tensor, relu: bool, dropout: Option<Dropout>) -> Result<()> {
+    no_grad(|| {
+        let mut value = y.f_add(bias)?;
+        if relu {
+            value = value.f_relu()?;
+        }
+        if let Some(dropout) = dropout {
+            value = value.f_mul(&mask(&y.size(), dropout, y.device())?)?;
+        }
+        set(y, &value)
+    })
+}
+
+pub(super) fn activate_backward(
+    delta: &Tensor,
+    activation: &Tensor,
+    relu: bool,
+    dropout: Option<Dropout>,
+    bias: Sink,
+) -> Result<()> {
+    no_grad(|| {
+        let value = match (relu, dropout) {
+            (true, dropout) => {
+                let scale = f64::from(dropout.map_or(1.0, |d| d.rule().scale));
+                delta.f_mul_scalar(scale)?.f_masked_fill(&activation.f_le(0.0)?, 0.0)?
+            }
+            (false, Some(dropout)) => delta.f_mul(&mask(&delta.size(), dropout, delta.device())?)?,
+            (false, None) => delta.shallow_clone(),
+        };
+        accumulate(bias, &value.f_sum_dim_intlist(0, false, None)?)?;
+        set(delta, &value)
+    })
+}
+
+pub(super) fn mean_squared_error(
+    y: &Tensor,
+    bias: &Tensor,
+    relu: bool,
+    target: &Tensor,
+    weight: f64,
+    bias_gradient: Sink,
+    loss_sum: &Tensor,
+) -> Result<()> {
+    no_grad(|| {
+        let linear = y.f_add(bias)?;
+        let output = if relu { linear.f_relu()? } else { linear.shallow_clone() };
+        let difference = output.f_sub(target)?;
+        let loss = difference.f_square()?.f_mean(Kind::Double)?.f_mul_scalar(weight)?;
+        set(loss_sum, &loss_sum.f_add(&loss)?)?;
+        let count = y.numel() as f64;
+        let mut delta = difference.f_mul_scalar(2.0 * weight / count)?;
+        if relu {
+            delta = delta.f_masked_fill(&linear.f_le(0.0)?, 0.0)?;
+        }
+        accumulate(bias_gradient, &delta.f_sum_dim_intlist(0, false, None)?)?;
+        set(y, &delta)
+    })
+}
+
+#[allow(clippy::too_many_arguments)]
+pub(super) fn kl_divergence(
+    z: &Tensor,
+    centroids: &Tensor,
+    p: &Tensor,
+    indices: &Tensor,
+    alpha: f64,
+    weight: f64,
+    dz: &Tensor,
+    centroid_gradient: Sink,
+    loss_sum: &Tensor,
+) -> Result<()> {
+    no_grad(|| {
+        let p = p.f_index_select(0, indices)?;
+        let log_q = clustering::log_soft_assignment(z, centroids, alpha)?;
+        let loss = clustering::kl_divergence(&p, &log_q)?.f_to_kind(Kind::Double)?.f_mul_scalar(weight)?;
+        set(loss_sum, &loss_sum.f_add(&loss)?)?;
+        let factor = weight / z.size()[0] as f64;
+        let (for_z, for_centroids) = clustering::kl_gradients(z, centroids, &p, alpha)?;
+        accumulate(centroid_gradient, &for_centroids.f_mul_scalar(factor)?)?;
+        set(dz, &for_z.f_mul_scalar(factor)?)
+    })
+}
+
+pub(super) fn log_soft_assignment(z: &Tensor, centroids: &Tensor, alpha: f64, log_q: &Tensor) -> Result<()> {
+    // The differences z − μ take k·m values a row: 64 MiB of float32 at a time.
+    const BLOCK_VALUES: i64 = 1 << 24;
+    no_grad(|| {
+        let n = z.size()[0];
+        let size = (BLOCK_VALUES / centroids.numel().max(1) as i64).max(1);
+        for start in (0..n).step_by(size as usize) {
+            let count = size.min(n - start);
+            let block = clustering::log_soft_assignment(&z.f_narrow(0, start, count)?, centroids, alpha)?;
+            set(&log_q.f_narrow(0, start, count)?, &block)?;
+        }
+        Ok(())
+    })
+}
+
+pub(super) fn target_distribution(log_q: &Tensor, labels: &Tensor) -> Result<f64> {
+    no_grad(|| {
+        set(labels, &log_q.f_argmax(1, false)?)?;
+        let q = log_q.f_exp()?;
+        let p = clustering::target_distribution(&q, &clustering::cluster_frequency(&q)?)?;
+        let loss = f64::try_from(clustering::kl_divergence(&p, log_q)?)?;
+        set(log_q, &p)?;
+        Ok(loss)
+    })
+}
+
+pub(super) fn descend(w: &Tensor, v: &Tensor, rate: &Tensor) -> Result<()> {
+    no_grad(|| set(w, &w.f_sub(&v.f_mul(rate)?)?))
+}
+
+/// 1/(1 − p) where dropout keeps, 0 where it drops: the hash of `dense.cpp` in int64 arithmetic.
+fn mask(shape: &[i64], dropout: Dropout, device: Device) -> Result<Tensor> {
+    let rule = dropout.rule();
+    let first_key = low_bits(&dropout.key.f_add_scalar(i64::from(rule.site))?)?;
+    let second_key = low_bits(&shifted(dropout.key, 32)?)?;
+    let place = Tensor::f_arange(shape.iter().product::<i64>(), (Kind::Int64, device))?;
+    let first = mix(&low_bits(&place.f_add(&first_key)?)?)?;
+    let hash = mix(&first.f_bitwise_xor_tensor(&second_key)?)?;
+    let kept = hash.f_ge(i64::from(rule.threshold))?;
+    Ok(kept.f_to_kind(Kind::Float)?.f_mul_scalar(f64::from(rule.scale))?.f_view(shape)?)
+}
+
+fn mix(x: &Tensor) -> Result<Tensor> {
+    let mut x = x.shallow_clone();
+    for (shift, factor) in [(16, 0x7feb_352d_i64), (15, 0x846c_a68b)] {
+        x = x.f_bitwise_xor_tensor(&shifted(&x, shift)?)?;
+        x = low_bits(&x.f_mul_scalar(factor)?)?; // overflow wraps, and the low 32 bits are right
+    }
+    Ok(x.f_bitwise_xor_tensor(&shifted(&x, 16)?)?)
+}
+
+fn shifted(x: &Tensor, bits: i64) -> Result<Tensor> {
+    Ok(x.f_bitwise_right_shift_tensor_scalar(bits)?)
+}
+
+fn low_bits(x: &Tensor) -> Result<Tensor> {
+    Ok(x.f_bitwise_and(0xffff_ffff_i64)?)
+}
+
+fn accumulate(sink: Sink, gradient: &Tensor) -> Result<()> {
+    if sink.keep == 0.0 {
+        return set(sink.tensor, gradient);
+    }
+    set(sink.tensor, &sink.tensor.f_mul_scalar(sink.keep)?.f_add(gradient)?)
+}
+
+/// Copies `value` into the memory of `to`.
+fn set(to: &Tensor, value: &Tensor) -> Result<()> {
+    Ok(to.shallow_clone().f_copy_(value)?)
+}

@@ -1,0 +1,60 @@
+//! The precision of float32 products on a GPU.
+#![allow(unsafe_code)]
+
+use std::ffi::c_char;
+
+use super::shim::check;
+use crate::error::Result;
+
+// The contract is at the head of guard.h.
+extern "C" {
+    fn dec_shim_set_tf32(allow: bool) -> *mut c_char;
+    fn dec_shim_get_tf32(out: *mut bool) -> *mut c_char;
+}
+
+/// Whether float32 products on a GPU may use TF32, for the whole process; libtorch's default is that they may not.
+///
+/// TF32 keeps float32's range of numbers and rounds the factors to 10 bits of fraction instead of 23: on GPUs since Ampere
+/// products are several times faster, with a relative error of about 10⁻³ instead of 10⁻⁷ in each. Sums stay in float32.
+/// Products on the CPU are what they were.
+///
+/// # Errors
+///
+/// [`crate::Error::Torch`] if libtorch fails.
+///
+/// ```
+/// use dec::backend::precision;
+/// precision::allow_tf32(true)?;
+/// assert!(precision::tf32_allowed()?);
+/// # Ok::<(), dec::Error>(())
+/// ```
+pub fn allow_tf32(allow: bool) -> Result<()> {
+    // SAFETY: takes a plain value; `check` gets what it has just returned.
+    unsafe { check(dec_shim_set_tf32(allow)) }
+}
+
+/// What [`allow_tf32`] set last, as libtorch has it.
+///
+/// # Errors
+///
+/// [`crate::Error::Torch`] if another library in the process has left libtorch's two flags for this in disagreement.
+pub fn tf32_allowed() -> Result<bool> {
+    let mut allowed = false;
+    // SAFETY: `allowed` is a valid place for one bool, which the function writes whole or not at all.
+    unsafe { check(dec_shim_get_tf32(&mut allowed)) }?;
+    Ok(allowed)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn libtorch_knows_what_was_set() {
+        for allow in [true, false, true, false] {
+            allow_tf32(allow).unwrap();
+            assert_eq!(tf32_allowed().unwrap(), allow);
+        }
+    }
+}

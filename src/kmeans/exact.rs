@@ -1,0 +1,121 @@
+//! Lloyd steps whose result is exact: labels of the nearest centroid, centroids the means of their rows.
+//!
+//! The search may take shortcuts that cost the last bits; the clustering that it finds is finished here.
+
+use ndarray::Array2;
+use tch::{Device, Kind, Tensor};
+
+use super::{KMeans, Poll};
+use crate::backend::lloyd;
+use crate::data::{tensor_of, values_of, Rows};
+use crate::error::Result;
+
+/// Values of the rows that are looked at between two questions whether to stop: less than a second's work for 100
+/// centroids.
+const BLOCK_VALUES: i64 = 1 << 24;
+
+/// Calls `f` with consecutive rows on the CPU, as they are stored, and the factor that they are to be multiplied by.
+fn for_blocks(rows: &Rows, poll: &mut Poll, mut f: impl FnMut(i64, &Tensor, f64) -> Result<()>) -> Result<()> {
+    let (stored, scale) = rows.stored();
+    let n = rows.n_rows();
+    let size = (BLOCK_VALUES / rows.n_features().max(1)).max(1);
+    for start in (0..n).step_by(size as usize) {
+        poll()?;
+        let block = stored.f_narrow(0, start, size.min(n - start))?.f_to_device(Device::Cpu)?;
+        let block = if block.f_kind()? == Kind::Uint8 { block } else { block.f_to_kind(Kind::Float)? };
+        f(start, &block.f_contiguous()?, scale)?;
+    }
+    Ok(())
+}
+
+/// The mean of each cluster's rows, \[k, d\], summed in float64 in the rows' order; 0 for an empty cluster.
+pub(super) fn means(rows: &Rows, labels: &[i64], n_clusters: usize, poll: &mut Poll) -> Result<Array2<f32>> {
+    let shape = (n_clusters, rows.n_features() as usize);
+    let sums = Tensor::f_zeros([shape.0 as i64, shape.1 as i64], (Kind::Double, Device::Cpu))?;
+    let mut sizes = vec![0.0f64; n_clusters];
+    for &label in labels {
+        sizes[label as usize] += 1.0;
+    }
+    for_blocks(rows, poll, |start, block, scale| {
+        let labels: Vec<i32> = labels[start as usize..][..block.size()[0] as usize].iter().map(|&l| l as i32).collect();
+        lloyd::add_rows(block, scale, &Tensor::f_from_slice(&labels)?, &sums)
+    })?;
+    let sums: Vec<f64> = values_of(&sums)?;
+    Ok(Array2::from_shape_fn(shape, |(cluster, column)| {
+        (sums[cluster * shape.1 + column] / sizes[cluster].max(1.0)) as f32
+    }))
+}
+
+/// Every row's nearest centroid (the first of equally near ones), and each row's squared distance to it.
+fn nearest(rows: &Rows, centroids: &Array2<f32>, poll: &mut Poll) -> Result<(Vec<i64>, Vec<f64>)> {
+    let centroids = tensor_of(centroids.view())?;
+    let n = rows.n_rows() as usize;
+    let (mut labels, mut distances) = (Vec::with_capacity(n), Vec::with_capacity(n));
+    for_blocks(rows, poll, |_, block, scale| {
+        let (block_labels, block_distances) = lloyd::nearest(block, scale, &centroids)?;
+        labels.extend(values_of::<i32>(&block_labels)?.into_iter().map(i64::from));
+        distances.extend(values_of::<f64>(&block_distances)?);
+        Ok(())
+    })?;
+    Ok((labels, distances))
+}
+
+/// The clustering that `centroids` \[k, d\] make.
+pub(super) fn assign(rows: &Rows, centroids: Array2<f32>, poll: &mut Poll) -> Result<KMeans> {
+    let (labels, distances) = nearest(rows, &centroids, poll)?;
+    // Summed in the rows' order, so that the number of threads does not show.
+    Ok(KMeans { centroids, labels, inertia: distances.iter().sum() })
+}
+
+/// Lloyd steps from `centroids` \[k, d\] until no row changes its cluster, at most `max_iter` of them.
+///
+/// An empty cluster takes the row that is farthest from its centroid, as in scikit-learn.
+pub(super) fn finish(rows: &Rows, centroids: Array2<f32>, max_iter: u64, poll: &mut Poll) -> Result<KMeans> {
+    let k = centroids.nrows();
+    let (labels, mut distances) = nearest(rows, &centroids, poll)?;
+    let mut current = KMeans { centroids, labels, inertia: distances.iter().sum() };
+    for _ in 0..max_iter {
+        let filled = !fill(&mut current.labels, k, &distances).is_empty();
+        let centroids = means(rows, &current.labels, k, poll)?;
+        let (labels, next) = nearest(rows, &centroids, poll)?;
+        distances = next;
+        let inertia: f64 = distances.iter().sum();
+        let settled = labels == current.labels;
+        // Only rounding can raise the inertia of a Lloyd step: rows then tie between centroids, and could for ever.
+        if !settled && !filled && inertia >= current.inertia {
+            break;
+        }
+        current = KMeans { centroids, labels, inertia };
+        if settled {
+            break;
+        }
+    }
+    Ok(current)
+}
+
+/// Gives every cluster without rows the row farthest from its centroid, among clusters that keep another row, and returns
+/// which rows those are.
+pub(super) fn fill<T: Copy + PartialOrd>(labels: &mut [i64], n_clusters: usize, distances: &[T]) -> Vec<usize> {
+    let mut sizes = vec![0usize; n_clusters];
+    for &label in labels.iter() {
+        sizes[label as usize] += 1;
+    }
+    let empty: Vec<usize> = (0..n_clusters).filter(|&cluster| sizes[cluster] == 0).collect();
+    let mut moved = Vec::with_capacity(empty.len());
+    if empty.is_empty() {
+        return moved;
+    }
+    let mut farthest_first: Vec<usize> = (0..labels.len()).collect();
+    let descending =
+        |&a: &usize, &b: &usize| distances[b].partial_cmp(&distances[a]).unwrap_or(std::cmp::Ordering::Equal);
+    farthest_first.sort_by(descending);
+    let mut candidates = farthest_first.into_iter();
+    for &cluster in &empty {
+        let Some(row) = candidates.find(|&row| sizes[labels[row] as usize] > 1) else { break };
+        sizes[labels[row] as usize] -= 1;
+        sizes[cluster] = 1;
+        labels[row] = cluster as i64;
+        moved.push(row);
+    }
+    moved
+}

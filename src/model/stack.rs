@@ -1,0 +1,103 @@
+//! A stack of dense layers, y = activation(x Wᵀ + b) with ReLU or nothing as the activation, as plain tensors.
+//!
+//! What the step engine trains and what whole-data passes go through. The tensors are those of the `nn::Sequential`s that
+//! define the network, under another view.
+
+use tch::{nn, no_grad, Kind, Tensor};
+
+use super::autoencoder::Activation;
+use crate::backend::dense;
+use crate::data::Rows;
+use crate::error::Result;
+
+/// How many values a block of a whole-data pass holds at its widest (2,000 units by 2,000 rows, say): 16 MiB of float32.
+const BLOCK_VALUES: i64 = 1 << 22;
+
+/// One layer of a [`DenseStack`].
+#[derive(Debug)]
+pub struct DenseLayer {
+    /// W \[out, in\].
+    pub weight: Tensor,
+    /// b \[out\].
+    pub bias: Tensor,
+    /// Whether ReLU follows.
+    pub relu: bool,
+}
+
+/// Dense layers in the order of the forward pass.
+#[derive(Debug)]
+pub struct DenseStack {
+    layers: Vec<DenseLayer>,
+}
+
+impl DenseStack {
+    /// `None` where a layer has no bias, an activation other than ReLU, or parameters that are not float32 and contiguous.
+    pub(super) fn new<'a>(layers: impl Iterator<Item = (&'a nn::Linear, Option<Activation>)>) -> Option<Self> {
+        let layers: Option<Vec<_>> = layers
+            .map(|(layer, activation)| {
+                let relu = match activation {
+                    None => false,
+                    Some(Activation::Relu) => true,
+                    Some(Activation::Function(_)) => return None,
+                };
+                let plain = |tensor: &Tensor| tensor.kind() == Kind::Float && tensor.is_contiguous();
+                let bias = layer.bs.as_ref().filter(|bias| plain(bias))?;
+                plain(&layer.ws).then(|| DenseLayer {
+                    weight: layer.ws.shallow_clone(),
+                    bias: bias.shallow_clone(),
+                    relu,
+                })
+            })
+            .collect();
+        layers.filter(|layers| !layers.is_empty()).map(|layers| Self { layers })
+    }
+
+    /// The layers.
+    pub fn layers(&self) -> &[DenseLayer] {
+        &self.layers
+    }
+
+    /// Every parameter, weight before bias, in the order of the layers.
+    pub fn parameters(&self) -> impl Iterator<Item = &Tensor> {
+        self.layers.iter().flat_map(|layer| [&layer.weight, &layer.bias])
+    }
+
+    /// The width of each layer's output.
+    pub fn widths(&self) -> impl Iterator<Item = i64> + '_ {
+        self.layers.iter().map(|layer| layer.weight.size()[0])
+    }
+
+    /// What the stack makes of all `rows`: \[n, d\] → \[n, m\] without a graph, in blocks that bound the memory.
+    ///
+    /// # Errors
+    /// A libtorch failure (out of memory, say), rows of another width than the first layer's.
+    pub fn map_rows(&self, rows: &Rows) -> Result<Tensor> {
+        no_grad(|| {
+            let (n, device) = (rows.n_rows(), rows.device());
+            let float = (Kind::Float, device);
+            let widths: Vec<i64> = std::iter::once(rows.n_features()).chain(self.widths()).collect();
+            let (widest, last) = (widths.iter().copied().max().unwrap_or(1), self.layers.len() - 1);
+            let size = (BLOCK_VALUES / widest).clamp(1, n.max(1));
+            let result = Tensor::f_empty([n, widths[last + 1]], float)?;
+            // Input and output of a layer, by turns.
+            let scratch = [Tensor::f_empty([size * widest], float)?, Tensor::f_empty([size * widest], float)?];
+            for start in (0..n).step_by(size as usize) {
+                let count = size.min(n - start);
+                let mut x = scratch[0].f_narrow(0, 0, count * widths[0])?.f_view([count, widths[0]])?;
+                rows.copy_range(start, &x)?;
+                for (i, layer) in self.layers.iter().enumerate() {
+                    let width = widths[i + 1];
+                    let y = if i == last {
+                        result.f_narrow(0, start, count)?
+                    } else {
+                        scratch[(i + 1) % 2].f_narrow(0, 0, count * width)?.f_view([count, width])?
+                    };
+                    dense::product(&y, &x, &layer.weight.f_tr()?, 0.0)?;
+                    dense::activate(&y, &layer.bias, layer.relu, None)?;
+                    x = y;
+                }
+            }
+            Ok(result)
+        })
+    }
+}

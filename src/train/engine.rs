@@ -1,0 +1,528 @@
+//! The step engine: gradient steps of a stack of dense layers without an autograd graph.
+//!
+//! Forward, closed backward (mean squared error of the reconstruction, KL(P‖Q) of the latent, or their weighted sum) and the
+//! update of SGD with momentum, over memory that is set aside once. The engine trains the very tensors that the
+//! `nn::Sequential` holds, and what it computes is what autograd and plain SGD compute, up to rounding
+//! (`tests` below, for every stage).
+//!
+//! # Contract
+//!
+//! - A step is a function of the parameters, the [velocity](Engine::velocity), the batch's row indices, the learning rate
+//!   and the step's number; dropout masks follow from the number. So parameters, velocity and number are the whole state:
+//!   who saves and restores these three goes on bit for bit.
+//! - The velocity is one flat tensor. Processes that train on parts of a batch each and then take the mean of their
+//!   velocities have trained on the whole batch: the old velocity is the same in all of them, and a mean of gradients
+//!   stays a mean.
+//! - A weight's gradient is never held by itself: the product that makes it accumulates into the velocity,
+//!   v ← momentum · v + δᵀ a, and then w ← w − rate · v.
+//! - Nothing waits for the device: losses are summed on it, rate and dropout key are read from it.
+
+use tch::{no_grad, Kind, Tensor};
+
+use super::step::{Batch, Step};
+use super::velocity::Velocity;
+use crate::backend::dense::{self, Dropout, Sink};
+use crate::data::Rows;
+use crate::error::Result;
+use crate::model::DenseStack;
+
+/// What a step descends: `reconstruction` · mean squared error + `clustering.weight` · KL(P‖Q).
+#[derive(Debug)]
+pub struct Objective {
+    /// Weight of the mean squared error between the stack's output and its clean input; `None` where the stack ends at
+    /// the latent.
+    pub reconstruction: Option<f64>,
+    /// The clustering term.
+    pub clustering: Option<ClusteringTerm>,
+}
+
+/// KL(P‖Q) on the output of one layer (Xie et al. 2016, Eq. 2).
+#[derive(Debug)]
+pub struct ClusteringTerm {
+    /// The layer whose output is the latent, counted from 0.
+    pub layer: usize,
+    /// μ \[k, m\], trained too.
+    pub centroids: Tensor,
+    /// p \[n, k\] of all rows. The caller may overwrite it between steps.
+    pub p: Tensor,
+    /// Degrees of freedom of the Student-t kernel.
+    pub alpha: f64,
+    /// γ, the term's weight in the loss.
+    pub weight: f64,
+}
+
+/// Trains a [`DenseStack`]; see the module.
+#[derive(Debug)]
+pub struct Engine<'a> {
+    stack: DenseStack,
+    objective: Objective,
+    rows: &'a Rows,
+    /// The probability with which dropout drops a value of each layer's input.
+    dropout: f64,
+    momentum: f64,
+    seed: u64,
+    /// Of weight and bias of each layer, then of the centroids.
+    velocity: Velocity,
+    rate: Tensor,
+    key: Tensor,
+    loss_sum: Tensor,
+    buffers: Memory,
+    /// Views of `memory` for the batch size of the last step.
+    views: Views,
+}
+
+/// What the activations and their gradients are kept in, for the largest batch.
+#[derive(Debug)]
+struct Memory {
+    input: Tensor,
+    corrupted: Option<Tensor>,
+    outputs: Vec<Tensor>,
+    /// The gradient that a layer is given, and the one that it passes on, by turns.
+    deltas: [Tensor; 2],
+    latent_delta: Option<Tensor>,
+}
+
+/// [`Memory`] as tensors [b, width].
+#[derive(Debug)]
+struct Views {
+    rows: i64,
+    input: Tensor,
+    corrupted: Option<Tensor>,
+    outputs: Vec<Tensor>,
+    /// For each layer the gradient with respect to its output, but for the last: that is in `outputs`, or in
+    /// `latent_delta`.
+    deltas: Vec<Tensor>,
+    latent_delta: Option<Tensor>,
+}
+
+/// How an [`Engine`] trains, but for the rate, which comes with each step.
+#[derive(Debug, Clone, Copy)]
+pub struct EngineParams {
+    /// Rows of the largest batch.
+    pub batch_size: i64,
+    /// The probability with which dropout drops a value of each layer's input, at least 0 and below 1.
+    pub dropout: f64,
+    /// Momentum.
+    pub momentum: f64,
+    /// Seed of the dropout masks.
+    pub seed: u64,
+}
+
+impl<'a> Engine<'a> {
+    /// An engine at rest (velocity 0) that trains `stack` on `rows`.
+    ///
+    /// # Errors
+    /// A libtorch failure, such as memory for a batch's activations that is not there.
+    pub fn new(stack: DenseStack, objective: Objective, rows: &'a Rows, params: EngineParams) -> Result<Self> {
+        let device = rows.device();
+        let float = (Kind::Float, device);
+        let centroids = objective.clustering.as_ref().map(|term| &term.centroids);
+        let parameters: Vec<&Tensor> = stack.parameters().chain(centroids).collect();
+        let velocity = Velocity::new(&parameters)?;
+
+        let b = params.batch_size;
+        let input = || Tensor::f_empty([b * rows.n_features()], float);
+        let widths: Vec<i64> = stack.widths().collect();
+        let widest = widths.iter().copied().max().unwrap_or(1);
+        let buffers = Memory {
+            input: input()?,
+            corrupted: (params.dropout > 0.0).then(input).transpose()?,
+            outputs: widths.iter().map(|width| Tensor::f_empty([b * width], float)).collect::<Result<_, _>>()?,
+            deltas: [Tensor::f_empty([b * widest], float)?, Tensor::f_empty([b * widest], float)?],
+            latent_delta: objective
+                .clustering
+                .as_ref()
+                .map(|term| Tensor::f_empty([b * widths[term.layer]], float))
+                .transpose()?,
+        };
+        let views = buffers.views(b, rows.n_features(), &widths, &objective)?;
+        Ok(Self {
+            stack,
+            objective,
+            rows,
+            dropout: params.dropout,
+            momentum: params.momentum,
+            seed: params.seed,
+            velocity,
+            rate: Tensor::f_zeros([1], float)?,
+            key: Tensor::f_zeros([1], (Kind::Int64, device))?,
+            loss_sum: Tensor::f_zeros([1], (Kind::Double, device))?,
+            buffers,
+            views,
+        })
+    }
+
+    /// v of every trained parameter, flat; with the parameters and the step's number the whole state of the training.
+    pub fn velocity(&self) -> &Tensor {
+        self.velocity.flat()
+    }
+
+    fn forward(&self) -> Result<()> {
+        let views = &self.views;
+        let mut x = &views.input;
+        if let Some(corrupted) = &views.corrupted {
+            dense::dropout(x, corrupted, self.mask(0))?;
+            x = corrupted;
+        }
+        let last = self.stack.layers().len() - 1;
+        for (i, (layer, y)) in self.stack.layers().iter().zip(&views.outputs).enumerate() {
+            dense::product(y, x, &layer.weight.f_tr()?, 0.0)?;
+            // The reconstruction's bias and activation belong to its loss.
+            if i != last || self.objective.reconstruction.is_none() {
+                let dropout = (self.dropout > 0.0 && i != last).then(|| self.mask(i + 1));
+                dense::activate(y, &layer.bias, layer.relu, dropout)?;
+            }
+            x = y;
+        }
+        Ok(())
+    }
+
+    fn backward(&self, indices: &Tensor) -> Result<()> {
+        let Views { input, corrupted, outputs, deltas, latent_delta, .. } = &self.views;
+        let layers = self.stack.layers();
+        let last = layers.len() - 1;
+        let velocity = |parameter: usize| Sink { tensor: self.velocity.of(parameter), keep: self.momentum };
+        let bias_velocity = |layer: usize| velocity(2 * layer + 1);
+
+        if let (Some(term), Some(dz)) = (&self.objective.clustering, latent_delta) {
+            let ClusteringTerm { layer, centroids, p, alpha, weight } = term;
+            let (z, sink) = (&outputs[*layer], velocity(2 * layers.len()));
+            dense::kl_divergence(z, centroids, p, indices, *alpha, *weight, dz, sink, &self.loss_sum)?;
+        }
+        let mut delta = match (self.objective.reconstruction, latent_delta) {
+            (Some(weight), _) => {
+                let (y, layer) = (&outputs[last], &layers[last]);
+                let sink = bias_velocity(last);
+                dense::mean_squared_error(y, &layer.bias, layer.relu, input, weight, sink, &self.loss_sum)?;
+                y
+            }
+            (None, Some(dz)) => {
+                dense::activate_backward(dz, &outputs[last], layers[last].relu, None, bias_velocity(last))?;
+                dz
+            }
+            (None, None) => return Ok(()),
+        };
+        for i in (0..layers.len()).rev() {
+            let x = if i == 0 { corrupted.as_ref().unwrap_or(input) } else { &outputs[i - 1] };
+            dense::product(self.velocity.of(2 * i), &delta.f_tr()?, x, self.momentum)?;
+            if i == 0 {
+                break; // nobody asks for the rows' gradient
+            }
+            let next = &deltas[i - 1];
+            dense::product(next, delta, &layers[i].weight, 0.0)?;
+            if let (Some(term), Some(dz)) = (&self.objective.clustering, latent_delta) {
+                if term.layer == i - 1 {
+                    let _ = next.shallow_clone().f_add_(dz)?;
+                }
+            }
+            let dropout = (self.dropout > 0.0).then(|| self.mask(i));
+            dense::activate_backward(next, &outputs[i - 1], layers[i - 1].relu, dropout, bias_velocity(i - 1))?;
+            delta = next;
+        }
+        Ok(())
+    }
+
+    /// The mask on the input of `layer`.
+    fn mask(&self, layer: usize) -> Dropout<'_> {
+        Dropout { p: self.dropout, key: &self.key, site: layer as u32 }
+    }
+}
+
+impl Step for Engine<'_> {
+    fn step(&mut self, batch: &Batch, learning_rate: f64) -> Result<()> {
+        no_grad(|| {
+            let b = batch.indices.size1()?;
+            if b != self.views.rows {
+                let widths: Vec<i64> = self.stack.widths().collect();
+                self.views = self.buffers.views(b, self.rows.n_features(), &widths, &self.objective)?;
+            }
+            let _ = self.rate.f_fill_(learning_rate)?;
+            if self.dropout > 0.0 {
+                let _ = self.key.f_fill_(dropout_key(self.seed, batch.number))?;
+            }
+            self.rows.gather(batch.indices, &self.views.input)?;
+            self.forward()?;
+            self.backward(batch.indices)?;
+            for (parameters, velocities) in self.velocity.pieces() {
+                dense::descend(parameters, velocities, &self.rate)?;
+            }
+            Ok(())
+        })
+    }
+
+    fn take_loss(&mut self) -> Result<f64> {
+        let sum = f64::try_from(&self.loss_sum)?;
+        let _ = self.loss_sum.f_zero_()?;
+        Ok(sum)
+    }
+}
+
+impl Memory {
+    fn views(&self, b: i64, n_features: i64, widths: &[i64], objective: &Objective) -> Result<Views> {
+        let view = |memory: &Tensor, width: i64| -> Result<Tensor> {
+            Ok(memory.f_narrow(0, 0, b * width)?.f_view([b, width])?)
+        };
+        let last = widths.len() - 1;
+        let latent = objective.clustering.as_ref().map(|term| widths[term.layer]);
+        Ok(Views {
+            rows: b,
+            input: view(&self.input, n_features)?,
+            corrupted: self.corrupted.as_ref().map(|memory| view(memory, n_features)).transpose()?,
+            outputs: self
+                .outputs
+                .iter()
+                .zip(widths)
+                .map(|(memory, &width)| view(memory, width))
+                .collect::<Result<_>>()?,
+            deltas: (0..last).map(|i| view(&self.deltas[i % 2], widths[i])).collect::<Result<_>>()?,
+            latent_delta: self.latent_delta.as_ref().zip(latent).map(|(memory, m)| view(memory, m)).transpose()?,
+        })
+    }
+}
+
+/// The dropout key of a step: SplitMix64 at the step's number (Steele et al. 2014), so that neighbours share nothing.
+pub(super) fn dropout_key(seed: u64, step: u64) -> i64 {
+    let mut x = seed.wrapping_add((step + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15));
+    x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    (x ^ (x >> 31)) as i64
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::data::{Batches, Features};
+    use crate::model::autoencoder::Activation;
+    use crate::model::clustering::{cluster_frequency, kl_divergence, soft_assignment, target_distribution};
+    use crate::model::{Autoencoder, ClusteringLayer};
+    use crate::train::step::Autograd;
+    use crate::train::{cluster, finetune, pretrain};
+    use ndarray::Array2;
+    use tch::{Device, Reduction};
+
+    const WIDTHS: [i64; 5] = [20, 16, 130, 24, 3];
+    const RATE: f64 = 0.1;
+    const MOMENTUM: f64 = 0.9;
+
+    fn bytes() -> Rows {
+        let values = Array2::from_shape_fn((70, 20), |(i, j)| ((i * i * 7 + j * 31 + i * j) % 256) as u8);
+        Rows::new(&Features::U8(values), 1.0 / 128.0, Device::Cpu).unwrap()
+    }
+
+    fn network() -> Autoencoder {
+        tch::manual_seed(5);
+        Autoencoder::new(&WIDTHS, Device::Cpu, 0.3).unwrap()
+    }
+
+    fn params(dropout: f64) -> EngineParams {
+        EngineParams { batch_size: 32, dropout, momentum: MOMENTUM, seed: 11 }
+    }
+
+    /// Steps over shuffled batches, every third of them a small one; returns the sum of the losses.
+    fn train(step: &mut dyn Step, numbers: std::ops::Range<u64>, rate: f64) -> f64 {
+        let mut batches = Batches::new(70, 32, Device::Cpu, 3).unwrap();
+        batches.seek(numbers.start).unwrap();
+        for number in numbers {
+            let indices = batches.next_batch().unwrap();
+            step.step(&Batch { indices: &indices, number }, rate).unwrap();
+        }
+        step.take_loss().unwrap()
+    }
+
+    fn copies(parameters: &[Tensor]) -> Vec<Tensor> {
+        parameters.iter().map(|p| p.detach().copy()).collect()
+    }
+
+    fn largest_difference(a: &[Tensor], b: &[Tensor]) -> f64 {
+        a.iter().zip(b).map(|(a, b)| (a.detach() - b.detach()).abs().max().double_value(&[])).fold(0.0, f64::max)
+    }
+
+    /// 50 steps of each from the same start: the same losses and the same weights, and those have moved.
+    fn assert_equal_training(
+        parameters: &[Tensor],
+        engine: &mut dyn Step,
+        reference_parameters: &[Tensor],
+        reference: &mut dyn Step,
+        rate: f64,
+    ) {
+        let start = copies(parameters);
+        assert_eq!(largest_difference(&start, reference_parameters), 0.0);
+        let (loss, expected) = (train(engine, 0..50, rate), train(reference, 0..50, rate));
+        assert!((loss - expected).abs() < 1e-4 * expected.abs(), "losses {loss} and {expected}");
+        assert!(largest_difference(&start, parameters) > 1e-2, "nothing was trained");
+        let difference = largest_difference(parameters, reference_parameters);
+        assert!(difference < 1e-5, "weights differ by {difference}");
+    }
+
+    #[test]
+    fn pretraining_is_what_autograd_computes_with_the_same_dropout_masks() {
+        let rows = bytes();
+        let (ours, theirs) = (network(), network());
+        for depth in 0..ours.depth() {
+            let input = match depth {
+                0 => rows.shallow_clone(),
+                _ => {
+                    let width = ours.pair(depth).parameters()[0].size()[1];
+                    let codes = Tensor::randn([70, width], (Kind::Float, Device::Cpu)).relu();
+                    Rows::from_tensor(codes)
+                }
+            };
+            let (pair, reference) = (ours.pair(depth), theirs.pair(depth));
+            let objective = Objective { reconstruction: Some(1.0), clustering: None };
+            let mut engine = Engine::new(pair.stack().unwrap(), objective, &input, params(0.2)).unwrap();
+            let mut autograd = pretrain::autograd(&reference, &input, params(0.2)).unwrap();
+            assert_equal_training(&pair.parameters(), &mut engine, &reference.parameters(), &mut autograd, RATE);
+        }
+    }
+
+    #[test]
+    fn fine_tuning_is_what_autograd_computes() {
+        let rows = bytes();
+        let (ours, theirs) = (network(), network());
+        let objective = Objective { reconstruction: Some(1.0), clustering: None };
+        let mut engine = Engine::new(ours.stack().unwrap(), objective, &rows, params(0.0)).unwrap();
+        let mut autograd = finetune::autograd(&theirs, &rows, MOMENTUM).unwrap();
+        assert_equal_training(&ours.parameters(), &mut engine, &theirs.parameters(), &mut autograd, RATE);
+    }
+
+    /// Centroids on four of the rows' codes, and the targets around them.
+    fn clustering(net: &Autoencoder, rows: &Rows, alpha: f64) -> (ClusteringLayer, Tensor) {
+        let z = no_grad(|| net.encode(&rows.to_tensor().unwrap()));
+        let layer = ClusteringLayer::new(&z.narrow(0, 3, 4), alpha).unwrap();
+        let q = no_grad(|| soft_assignment(&z, layer.centroids(), alpha)).unwrap();
+        let p = target_distribution(&q, &cluster_frequency(&q).unwrap()).unwrap();
+        (layer, p)
+    }
+
+    #[test]
+    fn self_training_is_what_autograd_computes() {
+        for alpha in [1.0, 2.5] {
+            let rows = bytes();
+            let (ours, theirs) = (network(), network());
+            let ((layer, p), (reference, _)) = (clustering(&ours, &rows, alpha), clustering(&theirs, &rows, alpha));
+            let centroids = layer.centroids().shallow_clone();
+            let term = ClusteringTerm { layer: 3, centroids, p: p.shallow_clone(), alpha, weight: 1.0 };
+            let objective = Objective { reconstruction: None, clustering: Some(term) };
+            let mut engine = Engine::new(ours.encoder_stack().unwrap(), objective, &rows, params(0.0)).unwrap();
+            let mut autograd = cluster::autograd(&theirs, &reference, &rows, &p, MOMENTUM).unwrap();
+            let with_centroids = |net: &Autoencoder, layer: &ClusteringLayer| {
+                let mut all = net.encoder_parameters();
+                all.push(layer.centroids().shallow_clone());
+                all
+            };
+            assert_equal_training(
+                &with_centroids(&ours, &layer),
+                &mut engine,
+                &with_centroids(&theirs, &reference),
+                &mut autograd,
+                0.02, // faster, and rounding decides on which side of ReLU's kink some units end
+            );
+        }
+    }
+
+    #[test]
+    fn reconstruction_and_clustering_in_one_step_are_what_autograd_computes() {
+        let rows = bytes();
+        let (ours, theirs) = (network(), network());
+        let ((layer, p), (reference, _)) = (clustering(&ours, &rows, 1.0), clustering(&theirs, &rows, 1.0));
+        let centroids = layer.centroids().shallow_clone();
+        let term = ClusteringTerm { layer: 3, centroids, p: p.shallow_clone(), alpha: 1.0, weight: 0.3 };
+        let objective = Objective { reconstruction: Some(0.7), clustering: Some(term) };
+        let mut engine = Engine::new(ours.stack().unwrap(), objective, &rows, params(0.0)).unwrap();
+        let with_centroids = |net: &Autoencoder, layer: &ClusteringLayer| {
+            let mut all = net.parameters();
+            all.push(layer.centroids().shallow_clone());
+            all
+        };
+        let parameters = with_centroids(&theirs, &reference);
+        let loss = |batch: &Batch| {
+            let x = rows.batch(batch.indices)?;
+            let z = theirs.encode(&x);
+            let kl = kl_divergence(&p.index_select(0, batch.indices), &reference.log_soft_assignment(&z)?)?;
+            Ok(theirs.decode(&z).mse_loss(&x, Reduction::Mean) * 0.7 + kl * 0.3)
+        };
+        let mut autograd = Autograd::new(copies_of_handles(&parameters), MOMENTUM, Device::Cpu, loss).unwrap();
+        assert_equal_training(&with_centroids(&ours, &layer), &mut engine, &parameters, &mut autograd, RATE);
+    }
+
+    fn copies_of_handles(tensors: &[Tensor]) -> Vec<Tensor> {
+        tensors.iter().map(Tensor::shallow_clone).collect()
+    }
+
+    #[test]
+    fn parameters_velocity_and_step_number_are_the_whole_state() {
+        let rows = bytes();
+        let objective = || Objective { reconstruction: Some(1.0), clustering: None };
+        let whole = network();
+        let pair = whole.pair(0);
+        let mut engine = Engine::new(pair.stack().unwrap(), objective(), &rows, params(0.3)).unwrap();
+        train(&mut engine, 0..20, RATE);
+        let (weights, velocity) = (copies(&pair.parameters()), engine.velocity().copy());
+        train(&mut engine, 20..45, RATE);
+
+        tch::manual_seed(99);
+        let resumed = Autoencoder::new(&WIDTHS, Device::Cpu, 0.1).unwrap();
+        let pair_again = resumed.pair(0);
+        no_grad(|| {
+            for (to, from) in pair_again.parameters().iter_mut().zip(&weights) {
+                to.copy_(from);
+            }
+        });
+        let mut engine = Engine::new(pair_again.stack().unwrap(), objective(), &rows, params(0.3)).unwrap();
+        engine.velocity().shallow_clone().copy_(&velocity);
+        train(&mut engine, 20..45, RATE);
+        for (a, b) in pair_again.parameters().iter().zip(pair.parameters()) {
+            assert_eq!(*a, b, "not the same bits");
+        }
+    }
+
+    #[test]
+    fn two_halves_with_averaged_velocities_are_the_whole_batch() {
+        let rows = bytes();
+        let objective = || Objective { reconstruction: Some(1.0), clustering: None };
+        let nets = [network(), network(), network()];
+        let mut engines: Vec<_> = nets
+            .iter()
+            .map(|net| Engine::new(net.stack().unwrap(), objective(), &rows, params(0.0)).unwrap())
+            .collect();
+        let indices = Tensor::arange(64, (Kind::Int64, Device::Cpu));
+        for number in 0..5 {
+            let parts = [indices.narrow(0, 0, 32), indices.narrow(0, 32, 32), indices.shallow_clone()];
+            for (engine, indices) in engines.iter_mut().zip(&parts).take(2) {
+                engine.step(&Batch { indices, number }, 0.0).unwrap(); // rate 0: the velocity alone
+            }
+            let mean = (engines[0].velocity() + engines[1].velocity()) / 2.0;
+            for engine in &mut engines[..2] {
+                engine.velocity().shallow_clone().copy_(&mean);
+                let rate = Tensor::from_slice(&[RATE as f32]);
+                for (w, v) in engine.velocity.pieces() {
+                    dense::descend(w, v, &rate).unwrap();
+                }
+            }
+            // A batch of 64 needs an engine of that size.
+            let params = EngineParams { batch_size: 64, ..params(0.0) };
+            let mut whole = Engine::new(nets[2].stack().unwrap(), objective(), &rows, params).unwrap();
+            whole.velocity().shallow_clone().copy_(engines[2].velocity());
+            whole.step(&Batch { indices: &parts[2], number }, RATE).unwrap();
+            engines[2].velocity().shallow_clone().copy_(whole.velocity());
+        }
+        assert!(largest_difference(&nets[0].parameters(), &nets[2].parameters()) < 1e-6);
+    }
+
+    #[test]
+    fn what_is_no_dense_stack_is_left_to_autograd() {
+        let net = Autoencoder::with_activation(&WIDTHS, Device::Cpu, 0.1, Activation::Function(Tensor::tanh)).unwrap();
+        assert!(net.stack().is_none() && net.encoder_stack().is_none());
+        assert!(net.pair(0).stack().is_none());
+        let half = network();
+        assert!(half.stack().is_some());
+    }
+
+    #[test]
+    fn dropout_keys_differ_by_seed_and_step() {
+        let keys: std::collections::HashSet<_> =
+            (0..20).flat_map(|seed| (0..500).map(move |step| dropout_key(seed, step))).collect();
+        assert_eq!(keys.len(), 10_000);
+    }
+}
