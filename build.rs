@@ -3,6 +3,9 @@
 //! libtorch itself is found by torch-sys, by way of `LIBTORCH` in `.cargo/config.toml`: the link `.libtorch` that
 //! `scripts/setup` makes.
 
+#[path = "src/backend/cuda/build.rs"]
+mod cuda;
+
 use std::env;
 use std::error::Error;
 use std::fs;
@@ -49,6 +52,32 @@ fn main() -> Result<(), Box<dyn Error>> {
         .warnings(true)
         .extra_warnings(true)
         .compile("dec_shim");
+    cuda_library(&lib)
+}
+
+/// Compiles `libdec_cuda.so` where libtorch has CUDA and the toolkit's headers are there; without them the program lacks
+/// CUDA graphs and nothing else.
+fn cuda_library(lib: &Path) -> Result<(), Box<dyn Error>> {
+    println!("cargo:rerun-if-changed={}", cuda::SOURCE);
+    println!("cargo:rerun-if-env-changed=CUDA_HOME");
+    println!("cargo:rerun-if-env-changed=CUDA_PATH");
+    if !cuda::has_cuda(lib) {
+        return Ok(());
+    }
+    let toolkit = match cuda::Toolkit::find(lib) {
+        Ok(toolkit) => toolkit,
+        Err(missing) => {
+            println!("cargo:warning=CUDA graphs are left out: {missing}; scripts/setup --cuda brings it");
+            return Ok(());
+        }
+    };
+    let output = Path::new(&env::var("OUT_DIR")?).join("libdec_cuda.so");
+    let mut compiler = cc::Build::new().cpp(true).get_compiler().to_command();
+    if toolkit.compile(&mut compiler, lib, &output).status()?.success() {
+        println!("cargo:rustc-env=DEC_CUDA_LIBRARY={}", output.display());
+    } else {
+        println!("cargo:warning=CUDA graphs are left out: {} does not compile here", cuda::SOURCE);
+    }
     Ok(())
 }
 

@@ -100,6 +100,7 @@ class Bench:
         self.environment = {**os.environ, **{f"{name}_NUM_THREADS": str(self.threads) for name in names}}
         self.samples: dict[str, dict[str, list[list[float]]]] = {}
         self.runs_of: dict[str, list[dict]] = {}
+        self.load = os.getloadavg()[0]
 
     def process(self, name: str, command: list) -> dict:
         """Runs a process to its end; returns its summary.json with the wall-clock seconds and the load before."""
@@ -211,7 +212,6 @@ def main() -> int:
     started = time.perf_counter()
     try:
         bench = Bench(args)
-        bench.load = os.getloadavg()[0]
         if bench.load > 0.3:
             say(f"the load average is {bench.load:.2f}: other programs' work will show in the figures")
         for turn in range(args.repeats):

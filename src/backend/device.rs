@@ -293,7 +293,7 @@ fn load(path: &Path) -> std::result::Result<(), String> {
 
 /// libloading's error without its own preamble: the innermost message.
 #[cfg(unix)]
-fn loader_message(error: &libloading::Error) -> String {
+pub(super) fn loader_message(error: &libloading::Error) -> String {
     match error {
         libloading::Error::DlOpen { desc } => format!("{desc:?}").trim_matches('"').to_owned(),
         other => other.to_string(),

@@ -1,7 +1,7 @@
 // k-means over rows as they are stored, uint8 or float32, without a float32 copy of them or a matrix of all distances.
 //
-// Every result is a function of one row, or a sum in the rows' order, so that no bit depends on the number of threads or
-// on which restarts are computed together.
+// Every result is a function of one row, or a sum in the rows' order, so that no bit depends on the number of threads
+// or on which restarts are computed together.
 
 #include <algorithm>
 #include <atomic>
@@ -18,12 +18,12 @@
 
 #define DEC_INLINE inline __attribute__((always_inline))
 
-extern "C" { int64_t dec_dbg[4]; }
 namespace {
 
 constexpr int64_t kBlock = 128;        // rows made float32 at a time: 400 KB of MNIST's
 constexpr int64_t kChunk = 1024;       // rows whose potentials are summed together
-constexpr int64_t kTile = 40;          // centroids that meet a block of rows before the next ones do
+constexpr int64_t kTile = 5;           // centroids that meet a block of rows before the next ones do: these stay in L1
+constexpr int64_t kNarrow = 32;        // up to so many features, vectors hold a feature of many rows
 constexpr int64_t kColumns = 256;      // features of the sums that a thread updates at a time
 constexpr int64_t kAhead = 6;          // rows that are fetched before they are needed
 constexpr int64_t kPad = 16;           // rows and centroids are zero-padded to a multiple of the widest vector
@@ -60,7 +60,8 @@ std::vector<float> pad(const float* from, int64_t count, int64_t d) {
 // which each lane of the narrowest vector adds a quarter.
 float distance_error(int64_t width) { return static_cast<float>(width / 4 + 16) * 0x1p-23f; }
 
-// Calls work(task, scratch) for every task, on all threads; who is done takes the next one. No task may depend on another.
+// Calls work(task, scratch) for every task, on all threads; who is done takes the next one. No task may depend on
+// another.
 template <typename Scratch, typename Work>
 void share(int64_t tasks, const Scratch& fresh, const Work& work) {
   std::atomic<int64_t> next{0};
@@ -77,6 +78,7 @@ void share(int64_t tasks, const Scratch& fresh, const Work& work) {
 template <int LANES>
 struct Vector {
   typedef float type __attribute__((vector_size(LANES * sizeof(float)), aligned(4), may_alias));
+  typedef int32_t index __attribute__((vector_size(LANES * sizeof(int32_t)), aligned(4), may_alias));
 };
 
 template <typename T>
@@ -162,10 +164,12 @@ constexpr float kSafe = 1 - 0x1p-20f;
 struct Block {
   std::vector<float> x;
   bool have[kBlock];
-  int32_t list[kBlock + 4];
+  int32_t list[kBlock + kPad];
   const float* at[kBlock];
-  float best[kBlock], second[kBlock];
-  int32_t label[kBlock];
+  float best[kBlock + kPad], second[kBlock + kPad];
+  int32_t label[kBlock + kPad];
+  // Of at most kNarrow features, the rows as [d, kBlock].
+  float by_feature[kNarrow * kBlock];
 };
 
 DEC_INLINE void offer(float score, int32_t label, float& best, float& second, int32_t& best_label) {
@@ -202,6 +206,94 @@ DEC_INLINE const float* fetch(const Rows& rows, Block& block, int64_t first, int
   return x;
 }
 
+// Products of LANES rows, feature j at x + j * stride, with COLS centroids: out[c] holds the rows' products.
+template <int LANES, int COLS>
+DEC_INLINE void narrow_dots(const float* x, int64_t stride, const float* centroids, int64_t d, int64_t width,
+                            typename Vector<LANES>::type* out) {
+  using V = typename Vector<LANES>::type;
+  V sums[COLS] = {};
+  for (int64_t j = 0; j < d; ++j) {
+    const V a = *reinterpret_cast<const V*>(x + j * stride);
+#pragma GCC unroll 8
+    for (int c = 0; c < COLS; ++c) {
+      sums[c] += a * centroids[c * width + j];
+    }
+  }
+#pragma GCC unroll 8
+  for (int c = 0; c < COLS; ++c) {
+    out[c] = sums[c];
+  }
+}
+
+// The rows [first, last) by features; nothing in the lanes beyond them.
+DEC_INLINE void turn(const Rows& rows, Block& block, int64_t first, int64_t last) {
+  for (int64_t i = 0; i < last - first; ++i) {
+    float* x = block.x.data();
+    load(rows, first + i, x);
+    for (int64_t j = 0; j < rows.d; ++j) {
+      block.by_feature[j * kBlock + i] = x[j];
+    }
+  }
+  const int64_t end = std::min(kBlock, (last - first + kPad - 1) / kPad * kPad);
+  for (int64_t i = last - first; i < end; ++i) {
+    for (int64_t j = 0; j < rows.d; ++j) {
+      block.by_feature[j * kBlock + i] = 0;
+    }
+  }
+}
+
+// The two least scores of the `count` listed rows and the label of the least.
+template <int LANES, int COLS>
+DEC_INLINE void narrow_scores(const Assignment& to, Block& block, int64_t a, int64_t count, bool all) {
+  using V = typename Vector<LANES>::type;
+  using I = typename Vector<LANES>::index;
+  const int64_t d = to.rows.d, width = to.rows.width, k = to.k;
+  const float* centroids = to.centroids + a * k * width;
+  const float* half_norms = to.half_norms + a * k;
+  for (int64_t m = count; m < count + LANES; ++m) {
+    block.list[m] = block.list[count - 1];
+  }
+  float gathered[kNarrow * LANES];
+  for (int64_t m = 0; m < count; m += LANES) {
+    const float* x = block.by_feature + m;
+    int64_t stride = kBlock;
+    if (!all) {
+      for (int64_t j = 0; j < d; ++j) {
+        for (int lane = 0; lane < LANES; ++lane) {
+          gathered[j * LANES + lane] = block.by_feature[j * kBlock + block.list[m + lane]];
+        }
+      }
+      x = gathered;
+      stride = LANES;
+    }
+    V best = V{} + kInfinity, second = best;
+    I label = {};
+    const auto meet = [&](auto constant, int64_t c) __attribute__((always_inline)) {
+      constexpr int C = decltype(constant)::value;
+      V out[C];
+      narrow_dots<LANES, C>(x, stride, centroids + c * width, d, width, out);
+      for (int i = 0; i < C; ++i) {
+        const V score = half_norms[c + i] - out[i];
+        const I better = score < best;
+        const I closer = score < second;
+        second = better ? best : (closer ? score : second);
+        label = better ? I{} + static_cast<int32_t>(c + i) : label;
+        best = better ? score : best;
+      }
+    };
+    int64_t c = 0;
+    for (; c + COLS <= k; c += COLS) {
+      meet(std::integral_constant<int, COLS>(), c);
+    }
+    for (; c < k; ++c) {
+      meet(std::integral_constant<int, 1>(), c);
+    }
+    std::memcpy(block.best + m, &best, sizeof(best));
+    std::memcpy(block.second + m, &second, sizeof(second));
+    std::memcpy(block.label + m, &label, sizeof(label));
+  }
+}
+
 // Labels of the rows [first, last), for those restarts and rows whose label may have changed.
 //
 // By the triangle inequality (Hamerly 2010) a row's distance to its centroid is at most what it was, plus what the
@@ -213,7 +305,11 @@ template <int LANES, int ROWS, int COLS>
 DEC_INLINE void assign_block(const Assignment& to, Block& block, int64_t first, int64_t last) {
   const int64_t width = to.rows.width, k = to.k;
   const float error = distance_error(width);
+  const bool narrow = to.rows.d <= kNarrow;
   std::memset(block.have, 0, sizeof(block.have));
+  if (narrow) {
+    turn(to.rows, block, first, last);
+  }
   for (int64_t a = 0; a < to.n_active; ++a) {
     const int64_t offset = to.active[a] * to.n + first;
     float* thresholds = to.thresholds + offset;
@@ -228,10 +324,9 @@ DEC_INLINE void assign_block(const Assignment& to, Block& block, int64_t first, 
       block.list[doubtful] = static_cast<int32_t>(i);
       doubtful += thresholds[i] <= own[label] + others[label];
     }
-    dec_dbg[0] += doubtful; dec_dbg[1] += last - first;
     int64_t count = 0, pending = 0;
     int32_t check[4];
-    const auto tighten = [&](auto constant) __attribute__((always_inline)) {
+    const auto tighten = [&](auto constant, const int32_t* check) __attribute__((always_inline)) {
       constexpr int COUNT = decltype(constant)::value;
       const float *x[COUNT], *centroids[COUNT];
       float out[COUNT];
@@ -256,27 +351,31 @@ DEC_INLINE void assign_block(const Assignment& to, Block& block, int64_t first, 
     for (int64_t m = 0; m < doubtful; ++m) {
       const int32_t i = block.list[m];
       const int64_t label = std::clamp<int64_t>(labels[i], 0, k - 1);
-      if (labels[i] < 0 || upper[i] >= lower[i] - others[label]) {
+      if (narrow || labels[i] < 0 || upper[i] >= lower[i] - others[label]) {
         block.list[count++] = i;
         continue;
       }
       check[pending++] = i;
       if (pending == 4) {
-        tighten(std::integral_constant<int, 4>());
+        tighten(std::integral_constant<int, 4>(), check);
         pending = 0;
       }
     }
-    for (; pending > 0; --pending) {
-      check[0] = check[pending - 1];
-      tighten(std::integral_constant<int, 1>());
+    for (int64_t m = 0; m < pending; ++m) {
+      tighten(std::integral_constant<int, 1>(), check + m);
     }
-    dec_dbg[3] += count;
-    for (int64_t m = 0; m < count; ++m) {
+    if (count == 0) {
+      continue;
+    }
+    if (narrow) {
+      narrow_scores<LANES, COLS>(to, block, a, count, count == last - first);
+    }
+    for (int64_t m = 0; !narrow && m < count; ++m) {
       block.at[m] = fetch(to.rows, block, first, block.list[m]);
       block.best[m] = block.second[m] = kInfinity;
       block.label[m] = 0;
     }
-    for (int64_t tile = 0; tile < k; tile += kTile) {
+    for (int64_t tile = 0; !narrow && tile < k; tile += kTile) {
       const int64_t end = std::min(k, tile + kTile);
       int64_t m = 0;
       const auto meet = [&](auto rows_constant, auto cols_constant, int64_t c) __attribute__((always_inline)) {
@@ -314,11 +413,14 @@ DEC_INLINE void assign_block(const Assignment& to, Block& block, int64_t first, 
       }
     }
     for (int64_t m = 0; m < count; ++m) {
-      const int32_t i = block.list[m];
-      const float norm = to.row_norms[first + i];
+      const float norm = to.row_norms[first + block.list[m]];
       const float margin = error * (norm + to.largest[a]);
-      const float near = std::sqrt(std::max(norm + 2 * block.best[m], 0.0f) + margin);
-      const float far = std::sqrt(std::max(norm + 2 * block.second[m] - margin, 0.0f));
+      block.best[m] = std::sqrt(std::max(norm + 2 * block.best[m], 0.0f) + margin);
+      block.second[m] = std::sqrt(std::max(norm + 2 * block.second[m] - margin, 0.0f));
+    }
+    for (int64_t m = 0; m < count; ++m) {
+      const int32_t i = block.list[m];
+      const float near = block.best[m], far = block.second[m];
       labels[i] = block.label[m];
       upper[i] = near;
       lower[i] = (far + others[block.label[m]]) * kSafe;
@@ -337,12 +439,56 @@ struct Seeding {
   float* closest;           // [n_restarts, n]
 };
 
-// Squared distances of the rows [first, last) to every candidate: each row's least one, with what `closest` has, is added
-// to `sums`, or becomes `closest` where `sums` is null.
+// `seed_block` for few features.
+template <int LANES, int COLS>
+DEC_INLINE void narrow_seed(const Seeding& to, Block& block, int64_t first, int64_t last, double* sums) {
+  using V = typename Vector<LANES>::type;
+  const int64_t width = to.rows.width, columns = to.n_restarts * to.n_candidates;
+  const float error = distance_error(width);
+  turn(to.rows, block, first, last);
+  for (int64_t i = 0; i < last - first; i += LANES) {
+    const int64_t lanes = std::min<int64_t>(LANES, last - first - i);
+    const auto meet = [&](auto constant, int64_t c) __attribute__((always_inline)) {
+      constexpr int C = decltype(constant)::value;
+      V out[C];
+      narrow_dots<LANES, C>(block.by_feature + i, kBlock, to.candidates + c * width, to.rows.d, width, out);
+      for (int col = 0; col < C; ++col) {
+        float* closest = to.closest + (c + col) / to.n_candidates * to.n + first + i;
+        const float* row_norms = to.row_norms + first + i;
+        float products[LANES];
+        std::memcpy(products, &out[col], sizeof(products));
+        for (int lane = 0; lane < lanes; ++lane) {
+          const float both = row_norms[lane] + to.norms[c + col];
+          const float distance = both - 2 * products[lane];
+          const float least = std::min(distance > error * both ? distance : 0.0f, closest[lane]);
+          if (sums != nullptr) {
+            sums[c + col] += least;
+          } else {
+            closest[lane] = least;
+          }
+        }
+      }
+    };
+    int64_t c = 0;
+    for (; c + COLS <= columns; c += COLS) {
+      meet(std::integral_constant<int, COLS>(), c);
+    }
+    for (; c < columns; ++c) {
+      meet(std::integral_constant<int, 1>(), c);
+    }
+  }
+}
+
+// Squared distances of the rows [first, last) to every candidate: each row's least one, with what `closest` has, is
+// added to `sums`, or becomes `closest` where `sums` is null.
 template <int LANES, int ROWS, int COLS>
 DEC_INLINE void seed_block(const Seeding& to, Block& block, int64_t first, int64_t last, double* sums) {
   const int64_t width = to.rows.width, columns = to.n_restarts * to.n_candidates;
   const float error = distance_error(width);
+  if (to.rows.d <= kNarrow) {
+    narrow_seed<LANES, COLS>(to, block, first, last, sums);
+    return;
+  }
   for (int64_t i = 0; i < last - first; ++i) {
     block.at[i] = block.x.data() + i * width;
     load(to.rows, first + i, block.x.data() + i * width);
@@ -433,8 +579,8 @@ DEC_INLINE void move_rows(const Moves& moves, const std::vector<int32_t>& list, 
   }
 }
 
-// The nearest centroid of one row by direct differences, squared and summed in float32 in kPad partial sums; the first of
-// equally near ones.
+// The nearest centroid of one row by direct differences, squared and summed in float32 in kPad partial sums; the first
+// of equally near ones.
 DEC_INLINE int64_t nearest(const float* x, const float* centroids, int64_t k, int64_t width) {
   using V = Vector<kPad>::type;
   float least = kInfinity;
@@ -629,7 +775,7 @@ char* dec_lloyd_update(const at::Tensor* rows, const at::Tensor* active, const a
           }
         }
       }
-      changed->data_ptr<int64_t>()[a] += static_cast<int64_t>(lists[a].size()); __atomic_fetch_add(&dec_dbg[2], lists[a].size(), __ATOMIC_RELAXED);
+      changed->data_ptr<int64_t>()[a] += static_cast<int64_t>(lists[a].size());
     });
     const int64_t parts = (d + kColumns - 1) / kColumns;
     share(n_active * parts, 0, [&](int64_t task, int) {
@@ -683,32 +829,30 @@ char* dec_lloyd_seed(const at::Tensor* rows, double scale, const at::Tensor* ori
   });
 }
 
-// picks, int64 [restarts, draws]: the row in which the running sum of closest, float32 [restarts, n], passes the fraction
-// draws, float64 [restarts, draws] in [0, 1), of the whole. Where all are 0, every row is as likely.
+// picks, int64 [restarts, draws]: the row in which the running sum of closest, float32 [restarts, n], passes the
+// fraction draws, float64 [restarts, draws] in [0, 1), of the whole. Where all are 0, every row is as likely.
 char* dec_lloyd_sample(const at::Tensor* closest, const at::Tensor* draws, at::Tensor* picks) {
   return dec::guarded([&] {
     const int64_t n = closest->size(1), n_draws = draws->size(1);
     share(closest->size(0), 0, [&](int64_t r, int) {
-      {
-        const float* weights = closest->const_data_ptr<float>() + r * n;
-        const double* fractions = draws->const_data_ptr<double>() + r * n_draws;
-        int64_t* out = picks->data_ptr<int64_t>() + r * n_draws;
-        double total = 0;
-        int64_t last = -1;  // the last row that has a chance
-        for (int64_t i = 0; i < n; ++i) {
-          total += weights[i];
-          last = weights[i] > 0 ? i : last;
-        }
+      const float* weights = closest->const_data_ptr<float>() + r * n;
+      const double* fractions = draws->const_data_ptr<double>() + r * n_draws;
+      int64_t* out = picks->data_ptr<int64_t>() + r * n_draws;
+      double total = 0;
+      int64_t last = -1;  // the last row that has a chance
+      for (int64_t i = 0; i < n; ++i) {
+        total += weights[i];
+        last = weights[i] > 0 ? i : last;
+      }
+      for (int64_t draw = 0; draw < n_draws; ++draw) {
+        out[draw] = last < 0 ? std::min(n - 1, static_cast<int64_t>(fractions[draw] * static_cast<double>(n))) : -1;
+      }
+      double running = 0;
+      for (int64_t i = 0; i <= last; ++i) {
+        running += weights[i];
         for (int64_t draw = 0; draw < n_draws; ++draw) {
-          out[draw] = last < 0 ? std::min(n - 1, static_cast<int64_t>(fractions[draw] * static_cast<double>(n))) : -1;
-        }
-        double running = 0;
-        for (int64_t i = 0; i <= last; ++i) {
-          running += weights[i];
-          for (int64_t draw = 0; draw < n_draws; ++draw) {
-            if (out[draw] < 0 && (running > fractions[draw] * total || i == last)) {
-              out[draw] = i;
-            }
+          if (out[draw] < 0 && (running > fractions[draw] * total || i == last)) {
+            out[draw] = i;
           }
         }
       }

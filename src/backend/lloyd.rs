@@ -1,7 +1,7 @@
 //! Safe wrappers of `lloyd.cpp`: the passes of k-means over rows on the CPU, in the type that they are stored in.
 //!
-//! n rows of d features, R restarts of which A are active, k clusters, t candidates. Centroids, candidates and `origin` are
-//! in the coordinates of x · scale − origin.
+//! n rows of d features, R restarts of which A are active, k clusters, t candidates. Centroids, candidates and `origin`
+//! are in the coordinates of x · scale − origin.
 #![allow(unsafe_code)]
 
 use std::ffi::c_char;
@@ -118,11 +118,11 @@ pub fn squared_norms(rows: &Tensor, scale: f64, origin: &Tensor) -> Result<Tenso
     Ok(norms)
 }
 
-/// Gives the rows of `range` the label of the nearest of their restart's `centroids`, float32 \[A, k, d\], where it may have
-/// changed.
+/// Gives the rows of `range` the label of the nearest of their restart's `centroids`, float32 \[A, k, d\], where it may
+/// have changed.
 ///
-/// `active` holds the A restarts. `drift`, float32 \[2, A, k\]: the lengths of all steps that a centroid has made; and the
-/// sum over the steps of the longest that another centroid made.
+/// `active` holds the A restarts. `drift`, float32 \[2, A, k\]: the lengths of all steps that a centroid has made; and
+/// the sum over the steps of the longest that another centroid made.
 ///
 /// # Errors
 /// [`crate::Error::Torch`] for tensors that do not go together.
@@ -147,8 +147,8 @@ pub fn assign(
         return Err(TchError::Shape("k-means: no centroids".to_owned()).into());
     }
     let active = Tensor::f_from_slice(active)?;
-    // SAFETY: live tensors of the kinds and shapes that the kernel reads and writes, contiguous, on the CPU; the restarts
-    // and the range lie within them, and the kernel clamps the labels that it reads.
+    // SAFETY: live tensors of the kinds and shapes that the kernel reads and writes, contiguous, on the CPU; the
+    // restarts and the range lie within them, and the kernel clamps the labels that it reads.
     unsafe {
         check(dec_lloyd_assign(
             view.rows.as_ptr(),
@@ -166,8 +166,8 @@ pub fn assign(
     }
 }
 
-/// Brings `totals` from their own labels to `labels`, int32 \[R, n\], for the rows of `range` and the active restarts; adds
-/// to `changed`, int64 \[A\], how many labels differ.
+/// Brings `totals` from their own labels to `labels`, int32 \[R, n\], for the rows of `range` and the active restarts;
+/// adds to `changed`, int64 \[A\], how many labels differ.
 ///
 /// # Errors
 /// [`crate::Error::Torch`] for tensors that do not go together, or a label outside 0..k.
@@ -189,8 +189,8 @@ pub fn update(
     check_active(active, restarts)?;
     check_range(&range, n)?;
     let active = Tensor::f_from_slice(active)?;
-    // SAFETY: live tensors of the kinds and shapes that the kernel reads and writes, contiguous, on the CPU; the restarts
-    // and the range lie within them, and the kernel checks the labels that it indexes with.
+    // SAFETY: live tensors of the kinds and shapes that the kernel reads and writes, contiguous, on the CPU; the
+    // restarts and the range lie within them, and the kernel checks the labels that it indexes with.
     unsafe {
         check(dec_lloyd_update(
             rows.as_ptr(),
@@ -206,8 +206,8 @@ pub fn update(
     }
 }
 
-/// Adds Σ min(closest, ‖x − candidate‖²) over the rows of `range` to `potentials`, float64 \[R, t\], for `candidates`, float32
-/// \[R, t, d\]; `closest`, float32 \[R, n\], is only read.
+/// Adds Σ min(closest, ‖x − candidate‖²) over the rows of `range` to `potentials`, float64 \[R, t\], for `candidates`,
+/// float32 \[R, t, d\]; `closest`, float32 \[R, n\], is only read.
 ///
 /// # Errors
 /// [`crate::Error::Torch`] for tensors that do not go together, or a range that does not begin at a [`CHUNK`].
@@ -225,7 +225,8 @@ pub fn potentials(
     seed(view, candidates, closest, Some(potentials), range)
 }
 
-/// Lowers `closest`, float32 \[R, n\], to the squared distance to `centroids`, float32 \[R, 1, d\], over the rows of `range`.
+/// Lowers `closest`, float32 \[R, n\], to the squared distance to `centroids`, float32 \[R, 1, d\], over the rows of
+/// `range`.
 ///
 /// # Errors
 /// [`crate::Error::Torch`] for tensors that do not go together.
@@ -246,8 +247,8 @@ fn seed(
     expect("candidates", candidates, Kind::Float, &[restarts, size(candidates, 1), d])?;
     expect("closest", closest, Kind::Float, &[restarts, n])?;
     check_range(&range, n)?;
-    // SAFETY: live tensors of the kinds and shapes that the kernel reads and writes, contiguous, on the CPU; the range lies
-    // within them; potentials are either null, with one candidate a restart, or of the candidates' shape.
+    // SAFETY: live tensors of the kinds and shapes that the kernel reads and writes, contiguous, on the CPU; the range
+    // lies within them; potentials are either null, with one candidate a restart, or of the candidates' shape.
     unsafe {
         check(dec_lloyd_seed(
             view.rows.as_ptr(),
@@ -263,8 +264,9 @@ fn seed(
     }
 }
 
-/// Draws rows with the probabilities `closest`, float32 \[R, n\]: for each of `draws`, float64 \[R, t\] in \[0, 1), the row in
-/// which the running sum passes that part of the whole, int64 \[R, t\]. Where a restart's are all 0, each row is as likely.
+/// Draws rows with the probabilities `closest`, float32 \[R, n\]: for each of `draws`, float64 \[R, t\] in \[0, 1), the
+/// row in which the running sum passes that part of the whole, int64 \[R, t\]. Where a restart's are all 0, each row is
+/// as likely.
 ///
 /// # Errors
 /// [`crate::Error::Torch`] for tensors that do not go together.
@@ -278,8 +280,8 @@ pub fn sample(closest: &Tensor, draws: &Tensor) -> Result<Tensor> {
     Ok(picks)
 }
 
-/// Adds every row, as float32 times `scale`, to the row of `sums`, float64 \[k, d\], that its label, int32 \[n\], names; in
-/// the rows' order.
+/// Adds every row, as float32 times `scale`, to the row of `sums`, float64 \[k, d\], that its label, int32 \[n\],
+/// names; in the rows' order.
 ///
 /// # Errors
 /// [`crate::Error::Torch`] for tensors that do not go together, or a label outside 0..k.
@@ -300,8 +302,8 @@ pub fn add_rows(rows: &Tensor, scale: f64, labels: &Tensor, sums: &Tensor) -> Re
     unsafe { check(dec_lloyd_column_sums(rows.as_ptr(), scale, labels.as_ptr(), sums.as_ptr().cast_mut())) }
 }
 
-/// Each row's nearest of `centroids`, float32 \[k, d\], by direct differences in float32, as int32 \[n\] (the first of equally
-/// near ones), and its squared distance, float64 \[n\]. Rows are float32 times `scale`.
+/// Each row's nearest of `centroids`, float32 \[k, d\], by direct differences in float32, as int32 \[n\] (the first of
+/// equally near ones), and its squared distance, float64 \[n\]. Rows are float32 times `scale`.
 ///
 /// # Errors
 /// [`crate::Error::Torch`] for tensors that do not go together.

@@ -3,6 +3,7 @@
 //! The only `unsafe` code of the crate is here, in [`device`] (loading libraries) and [`shim`] (calling `shim.cpp`);
 //! each block says why it is sound, and what the modules export is safe.
 
+pub mod cuda;
 pub mod dense;
 mod dense_generic;
 pub mod device;

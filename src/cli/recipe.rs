@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::Context;
 use clap::Args;
-use dec::backend::precision;
+use dec::backend::{device_name, precision};
 use dec::config::{Config, Recipe, Threads};
 use dec::data::{self, Dataset, Source};
 
@@ -50,6 +50,10 @@ pub struct RecipeArgs {
     /// Let products on a GPU use TF32: faster, and less exact
     #[arg(long)]
     tf32: bool,
+
+    /// Start each training step on a GPU as one CUDA graph; never tried on a GPU yet
+    #[arg(long)]
+    cuda_graphs: bool,
 }
 
 impl RecipeArgs {
@@ -76,6 +80,7 @@ impl RecipeArgs {
             config.threads = threads.parse()?;
         }
         config.tf32 |= self.tf32;
+        config.cuda_graphs |= self.cuda_graphs;
         config.absolutise();
         config.validate()?;
         config.to_toml()?; // a path that is not UTF-8 is refused now, not after the data are read
@@ -114,8 +119,10 @@ pub fn set_up_machine(config: &Config) -> dec::Result<tch::Device> {
     let device = dec::backend::select(config.device.parse()?)?;
     set_threads(config.threads)?;
     precision::allow_tf32(config.tf32)?;
-    if config.tf32 && !device.is_cuda() {
-        tracing::warn!("tf32 does nothing on this device, {}", dec::backend::device_name(device));
+    for (setting, on) in [("tf32", config.tf32), ("cuda_graphs", config.cuda_graphs)] {
+        if on && !device.is_cuda() {
+            tracing::warn!("{setting} is for GPUs and does nothing on this device, {}", device_name(device));
+        }
     }
     Ok(device)
 }

@@ -34,6 +34,8 @@ pub struct Config {
     pub threads: Threads,
     /// Let products on a GPU use TF32: faster, with factors rounded to 10 bits of fraction. Default false.
     pub tf32: bool,
+    /// Start a training step on a GPU as one CUDA graph ([`crate::backend::cuda`]). Default false: never tried on a GPU.
+    pub cuda_graphs: bool,
     /// k, the number of clusters to find. Default 10.
     pub n_clusters: usize,
     /// Where the rows come from.
@@ -60,6 +62,7 @@ impl Default for Config {
             device: "auto".to_owned(),
             threads: Threads::Auto,
             tf32: false,
+            cuda_graphs: false,
             n_clusters: 10,
             data: DataConfig::default(),
             model: ModelConfig::default(),

@@ -93,8 +93,8 @@ pub(super) fn finish(rows: &Rows, centroids: Array2<f32>, max_iter: u64, poll: &
     Ok(current)
 }
 
-/// Gives every cluster without rows the row farthest from its centroid, among clusters that keep another row, and returns
-/// which rows those are.
+/// Gives every cluster without rows the row farthest from its centroid, among clusters that keep another row, and
+/// returns which rows those are.
 pub(super) fn fill<T: Copy + PartialOrd>(labels: &mut [i64], n_clusters: usize, distances: &[T]) -> Vec<usize> {
     let mut sizes = vec![0usize; n_clusters];
     for &label in labels.iter() {

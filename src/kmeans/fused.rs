@@ -176,7 +176,7 @@ impl Engine for Fused<'_> {
     fn relabel(&mut self, restart: i64, rows: &[usize], to: &[i64]) -> Result<()> {
         for (&row, &label) in rows.iter().zip(to) {
             let _filled = self.labels.f_get(restart)?.f_get(row as i64)?.f_fill_(label)?;
-            let _filled = self.bounds.f_get(0)?.f_get(restart)?.f_get(row as i64)?.f_fill_(-1.0)?;
+            let _filled = self.bounds.f_select(1, restart)?.f_select(1, row as i64)?.f_fill_(-1.0)?;
         }
         self.update(&[restart], &mut || Ok(()))?;
         Ok(())

@@ -1,8 +1,8 @@
 //! Restarts by `linfa-clustering`: the engine that the tensors' one is checked against.
 //!
-//! It runs the "m_k-means" variant of Lloyd's algorithm: an update counts a cluster's old centroid as one more of its rows,
-//! μ ← (μ + Σ x) / (1 + n). An empty cluster therefore keeps its centroid, and where the iteration stops by tolerance the
-//! centroids still lag behind the means of their rows.
+//! It runs the "m_k-means" variant of Lloyd's algorithm: an update counts a cluster's old centroid as one more of its
+//! rows, μ ← (μ + Σ x) / (1 + n). An empty cluster therefore keeps its centroid, and where the iteration stops by
+//! tolerance the centroids still lag behind the means of their rows.
 
 use linfa::traits::Fit;
 use linfa::DatasetBase;

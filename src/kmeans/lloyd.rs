@@ -1,7 +1,7 @@
 //! Lloyd's algorithm for many restarts at a time, over whole-data passes that an engine makes.
 //!
-//! n rows of d features, k clusters, R restarts of which A have not converged. All coordinates here are of rows as scaled,
-//! minus their mean: in ‖x‖² − 2x·c + ‖c‖² little then cancels, wherever the rows lie.
+//! n rows of d features, k clusters, R restarts of which A have not converged. All coordinates here are of rows as
+//! scaled, minus their mean: in ‖x‖² − 2x·c + ‖c‖² little then cancels, wherever the rows lie.
 
 use ndarray::Array2;
 use tch::{no_grad, Kind, Tensor};
@@ -66,8 +66,8 @@ pub(super) trait Engine {
     /// What the sum of those squared distances would be with each of `candidates` \[R, t, d\]: float64 \[R, t\].
     fn potentials(&mut self, candidates: &Tensor, poll: &mut Poll) -> Result<Tensor>;
 
-    /// Gives every row the label of the nearest of its restart's `centroids` \[A, k, d\], and returns how many labels of
-    /// each restart that changed.
+    /// Gives every row the label of the nearest of its restart's `centroids` \[A, k, d\], and returns how many labels
+    /// of each restart that changed.
     fn assign(&mut self, active: &[i64], centroids: &Tensor, poll: &mut Poll) -> Result<Vec<i64>>;
 
     /// The clusters' sizes, float64 \[A, k\], and means, float64 \[A, k, d\] (anything for an empty one).
@@ -137,10 +137,12 @@ fn restarts_together(space: &Space, params: &KMeansParams) -> usize {
     (STATE_BYTES / each.max(1)).clamp(1, params.n_init)
 }
 
-/// Lloyd's algorithm from `centroids`, float32 \[R, k, d\]; the lowest inertia reached and the centroids \[k, d\] there.
+/// Lloyd's algorithm from `centroids`, float32 \[R, k, d\]; the lowest inertia reached and the centroids \[k, d\]
+/// there.
 ///
-/// A restart ends when no label changes, when the squared length of its centroids' joint step falls to `tol` times the mean
-/// variance, or after `max_iter` steps. `tell` hears of the restarts in their order, with the lowest inertia so far.
+/// A restart ends when no label changes, when the squared length of its centroids' joint step falls to `tol` times the
+/// mean variance, or after `max_iter` steps. `tell` hears of the restarts in their order, with the lowest inertia so
+/// far.
 pub(super) fn descend(
     space: &Space,
     engine: &mut dyn Engine,
@@ -195,7 +197,8 @@ pub(super) fn descend(
     ended.swap_remove(best.1).ok_or_else(|| Error::Training("k-means: no restart ended".to_owned()))
 }
 
-/// Gives every empty cluster of a restart the row that is farthest from its centroid; for which restarts that was necessary.
+/// Gives every empty cluster of a restart the row that is farthest from its centroid; for which restarts that was
+/// necessary.
 fn fill_empty(
     space: &Space,
     engine: &mut dyn Engine,

@@ -1,8 +1,8 @@
 //! k-means: restarts of Lloyd's algorithm, the best of them brought to an exact fixed point.
 //!
-//! Every restart starts from centroids of its own (greedy k-means++, Arthur & Vassilvitskii 2007) and ends by scikit-learn's
-//! tolerance. The winner is then finished by exact Lloyd steps, so that its labels, centroids and inertia agree with each
-//! other. The rows stay on their device in the type that they are stored in.
+//! Every restart starts from centroids of its own (greedy k-means++, Arthur & Vassilvitskii 2007) and ends by
+//! scikit-learn's tolerance. The winner is then finished by exact Lloyd steps, so that its labels, centroids and
+//! inertia agree with each other. The rows stay on their device in the type that they are stored in.
 //!
 //! ```
 //! use dec::data::Rows;
@@ -58,8 +58,8 @@ pub struct KMeansParams {
     pub n_init: usize,
     /// The most iterations of a restart, and the most steps that finish the winner; at least 1. Default 300.
     pub max_iter: u64,
-    /// A restart ends when the squared length of all centroids' joint step falls to `tol` times the mean of the features'
-    /// variances (scikit-learn's meaning). At least 0. Default 1e-4.
+    /// A restart ends when the squared length of all centroids' joint step falls to `tol` times the mean of the
+    /// features' variances (scikit-learn's meaning). At least 0. Default 1e-4.
     pub tol: f64,
     /// Restart r draws from the generator of this seed, jumped r times: a restart's result depends on nothing else.
     /// Default 0.
@@ -105,13 +105,14 @@ type Poll<'a> = dyn FnMut() -> Result<()> + 'a;
 
 /// Clusters `rows` \[n, d\] and returns the restart with the lowest inertia, finished by exact Lloyd steps.
 ///
-/// A restart that `max_iter` stops still takes part: its labels and inertia are as valid as another's. `on_progress` hears
-/// of each restart in their order, and stops the search with `Break`. The result is the same for any number of threads.
+/// A restart that `max_iter` stops still takes part: its labels and inertia are as valid as another's. `on_progress`
+/// hears of each restart in their order, and stops the search with `Break`. The result is the same for any number of
+/// threads.
 ///
 /// # Errors
 /// - [`Error::Config`] for parameters outside the ranges that [`KMeansParams`] gives.
-/// - [`Error::Rows`] for fewer different rows than clusters, for values that are not finite, and for values so large that
-///   sums of squared distances could overflow float32 (about 10¹⁵ for MNIST's shape).
+/// - [`Error::Rows`] for fewer different rows than clusters, for values that are not finite, and for values so large
+///   that sums of squared distances could overflow float32 (about 10¹⁵ for MNIST's shape).
 /// - [`Error::Interrupted`] when `on_progress` breaks.
 pub fn fit(
     rows: &Rows,

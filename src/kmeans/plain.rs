@@ -42,7 +42,8 @@ impl<'a> Plain<'a> {
         Ok(plain)
     }
 
-    /// Calls `f` with start, length and centred rows \[b, d\] of consecutive blocks, given that it needs `width` values a row.
+    /// Calls `f` with start, length and centred rows \[b, d\] of consecutive blocks, given that it needs `width` values
+    /// a row.
     fn for_blocks(
         &self,
         width: i64,
@@ -59,7 +60,8 @@ impl<'a> Plain<'a> {
         Ok(())
     }
 
-    /// Each row's squared distance to the nearest centre, with each of `candidates` \[R, t, d\] for another centre: \[R, t, b\].
+    /// Each row's squared distance to the nearest centre, with each of `candidates` \[R, t, d\] for another centre:
+    /// \[R, t, b\].
     fn least(&self, candidates: &Tensor, start: i64, rows: &Tensor) -> Result<Tensor> {
         let shape = candidates.size();
         let flat = candidates.f_reshape([-1, shape[2]])?;

@@ -1,7 +1,7 @@
 //! Greedy k-means++ (Arthur & Vassilvitskii 2007, with the trials of their section 5), as scikit-learn has it.
 //!
-//! The first centre is any row. Each further one is the best of 2 + ⌊ln k⌋ rows drawn with the probability of their squared
-//! distance to the nearest centre so far: the one that leaves the smallest sum of such distances.
+//! The first centre is any row. Each further one is the best of 2 + ⌊ln k⌋ rows drawn with the probability of their
+//! squared distance to the nearest centre so far: the one that leaves the smallest sum of such distances.
 
 use rand::Rng;
 use rand_xoshiro::rand_core::SeedableRng;

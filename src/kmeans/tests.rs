@@ -8,7 +8,7 @@ use ndarray::{array, concatenate, s, Array2, ArrayView2, Axis};
 use rand::Rng;
 use rand_xoshiro::rand_core::SeedableRng;
 use rand_xoshiro::Xoshiro256Plus;
-use tch::{Kind, Tensor};
+use tch::Tensor;
 
 use super::fused::Fused;
 use super::lloyd::{self, Space};

@@ -4,10 +4,10 @@ use std::time::Instant;
 
 use tch::{Kind, Tensor};
 
-use super::engine::{ClusteringTerm, Engine, EngineParams, Objective};
+use super::engine::{ClusteringTerm, Engine, Objective};
 use super::observer::{Event, Observer, Stage};
 use super::step::{Autograd, Batch, Step};
-use super::steps::Steps;
+use super::steps::{StageRun, Steps};
 use crate::backend::dense;
 use crate::config::ClusterConfig;
 use crate::data::{values_of, Batches, Rows};
@@ -31,7 +31,7 @@ pub(super) struct SelfTraining<'a> {
     pub(super) rows: &'a Rows,
     /// For the log alone.
     pub(super) labels_true: Option<&'a [i64]>,
-    pub(super) seed: u64,
+    pub(super) run: StageRun,
 }
 
 impl SelfTraining<'_> {
@@ -47,7 +47,7 @@ impl SelfTraining<'_> {
         let Self { dec, layer, rows, .. } = *self;
         let stage = Stage::Cluster;
         let started = Instant::now();
-        let batches = Batches::new(rows.n_rows(), config.batch_size, rows.device(), self.seed)?;
+        let batches = Batches::new(rows.n_rows(), config.batch_size, rows.device(), self.run.seed)?;
         let shape = [rows.n_rows(), layer.centroids().size()[0]];
         let p = Tensor::f_empty(shape, (Kind::Float, rows.device()))?;
         let step: Box<dyn Step> = match dec.autoencoder.encoder_stack() {
@@ -59,10 +59,8 @@ impl SelfTraining<'_> {
                     alpha: layer.alpha(),
                     weight: 1.0,
                 };
-                let objective = Objective { reconstruction: None, clustering: Some(term) };
-                let (batch_size, momentum, seed) = (batches.batch_size(), config.momentum, self.seed);
-                let params = EngineParams { batch_size, dropout: 0.0, momentum, seed };
-                Box::new(Engine::new(stack, objective, rows, params)?)
+                let params = self.run.engine(&batches, 0.0, config.momentum);
+                Box::new(Engine::new(stack, Objective::clustering(term), rows, params)?)
             }
             None => Box::new(autograd(&dec.autoencoder, layer, rows, &p, config.momentum)?),
         };

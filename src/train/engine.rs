@@ -19,6 +19,7 @@
 
 use tch::{no_grad, Kind, Tensor};
 
+use super::replay::Replay;
 use super::step::{Batch, Step};
 use super::velocity::Velocity;
 use crate::backend::dense::{self, Dropout, Sink};
@@ -34,6 +35,18 @@ pub struct Objective {
     pub reconstruction: Option<f64>,
     /// The clustering term.
     pub clustering: Option<ClusteringTerm>,
+}
+
+impl Objective {
+    /// The mean squared error alone.
+    pub fn reconstruction() -> Self {
+        Self { reconstruction: Some(1.0), clustering: None }
+    }
+
+    /// KL(P‖Q) alone, on the output of the last layer.
+    pub fn clustering(term: ClusteringTerm) -> Self {
+        Self { reconstruction: None, clustering: Some(term) }
+    }
 }
 
 /// KL(P‖Q) on the output of one layer (Xie et al. 2016, Eq. 2).
@@ -66,14 +79,16 @@ pub struct Engine<'a> {
     rate: Tensor,
     key: Tensor,
     loss_sum: Tensor,
-    buffers: Memory,
+    memory: Memory,
     /// Views of `memory` for the batch size of the last step.
     views: Views,
+    replay: Replay,
 }
 
 /// What the activations and their gradients are kept in, for the largest batch.
 #[derive(Debug)]
 struct Memory {
+    indices: Tensor,
     input: Tensor,
     corrupted: Option<Tensor>,
     outputs: Vec<Tensor>,
@@ -86,6 +101,7 @@ struct Memory {
 #[derive(Debug)]
 struct Views {
     rows: i64,
+    indices: Tensor,
     input: Tensor,
     corrupted: Option<Tensor>,
     outputs: Vec<Tensor>,
@@ -106,6 +122,8 @@ pub struct EngineParams {
     pub momentum: f64,
     /// Seed of the dropout masks.
     pub seed: u64,
+    /// On a CUDA device, record the step and start it as a whole ([`crate::backend::cuda`]).
+    pub cuda_graphs: bool,
 }
 
 impl<'a> Engine<'a> {
@@ -124,7 +142,8 @@ impl<'a> Engine<'a> {
         let input = || Tensor::f_empty([b * rows.n_features()], float);
         let widths: Vec<i64> = stack.widths().collect();
         let widest = widths.iter().copied().max().unwrap_or(1);
-        let buffers = Memory {
+        let memory = Memory {
+            indices: Tensor::f_zeros([b], (Kind::Int64, device))?,
             input: input()?,
             corrupted: (params.dropout > 0.0).then(input).transpose()?,
             outputs: widths.iter().map(|width| Tensor::f_empty([b * width], float)).collect::<Result<_, _>>()?,
@@ -135,7 +154,7 @@ impl<'a> Engine<'a> {
                 .map(|term| Tensor::f_empty([b * widths[term.layer]], float))
                 .transpose()?,
         };
-        let views = buffers.views(b, rows.n_features(), &widths, &objective)?;
+        let views = memory.views(b, rows.n_features(), &widths, &objective)?;
         Ok(Self {
             stack,
             objective,
@@ -147,14 +166,26 @@ impl<'a> Engine<'a> {
             rate: Tensor::f_zeros([1], float)?,
             key: Tensor::f_zeros([1], (Kind::Int64, device))?,
             loss_sum: Tensor::f_zeros([1], (Kind::Double, device))?,
-            buffers,
+            memory,
             views,
+            replay: Replay::new(device, params.cuda_graphs),
         })
     }
 
     /// v of every trained parameter, flat; with the parameters and the step's number the whole state of the training.
     pub fn velocity(&self) -> &Tensor {
         self.velocity.flat()
+    }
+
+    /// The step of the batch that `views.indices` names, at `rate` and with the dropout masks of `key`.
+    fn compute(&self) -> Result<()> {
+        self.rows.gather(&self.views.indices, &self.views.input)?;
+        self.forward()?;
+        self.backward()?;
+        for (parameters, velocities) in self.velocity.pieces() {
+            dense::descend(parameters, velocities, &self.rate)?;
+        }
+        Ok(())
     }
 
     fn forward(&self) -> Result<()> {
@@ -177,8 +208,8 @@ impl<'a> Engine<'a> {
         Ok(())
     }
 
-    fn backward(&self, indices: &Tensor) -> Result<()> {
-        let Views { input, corrupted, outputs, deltas, latent_delta, .. } = &self.views;
+    fn backward(&self) -> Result<()> {
+        let Views { indices, input, corrupted, outputs, deltas, latent_delta, .. } = &self.views;
         let layers = self.stack.layers();
         let last = layers.len() - 1;
         let velocity = |parameter: usize| Sink { tensor: self.velocity.of(parameter), keep: self.momentum };
@@ -234,19 +265,17 @@ impl Step for Engine<'_> {
             let b = batch.indices.size1()?;
             if b != self.views.rows {
                 let widths: Vec<i64> = self.stack.widths().collect();
-                self.views = self.buffers.views(b, self.rows.n_features(), &widths, &self.objective)?;
+                self.views = self.memory.views(b, self.rows.n_features(), &widths, &self.objective)?;
             }
             let _ = self.rate.f_fill_(learning_rate)?;
             if self.dropout > 0.0 {
                 let _ = self.key.f_fill_(dropout_key(self.seed, batch.number))?;
             }
-            self.rows.gather(batch.indices, &self.views.input)?;
-            self.forward()?;
-            self.backward(batch.indices)?;
-            for (parameters, velocities) in self.velocity.pieces() {
-                dense::descend(parameters, velocities, &self.rate)?;
-            }
-            Ok(())
+            self.views.indices.f_copy_(batch.indices)?;
+            let mut replay = std::mem::take(&mut self.replay);
+            let done = replay.step(b, || self.compute());
+            self.replay = replay;
+            done
         })
     }
 
@@ -266,6 +295,7 @@ impl Memory {
         let latent = objective.clustering.as_ref().map(|term| widths[term.layer]);
         Ok(Views {
             rows: b,
+            indices: self.indices.f_narrow(0, 0, b)?,
             input: view(&self.input, n_features)?,
             corrupted: self.corrupted.as_ref().map(|memory| view(memory, n_features)).transpose()?,
             outputs: self
@@ -316,7 +346,7 @@ mod tests {
     }
 
     fn params(dropout: f64) -> EngineParams {
-        EngineParams { batch_size: 32, dropout, momentum: MOMENTUM, seed: 11 }
+        EngineParams { batch_size: 32, dropout, momentum: MOMENTUM, seed: 11, cuda_graphs: false }
     }
 
     /// Steps over shuffled batches, every third of them a small one; returns the sum of the losses.
@@ -369,7 +399,7 @@ mod tests {
                 }
             };
             let (pair, reference) = (ours.pair(depth), theirs.pair(depth));
-            let objective = Objective { reconstruction: Some(1.0), clustering: None };
+            let objective = Objective::reconstruction();
             let mut engine = Engine::new(pair.stack().unwrap(), objective, &input, params(0.2)).unwrap();
             let mut autograd = pretrain::autograd(&reference, &input, params(0.2)).unwrap();
             assert_equal_training(&pair.parameters(), &mut engine, &reference.parameters(), &mut autograd, RATE);
@@ -380,7 +410,7 @@ mod tests {
     fn fine_tuning_is_what_autograd_computes() {
         let rows = bytes();
         let (ours, theirs) = (network(), network());
-        let objective = Objective { reconstruction: Some(1.0), clustering: None };
+        let objective = Objective::reconstruction();
         let mut engine = Engine::new(ours.stack().unwrap(), objective, &rows, params(0.0)).unwrap();
         let mut autograd = finetune::autograd(&theirs, &rows, MOMENTUM).unwrap();
         assert_equal_training(&ours.parameters(), &mut engine, &theirs.parameters(), &mut autograd, RATE);
@@ -403,7 +433,7 @@ mod tests {
             let ((layer, p), (reference, _)) = (clustering(&ours, &rows, alpha), clustering(&theirs, &rows, alpha));
             let centroids = layer.centroids().shallow_clone();
             let term = ClusteringTerm { layer: 3, centroids, p: p.shallow_clone(), alpha, weight: 1.0 };
-            let objective = Objective { reconstruction: None, clustering: Some(term) };
+            let objective = Objective::clustering(term);
             let mut engine = Engine::new(ours.encoder_stack().unwrap(), objective, &rows, params(0.0)).unwrap();
             let mut autograd = cluster::autograd(&theirs, &reference, &rows, &p, MOMENTUM).unwrap();
             let with_centroids = |net: &Autoencoder, layer: &ClusteringLayer| {
@@ -453,7 +483,7 @@ mod tests {
     #[test]
     fn parameters_velocity_and_step_number_are_the_whole_state() {
         let rows = bytes();
-        let objective = || Objective { reconstruction: Some(1.0), clustering: None };
+        let objective = Objective::reconstruction;
         let whole = network();
         let pair = whole.pair(0);
         let mut engine = Engine::new(pair.stack().unwrap(), objective(), &rows, params(0.3)).unwrap();
@@ -480,7 +510,7 @@ mod tests {
     #[test]
     fn two_halves_with_averaged_velocities_are_the_whole_batch() {
         let rows = bytes();
-        let objective = || Objective { reconstruction: Some(1.0), clustering: None };
+        let objective = Objective::reconstruction;
         let nets = [network(), network(), network()];
         let mut engines: Vec<_> = nets
             .iter()

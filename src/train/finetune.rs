@@ -2,10 +2,10 @@
 
 use tch::Reduction;
 
-use super::engine::{Engine, EngineParams, Objective};
-use super::observer::{Event, Observer, Stage};
+use super::engine::{Engine, Objective};
+use super::observer::{Observer, Stage};
 use super::step::{Autograd, Batch, Step};
-use super::steps::Steps;
+use super::steps::{StageRun, Steps};
 use crate::config::FinetuneConfig;
 use crate::data::{Batches, Rows};
 use crate::error::Result;
@@ -16,26 +16,17 @@ pub(super) fn train(
     autoencoder: &Autoencoder,
     rows: &Rows,
     config: &FinetuneConfig,
-    seed: u64,
+    run: StageRun,
     observer: &mut dyn Observer,
 ) -> Result<u64> {
     let stage = Stage::Finetune;
-    let batches = Batches::new(rows.n_rows(), config.batch_size, rows.device(), seed)?;
+    let batches = Batches::new(rows.n_rows(), config.batch_size, rows.device(), run.seed)?;
+    let params = run.engine(&batches, 0.0, config.momentum);
     let step: Box<dyn Step> = match autoencoder.stack() {
-        Some(stack) => {
-            let objective = Objective { reconstruction: Some(1.0), clustering: None };
-            let params =
-                EngineParams { batch_size: batches.batch_size(), dropout: 0.0, momentum: config.momentum, seed };
-            Box::new(Engine::new(stack, objective, rows, params)?)
-        }
+        Some(stack) => Box::new(Engine::new(stack, Objective::reconstruction(), rows, params)?),
         None => Box::new(autograd(autoencoder, rows, config.momentum)?),
     };
-    let mut steps = Steps::new(stage, step, config.schedule(), batches);
-    let count = config.steps.unwrap_or(config.epochs.saturating_mul(steps.per_epoch()));
-    observer.on_event(&Event::StageStarted { stage, steps: count });
-    steps.train(count, observer)?;
-    steps.finish(observer)?;
-    Ok(steps.done())
+    Steps::new(stage, step, config.schedule(), batches).run(config.epochs, config.steps, observer)
 }
 
 /// The same steps by autograd.

@@ -14,6 +14,7 @@ mod finetune;
 mod observer;
 mod optimiser;
 mod pretrain;
+mod replay;
 pub mod step;
 mod steps;
 mod velocity;
@@ -25,6 +26,7 @@ use tch::{Device, Tensor};
 
 pub use observer::{Event, MethodResult, Observer, Stage, StageTime};
 pub use optimiser::Sgd;
+use steps::StageRun;
 
 use crate::config::{Config, Scale};
 use crate::data::{self, array_of, permutation, tensor_of, values_of, Dataset, Features, Rows};
@@ -115,8 +117,8 @@ impl<'a> Trainer<'a> {
 
         self.pretrain(&rows, observer)?;
         self.timed(Stage::Finetune, observer, |this, observer| {
-            let seed = seed_for(this.config.seed, "finetune");
-            let steps = finetune::train(&this.dec.autoencoder, &rows, &this.config.finetune, seed, observer)?;
+            let run = this.stage_run(Stage::Finetune);
+            let steps = finetune::train(&this.dec.autoencoder, &rows, &this.config.finetune, run, observer)?;
             Ok((steps, ()))
         })?;
 
@@ -146,6 +148,11 @@ impl<'a> Trainer<'a> {
         }
     }
 
+    /// What `stage` is told besides its section of the recipe.
+    fn stage_run(&self, stage: Stage) -> StageRun {
+        StageRun { seed: seed_for(self.config.seed, &stage.to_string()), cuda_graphs: self.config.cuda_graphs }
+    }
+
     fn pretrain(&mut self, rows: &Rows, observer: &mut dyn Observer) -> Result<()> {
         let mut codes: Option<Rows> = None;
         let depth = self.dec.autoencoder.depth();
@@ -154,8 +161,8 @@ impl<'a> Trainer<'a> {
             self.timed(stage, observer, |this, observer| {
                 let pair = this.dec.autoencoder.pair(layer);
                 let input = codes.as_ref().unwrap_or(rows);
-                let seed = seed_for(this.config.seed, &stage.to_string());
-                let steps = pretrain::train_layer(stage, &pair, input, &this.config.pretrain, seed, observer)?;
+                let run = this.stage_run(stage);
+                let steps = pretrain::train_layer(stage, &pair, input, &this.config.pretrain, run, observer)?;
                 if layer + 1 < depth {
                     codes = Some(pretrain::codes(&pair, input, this.dec.autoencoder.widest())?);
                 }
@@ -204,9 +211,9 @@ impl<'a> Trainer<'a> {
         let layer = ClusteringLayer::new(centroids, self.config.cluster.alpha)?;
         let mut progress = cluster::Progress::default();
         let trained = self.timed(Stage::Cluster, observer, |this, observer| {
-            let seed = seed_for(this.config.seed, "cluster");
+            let run = this.stage_run(Stage::Cluster);
             let labels_true = this.labels_true.as_deref();
-            let training = cluster::SelfTraining { dec: &this.dec, layer: &layer, rows, labels_true, seed };
+            let training = cluster::SelfTraining { dec: &this.dec, layer: &layer, rows, labels_true, run };
             let interrupted = match training.train(labels, &this.config.cluster, &mut progress, observer) {
                 Err(Error::Interrupted) => true, // the stage counts all the same: its result is kept
                 trained => trained.map(|()| false)?,

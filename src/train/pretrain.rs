@@ -6,9 +6,9 @@
 use tch::{Kind, Reduction, Tensor};
 
 use super::engine::{dropout_key, Engine, EngineParams, Objective};
-use super::observer::{Event, Observer, Stage};
+use super::observer::{Observer, Stage};
 use super::step::{Autograd, Batch, Step};
-use super::steps::Steps;
+use super::steps::{StageRun, Steps};
 use crate::backend::dense::{self, Dropout};
 use crate::config::PretrainConfig;
 use crate::data::{Batches, Rows};
@@ -21,25 +21,16 @@ pub(super) fn train_layer(
     pair: &LayerPair,
     rows: &Rows,
     config: &PretrainConfig,
-    seed: u64,
+    run: StageRun,
     observer: &mut dyn Observer,
 ) -> Result<u64> {
-    let batches = Batches::new(rows.n_rows(), config.batch_size, rows.device(), seed)?;
-    let params =
-        EngineParams { batch_size: batches.batch_size(), dropout: config.dropout, momentum: config.momentum, seed };
+    let batches = Batches::new(rows.n_rows(), config.batch_size, rows.device(), run.seed)?;
+    let params = run.engine(&batches, config.dropout, config.momentum);
     let step: Box<dyn Step> = match pair.stack() {
-        Some(stack) => {
-            let objective = Objective { reconstruction: Some(1.0), clustering: None };
-            Box::new(Engine::new(stack, objective, rows, params)?)
-        }
+        Some(stack) => Box::new(Engine::new(stack, Objective::reconstruction(), rows, params)?),
         None => Box::new(autograd(pair, rows, params)?),
     };
-    let mut steps = Steps::new(stage, step, config.schedule(), batches);
-    let count = config.steps.unwrap_or(config.epochs.saturating_mul(steps.per_epoch()));
-    observer.on_event(&Event::StageStarted { stage, steps: count });
-    steps.train(count, observer)?;
-    steps.finish(observer)?;
-    Ok(steps.done())
+    Steps::new(stage, step, config.schedule(), batches).run(config.epochs, config.steps, observer)
 }
 
 /// The same steps by autograd, with the same dropout masks.

@@ -2,11 +2,29 @@
 
 use std::time::Instant;
 
+use super::engine::EngineParams;
 use super::observer::{Event, Observer, Stage};
 use super::step::{Batch, Step};
 use crate::config::Schedule;
 use crate::data::Batches;
 use crate::error::{Error, Result};
+
+/// What a stage is told besides its own section of the recipe.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct StageRun {
+    /// Seed of the batches and of the dropout masks.
+    pub(super) seed: u64,
+    /// Whether to start steps on a GPU as CUDA graphs.
+    pub(super) cuda_graphs: bool,
+}
+
+impl StageRun {
+    /// How the step engine is to train on `batches`.
+    pub(super) fn engine(self, batches: &Batches, dropout: f64, momentum: f64) -> EngineParams {
+        let Self { seed, cuda_graphs } = self;
+        EngineParams { batch_size: batches.batch_size(), dropout, momentum, seed, cuda_graphs }
+    }
+}
 
 /// Gradient steps on shuffled batches; keeps its place between calls, so that a stage may train in several goes.
 pub(super) struct Steps<'a> {
@@ -32,6 +50,15 @@ impl<'a> Steps<'a> {
     /// Steps done so far.
     pub(super) fn done(&self) -> u64 {
         self.done
+    }
+
+    /// Trains for a whole stage of `steps` steps, or of `epochs` where there is no such number; returns how many it were.
+    pub(super) fn run(mut self, epochs: u64, steps: Option<u64>, observer: &mut dyn Observer) -> Result<u64> {
+        let count = steps.unwrap_or(epochs.saturating_mul(self.per_epoch()));
+        observer.on_event(&Event::StageStarted { stage: self.stage, steps: count });
+        self.train(count, observer)?;
+        self.finish(observer)?;
+        Ok(self.done)
     }
 
     /// Trains for `count` steps.

@@ -1,12 +1,12 @@
 //! The real binary, as a person runs it: what it prints, what it leaves behind, how it ends.
-#![allow(clippy::unwrap_used, clippy::expect_used)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stderr)]
 
 mod bad_input;
 mod config;
 mod fetch;
 mod interrupt;
+mod machine;
 mod predict;
 mod run;
 mod support;
 mod sweep;
-mod threads;

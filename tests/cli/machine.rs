@@ -1,4 +1,4 @@
-//! How many threads compute: asked for, or left to the program.
+//! What is said about the machine: threads, and settings that are for GPUs.
 
 use std::fs;
 use std::process::Command;
@@ -77,4 +77,18 @@ fn predict_gives_the_same_clusters_with_any_number() {
     scratch.train("run", &[]);
     let predict = |threads| scratch.dec(["predict", "--model=run/model.pt", "rows.npy", "--threads", threads]).ok();
     assert_eq!(predict("1").stdout, predict("3").stdout);
+}
+
+#[test]
+fn settings_for_gpus_are_said_to_do_nothing_on_the_cpu() {
+    let scratch = Scratch::blobs();
+    let plain = scratch.train("plain", &[]);
+    assert!(!plain.stderr.contains("does nothing"), "{plain:#?}");
+    let ran = scratch.train("gpu", &["--tf32", "--cuda-graphs"]);
+    for setting in ["tf32", "cuda_graphs"] {
+        let warning = format!("{setting} is for GPUs and does nothing on this device, cpu");
+        assert!(ran.stderr.contains(&warning), "{ran:#?}");
+        assert!(scratch.text("gpu/config.toml").contains(&format!("\n{setting} = true\n")));
+    }
+    assert_eq!(scratch.read("gpu/weights.safetensors"), scratch.read("plain/weights.safetensors"), "it is true");
 }
