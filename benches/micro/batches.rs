@@ -15,7 +15,7 @@ pub fn bench(criterion: &mut Criterion, digits: &Dataset) {
         let mut batches = batches(&rows);
         b.iter(|| {
             for _ in 0..batches.per_epoch() {
-                black_box(batches.next_batch().unwrap());
+                let _ = black_box(batches.next_batch().unwrap());
             }
         });
     });
@@ -23,7 +23,7 @@ pub fn bench(criterion: &mut Criterion, digits: &Dataset) {
         let mut batches = batches(&rows);
         b.iter(|| {
             for _ in 0..batches.per_epoch() {
-                black_box(rows.batch(&batches.next_batch().unwrap()).unwrap());
+                let _ = black_box(rows.batch(&batches.next_batch().unwrap()).unwrap());
             }
         });
     });
