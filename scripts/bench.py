@@ -159,8 +159,10 @@ class Bench:
         self.keep("half", self.dec(f"half-{turn}", data, **short, data__limit=run["n_rows"] // 2, kmeans__n_init=1))
 
         # The same latent rows for both: dec's k-means on raw rows, with a network of no matter.
+        still = {f"{stage}__lr": 1e-12 for stage in ("pretrain", "finetune", "cluster")}
         ours = self.dec(f"latent-dec-{turn}", ["--data", latent], seed=turn, data__scale=1.0, model__hidden="[16]",
-                        model__init_std=0.3, pretrain__steps=1, finetune__steps=1, cluster__update_interval_steps=1)
+                        model__init_std=0.3, pretrain__steps=1, finetune__steps=1, cluster__update_interval_steps=1,
+                        **still)
         self.runs_of.setdefault("latent_dec", []).append(ours)
         theirs = self.peer(f"latent-eager-{turn}", "kmeans", "--data", latent, "--seed", turn)
         self.runs_of.setdefault("latent_eager", []).append(theirs)

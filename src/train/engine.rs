@@ -181,11 +181,12 @@ impl<'a> Engine<'a> {
     fn compute(&self) -> Result<()> {
         self.rows.gather(&self.views.indices, &self.views.input)?;
         self.forward()?;
-        self.backward()?;
-        for (parameters, velocities) in self.velocity.pieces() {
-            dense::descend(parameters, velocities, &self.rate)?;
-        }
-        Ok(())
+        self.backward()
+    }
+
+    /// The update of the parameter that has this place among the velocities.
+    fn descend(&self, parameter: &Tensor, place: usize) -> Result<()> {
+        dense::descend(parameter, self.velocity.of(place), &self.rate)
     }
 
     fn forward(&self) -> Result<()> {
@@ -208,8 +209,10 @@ impl<'a> Engine<'a> {
         Ok(())
     }
 
+    /// Gradients into the velocities, and the update of each layer as soon as its weight has passed the gradient on: both
+    /// are still in the cache then.
     fn backward(&self) -> Result<()> {
-        let Views { indices, input, corrupted, outputs, deltas, latent_delta, .. } = &self.views;
+        let Views { indices, input, corrupted, outputs, latent_delta, .. } = &self.views;
         let layers = self.stack.layers();
         let last = layers.len() - 1;
         let velocity = |parameter: usize| Sink { tensor: self.velocity.of(parameter), keep: self.momentum };
@@ -219,6 +222,7 @@ impl<'a> Engine<'a> {
             let ClusteringTerm { layer, centroids, p, alpha, weight } = term;
             let (z, sink) = (&outputs[*layer], velocity(2 * layers.len()));
             dense::kl_divergence(z, centroids, p, indices, *alpha, *weight, dz, sink, &self.loss_sum)?;
+            self.descend(centroids, 2 * layers.len())?;
         }
         let mut delta = match (self.objective.reconstruction, latent_delta) {
             (Some(weight), _) => {
@@ -233,24 +237,36 @@ impl<'a> Engine<'a> {
             }
             (None, None) => return Ok(()),
         };
-        for i in (0..layers.len()).rev() {
+        for (i, layer) in layers.iter().enumerate().rev() {
+            // Nobody asks for the rows' gradient.
+            let next = match i.checked_sub(1) {
+                Some(below) => Some(self.pass_on(delta, below)?),
+                None => None,
+            };
             let x = if i == 0 { corrupted.as_ref().unwrap_or(input) } else { &outputs[i - 1] };
             dense::product(self.velocity.of(2 * i), &delta.f_tr()?, x, self.momentum)?;
-            if i == 0 {
-                break; // nobody asks for the rows' gradient
-            }
-            let next = &deltas[i - 1];
-            dense::product(next, delta, &layers[i].weight, 0.0)?;
-            if let (Some(term), Some(dz)) = (&self.objective.clustering, latent_delta) {
-                if term.layer == i - 1 {
-                    let _ = next.shallow_clone().f_add_(dz)?;
-                }
-            }
-            let dropout = (self.dropout > 0.0).then(|| self.mask(i));
-            dense::activate_backward(next, &outputs[i - 1], layers[i - 1].relu, dropout, bias_velocity(i - 1))?;
-            delta = next;
+            self.descend(&layer.weight, 2 * i)?;
+            self.descend(&layer.bias, 2 * i + 1)?;
+            delta = next.unwrap_or(delta);
         }
         Ok(())
+    }
+
+    /// From the gradient before the activation of the layer above to that of `layer`, with the gradient of its bias.
+    fn pass_on(&self, delta: &Tensor, layer: usize) -> Result<&Tensor> {
+        let Views { outputs, deltas, latent_delta, .. } = &self.views;
+        let layers = self.stack.layers();
+        let next = &deltas[layer];
+        dense::product(next, delta, &layers[layer + 1].weight, 0.0)?;
+        if let (Some(term), Some(dz)) = (&self.objective.clustering, latent_delta) {
+            if term.layer == layer {
+                let _ = next.shallow_clone().f_add_(dz)?;
+            }
+        }
+        let dropout = (self.dropout > 0.0).then(|| self.mask(layer + 1));
+        let sink = Sink { tensor: self.velocity.of(2 * layer + 1), keep: self.momentum };
+        dense::activate_backward(next, &outputs[layer], layers[layer].relu, dropout, sink)?;
+        Ok(next)
     }
 
     /// The mask on the input of `layer`.
@@ -526,8 +542,8 @@ mod tests {
             for engine in &mut engines[..2] {
                 engine.velocity().shallow_clone().copy_(&mean);
                 let rate = Tensor::from_slice(&[RATE as f32]);
-                for (w, v) in engine.velocity.pieces() {
-                    dense::descend(w, v, &rate).unwrap();
+                for (place, w) in engine.stack.parameters().enumerate() {
+                    dense::descend(w, engine.velocity.of(place), &rate).unwrap();
                 }
             }
             // A batch of 64 needs an engine of that size.

@@ -378,6 +378,7 @@ fn seed_for(seed: u64, purpose: &str) -> u64 {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+    use crate::model::autoencoder::Activation;
     use tch::Kind;
 
     #[test]
@@ -386,6 +387,54 @@ mod tests {
             .flat_map(|seed| ["weights", "shuffle", "finetune"].map(|purpose| seed_for(seed, purpose)))
             .collect();
         assert_eq!(all.len(), 150);
+    }
+
+    /// The losses of the epochs, and that of each round.
+    #[derive(Default)]
+    struct Losses(Vec<f64>);
+
+    impl Observer for Losses {
+        fn on_event(&mut self, event: &Event) {
+            if let Event::Epoch { loss, .. } | Event::Round { loss, .. } = event {
+                self.0.push(*loss);
+            }
+        }
+    }
+
+    /// A network that the step engine does not know goes through every stage all the same.
+    #[test]
+    fn an_unknown_activation_is_trained_by_autograd() {
+        tch::manual_seed(1);
+        let features = ndarray::Array2::from_shape_fn((60, 8), |(i, j)| ((i % 3 * 40 + i * j) % 120) as u8);
+        let rows = Rows::new(&Features::U8(features), 0.02, Device::Cpu).unwrap();
+        let tanh = Activation::Function(Tensor::tanh);
+        let autoencoder = Autoencoder::with_activation(&[8, 6, 2], Device::Cpu, 0.3, tanh).unwrap();
+        let run = StageRun { seed: 4, cuda_graphs: false };
+        let config = Config::default();
+
+        let falls =
+            |losses: &Losses| losses.0.last() < losses.0.first() && losses.0.iter().all(|loss| loss.is_finite());
+        let (pretraining, finetuning) = (config.pretrain, config.finetune);
+        let pair = autoencoder.pair(0);
+        let mut losses = Losses::default();
+        pretrain::train_layer(Stage::Pretrain(1), &pair, &rows, &pretraining, run, &mut losses).unwrap();
+        assert!(falls(&losses), "{:?}", losses.0);
+        let codes = pretrain::codes(&pair, &rows, 8).unwrap();
+        assert!(codes.to_tensor().unwrap().allclose(&pair.encode(&rows.to_tensor().unwrap()), 1e-5, 1e-6, false));
+        let mut losses = Losses::default();
+        finetune::train(&autoencoder, &rows, &finetuning, run, &mut losses).unwrap();
+        assert!(falls(&losses), "{:?}", losses.0);
+
+        let dec = Dec { scale: 0.02, autoencoder, clustering: None };
+        let z = dec.encode_all(&rows).unwrap();
+        let layer = ClusteringLayer::new(&z.narrow(0, 0, 3), 1.0).unwrap();
+        let training = cluster::SelfTraining { dec: &dec, layer: &layer, rows: &rows, labels_true: None, run };
+        let mut progress = cluster::Progress::default();
+        let config = crate::config::ClusterConfig { tol: 0.0, max_rounds: 3, ..config.cluster };
+        let before = layer.centroids().copy();
+        training.train(vec![0; 60], &config, &mut progress, &mut Losses::default()).unwrap();
+        assert_eq!(progress.rounds, 3);
+        assert!(before != *layer.centroids(), "the centroids were not trained");
     }
 
     #[test]
