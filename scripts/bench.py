@@ -57,6 +57,7 @@ def arguments() -> argparse.Namespace:
         parser.error("--repeats and --threads are at least 1, --epochs at least 2")
     if args.full:
         args.repeats = 1
+    args.out = args.out.resolve()
     return args
 
 
@@ -89,7 +90,7 @@ class Bench:
     def __init__(self, args: argparse.Namespace) -> None:
         self.args = args
         self.data, self.data_name = find_data(args)
-        self.runs = args.out / "runs"
+        self.runs = args.out / "bench-runs"
         shutil.rmtree(self.runs, ignore_errors=True)
         self.runs.mkdir(parents=True)
         available = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else range(os.cpu_count() or 1)

@@ -86,7 +86,7 @@ class Figures:
             "seconds": spread([run["seconds"] for run in runs]),
             "wall": spread([run["wall"] for run in runs]),
             "computed": spread(computed),
-            "peak_memory_bytes": spread([run["peak_memory_bytes"] or 0 for run in runs]),
+            "peak_memory_bytes": spread([run["peak_memory_bytes"] or float("nan") for run in runs]),
             "imported_memory_bytes": spread([run.get("imported_memory_bytes", 0) for run in runs]),
         }
 

@@ -208,7 +208,7 @@ impl LoadedPredictor {
     /// another program.
     pub fn load(path: impl AsRef<Path>, device: Device) -> Result<Self> {
         let path = path.as_ref();
-        check_magic(path)?;
+        let (start, mut file) = open_archive(path)?;
         let unusable = |error: TchError| {
             let reason = summary(&error);
             Error::data(
@@ -216,8 +216,15 @@ impl LoadedPredictor {
                 format!("not a whole TorchScript file: {reason}. A model.pt as `dec` writes it would be right"),
             )
         };
-        // By its path, not through a buffer of ours, which libtorch would copy twice.
-        let mut module = CModule::load_on_device(path, device).map_err(unusable)?;
+        let by_path = path.to_str().is_some() && file.metadata().is_ok_and(|found| found.is_file());
+        let mut module = if by_path {
+            // Not through a buffer of ours, which libtorch would copy twice.
+            CModule::load_on_device(path, device).map_err(unusable)?
+        } else {
+            let mut bytes = start;
+            file.read_to_end(&mut bytes).map_err(|error| unreadable(path, &error))?;
+            CModule::load_data_on_device(&mut bytes.as_slice(), device).map_err(unusable)?
+        };
         module.f_set_eval().map_err(unusable)?;
         // Optimising these few operations takes longer than it saves, and on a GPU the JIT would compile fused kernels anew
         // for each number of rows. The switch is the thread's, but this is the only TorchScript that runs here.
@@ -330,18 +337,23 @@ impl LoadedPredictor {
     }
 }
 
-/// Whether the file begins as a TorchScript file does: anything else, however large, is not read.
-fn check_magic(path: &Path) -> Result<()> {
-    let unreadable = |error: std::io::Error| Error::data(path, format!("cannot read the model: {error}"));
-    let mut bytes = Vec::new();
-    File::open(path).and_then(|file| file.take(ZIP_MAGIC.len() as u64).read_to_end(&mut bytes)).map_err(unreadable)?;
-    if bytes != ZIP_MAGIC {
+/// The file behind its first bytes, and those, if it begins as a TorchScript file does: anything else, however large, is
+/// not read.
+fn open_archive(path: &Path) -> Result<(Vec<u8>, File)> {
+    let mut file = File::open(path).map_err(|error| unreadable(path, &error))?;
+    let mut start = Vec::new();
+    (&mut file).take(ZIP_MAGIC.len() as u64).read_to_end(&mut start).map_err(|error| unreadable(path, &error))?;
+    if start != ZIP_MAGIC {
         return Err(Error::data(
             path,
             "not a TorchScript file (it does not begin as one). The model.pt of a run directory would be right",
         ));
     }
-    Ok(())
+    Ok((start, file))
+}
+
+fn unreadable(path: &Path, error: &std::io::Error) -> Error {
+    Error::data(path, format!("cannot read the model: {error}"))
 }
 
 /// What happened, out of libtorch's long message: the first sentence, or for an error inside a method, which begins with

@@ -2,8 +2,8 @@
 //!
 //! On the CPU every function is one call of `dense.cpp`; elsewhere it is [`super::dense_generic`], the same mathematics in
 //! tensor operations. All tensors are float32 and contiguous unless said otherwise; what is written to is given by the
-//! caller, so that a training step allocates nothing. No function records anything for autograd. The bits of a result do
-//! not depend on the number of threads, but for the products, which are libtorch's.
+//! caller, and does not overlap what is read unless said so. No function records anything for autograd. The bits of a
+//! result do not depend on the number of threads, but for the products, which are libtorch's.
 #![allow(unsafe_code)]
 
 use std::ffi::c_char;
@@ -141,16 +141,6 @@ pub struct Sink<'a> {
 ///
 /// # Errors
 /// Shapes that do not fit each other.
-///
-/// ```
-/// use dec::backend::dense::product;
-/// use tch::Tensor;
-/// let (a, b) = (Tensor::from_slice(&[1.0f32, 2.0]).view([1, 2]), Tensor::from_slice(&[3.0f32, 4.0]).view([2, 1]));
-/// let out = Tensor::from_slice(&[10.0f32]).view([1, 1]);
-/// product(&out, &a, &b, 0.5)?;
-/// assert_eq!(out.double_value(&[0, 0]), 16.0); // 0.5 · 10 + 1 · 3 + 2 · 4
-/// # Ok::<(), dec::Error>(())
-/// ```
 pub fn product(out: &Tensor, a: &Tensor, b: &Tensor, keep: f64) -> Result<()> {
     let ((n, l), (l2, m)) = (a.size2()?, b.size2()?);
     require(l == l2 && out.size() == [n, m], || {
@@ -282,6 +272,7 @@ pub fn mean_squared_error(
     loss_sum: &Tensor,
 ) -> Result<()> {
     let (rows, width) = y.size2()?;
+    require(rows > 0 && width > 0, || format!("the error of a batch of shape [{rows}, {width}]"))?;
     plain(y, &[rows, width], Kind::Float)?;
     plain(target, &[rows, width], Kind::Float)?;
     plain(bias, &[width], Kind::Float)?;
@@ -326,6 +317,7 @@ pub fn kl_divergence(
     loss_sum: &Tensor,
 ) -> Result<()> {
     let ((rows, m), (k, _), (n, _)) = (z.size2()?, centroids.size2()?, p.size2()?);
+    require(rows > 0 && m > 0 && k > 0, || format!("KL(P‖Q) of {rows} rows, {m} values each, {k} clusters"))?;
     plain(z, &[rows, m], Kind::Float)?;
     plain(dz, &[rows, m], Kind::Float)?;
     plain(centroids, &[k, m], Kind::Float)?;
@@ -363,6 +355,7 @@ pub fn kl_divergence(
 /// Shapes that do not fit each other.
 pub fn log_soft_assignment(z: &Tensor, centroids: &Tensor, alpha: f64, log_q: &Tensor) -> Result<()> {
     let ((n, m), (k, _)) = (z.size2()?, centroids.size2()?);
+    require(m > 0 && k > 0, || format!("a soft assignment of {m} values a row to {k} clusters"))?;
     plain(z, &[n, m], Kind::Float)?;
     plain(centroids, &[k, m], Kind::Float)?;
     plain(log_q, &[n, k], Kind::Float)?;
@@ -420,7 +413,8 @@ fn on_cpu(tensors: &[&Tensor]) -> bool {
 fn plain(tensor: &Tensor, shape: &[i64], kind: Kind) -> Result<()> {
     require(tensor.size() == shape && tensor.f_kind()? == kind && tensor.is_contiguous(), || {
         let contiguous = if tensor.is_contiguous() { "" } else { ", not contiguous" };
-        format!("needs {kind:?} {shape:?}, is {:?} {:?}{contiguous}", tensor.f_kind().ok(), tensor.size())
+        let found = tensor.f_kind().map_or_else(|_| "unknown".to_owned(), |kind| format!("{kind:?}"));
+        format!("needs {kind:?} {shape:?}, is {found} {:?}{contiguous}", tensor.size())
     })
 }
 
@@ -595,6 +589,7 @@ mod tests {
 
     #[test]
     fn the_number_of_threads_does_not_show() {
+        let _alone = crate::backend::threads::tests::alone();
         tch::manual_seed(4);
         let (y, bias, target) = (noise(&[256, 500]), noise(&[500]), noise(&[256, 500]));
         let (z, centroids) = (noise(&[5000, 10]), noise(&[10, 10]));
@@ -602,6 +597,12 @@ mod tests {
         let run = |threads: i32| {
             tch::set_num_threads(threads);
             let (activated, error, sums) = (y.copy(), y.copy(), bias.copy());
+            let (dropped, back, moved) = (y.copy(), y.copy(), y.copy());
+            let drops = Dropout { p: 0.3, key: &key, site: 1 };
+            dropout(&y, &dropped, drops).unwrap();
+            let sink = Sink { tensor: &sums, keep: 0.9 };
+            activate_backward(&back, &dropped, true, Some(drops), sink).unwrap();
+            descend(&moved, &target, &Tensor::from_slice(&[0.1f32])).unwrap();
             activate(&activated, &bias, true, Some(Dropout { p: 0.2, key: &key, site: 0 })).unwrap();
             let loss = Tensor::from_slice(&[0.0f64]);
             let sink = Sink { tensor: &sums, keep: 0.9 };
@@ -614,12 +615,17 @@ mod tests {
             let rows = Tensor::arange(5000, (Kind::Int64, Device::Cpu));
             let into = Sink { tensor: &dmu, keep: 0.0 };
             kl_divergence(&z, &centroids, &table, &rows, 1.0, 1.0, &dz, into, &loss).unwrap();
-            (vec![activated, error, sums, loss, table, dz, dmu], divergence)
+            (vec![activated, dropped, back, moved, error, sums, loss, table, dz, dmu], divergence)
         };
         let before = tch::get_num_threads();
         let runs = [run(1), run(2), run(3)];
         tch::set_num_threads(before);
-        assert!(runs[0] == runs[1] && runs[0] == runs[2]);
+        for other in &runs[1..] {
+            assert_eq!(runs[0].1, other.1);
+            for (place, (a, b)) in runs[0].0.iter().zip(&other.0).enumerate() {
+                assert!(a == b, "tensor {place}");
+            }
+        }
     }
 
     #[test]
@@ -633,6 +639,14 @@ mod tests {
         let sink = Sink { tensor: &sums, keep: 0.0 };
         mean_squared_error(&nan(), &bias, true, &noise(&[2, 3]), 1.0, sink, &loss).unwrap();
         assert!(loss.double_value(&[0]).is_nan());
+        let (delta, sums) = (nan(), bias.copy());
+        activate_backward(&delta, &noise(&[2, 3]).abs(), true, None, Sink { tensor: &sums, keep: 0.0 }).unwrap();
+        assert!(bool::try_from(sums.isnan().all()).unwrap());
+        let (dz, dmu, loss) = (nan(), noise(&[4, 3]), Tensor::from_slice(&[0.0f64]));
+        let (p, rows) = (Tensor::full([2, 4], 0.25, FLOAT), Tensor::from_slice(&[0i64, 1]));
+        let sink = Sink { tensor: &dmu, keep: 0.0 };
+        kl_divergence(&nan(), &noise(&[4, 3]), &p, &rows, 1.0, 1.0, &dz, sink, &loss).unwrap();
+        assert!(loss.double_value(&[0]).is_nan() && bool::try_from(dmu.isnan().all()).unwrap());
         let (table, labels) = (nan(), Tensor::zeros([2], (Kind::Int64, Device::Cpu)));
         assert!(target_distribution(&table, &labels).unwrap().is_nan());
     }
@@ -644,15 +658,22 @@ mod tests {
         assert!(problem(product(&t(&[2, 2]), &t(&[2, 3]), &t(&[2, 2]), 0.0)).contains("[2, 3] and [2, 2]"));
         assert!(problem(product(&t(&[3, 2]).tr(), &t(&[2, 4]), &t(&[4, 3]), 0.0)).contains("not contiguous"));
         assert!(problem(product(&t(&[1, 1]), &t(&[1, 1]).to_kind(Kind::Double), &t(&[1, 1]), 0.0)).contains("Double"));
-        assert!(
-            problem(activate(&t(&[2, 3]), &t(&[2]), true, None)).contains("needs Float [3], is Float [2]")
-                || problem(activate(&t(&[2, 3]), &t(&[2]), true, None)).contains("[3]")
-        );
+        assert!(problem(activate(&t(&[2, 3]), &t(&[2]), true, None)).contains("needs Float [3], is Float [2]"));
         assert!(problem(activate(&t(&[3, 2]).tr(), &t(&[3]), true, None)).contains("not contiguous"));
         let key = key(0);
         let certain = Dropout { p: 1.0, key: &key, site: 0 };
         assert!(problem(dropout(&t(&[2]), &t(&[2]), certain)).contains("dropout of 1"));
         assert!(problem(descend(&t(&[2]), &t(&[3]), &t(&[1]))).contains("[3]"));
+        let loss = Tensor::zeros([1], (Kind::Double, Device::Cpu));
+        let none = Tensor::zeros([0], (Kind::Int64, Device::Cpu));
+        let (z, centroids, p) = (t(&[0, 2]), t(&[3, 2]), t(&[5, 3]));
+        let sink = Sink { tensor: &centroids, keep: 0.0 };
+        let empty = kl_divergence(&z, &centroids, &p, &none, 1.0, 1.0, &z, sink, &loss);
+        assert!(problem(empty).contains("0 rows"));
+        let sink = Sink { tensor: &t(&[3]), keep: 0.0 };
+        let empty = mean_squared_error(&t(&[0, 3]), &t(&[3]), false, &t(&[0, 3]), 1.0, sink, &loss);
+        assert!(problem(empty).contains("[0, 3]"));
+        assert!(problem(log_soft_assignment(&t(&[4, 2]), &t(&[0, 2]), 1.0, &t(&[4, 0]))).contains("0 clusters"));
         let table = t(&[0, 3]);
         assert!(target_distribution(&table, &Tensor::zeros([0], (Kind::Int64, Device::Cpu))).is_err());
     }

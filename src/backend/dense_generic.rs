@@ -6,8 +6,8 @@
 use tch::{no_grad, Device, Kind, Tensor};
 
 use super::dense::{Dropout, Sink};
+use super::student_t;
 use crate::error::Result;
-use crate::model::clustering;
 
 pub(super) fn gather(stored: &Tensor, indices: &Tensor, scale: f64, out: &Tensor) -> Result<()> {
     no_grad(|| {
@@ -93,11 +93,11 @@ pub(super) fn kl_divergence(
 ) -> Result<()> {
     no_grad(|| {
         let p = p.f_index_select(0, indices)?;
-        let log_q = clustering::log_soft_assignment(z, centroids, alpha)?;
-        let loss = clustering::kl_divergence(&p, &log_q)?.f_to_kind(Kind::Double)?.f_mul_scalar(weight)?;
+        let log_q = student_t::log_soft_assignment(z, centroids, alpha)?;
+        let loss = student_t::kl_divergence(&p, &log_q)?.f_to_kind(Kind::Double)?.f_mul_scalar(weight)?;
         set(loss_sum, &loss_sum.f_add(&loss)?)?;
         let factor = weight / z.size()[0] as f64;
-        let (for_z, for_centroids) = clustering::kl_gradients(z, centroids, &p, alpha)?;
+        let (for_z, for_centroids) = student_t::kl_gradients(z, centroids, &p, alpha)?;
         accumulate(centroid_gradient, &for_centroids.f_mul_scalar(factor)?)?;
         set(dz, &for_z.f_mul_scalar(factor)?)
     })
@@ -111,7 +111,7 @@ pub(super) fn log_soft_assignment(z: &Tensor, centroids: &Tensor, alpha: f64, lo
         let size = (BLOCK_VALUES / centroids.numel().max(1) as i64).max(1);
         for start in (0..n).step_by(size as usize) {
             let count = size.min(n - start);
-            let block = clustering::log_soft_assignment(&z.f_narrow(0, start, count)?, centroids, alpha)?;
+            let block = student_t::log_soft_assignment(&z.f_narrow(0, start, count)?, centroids, alpha)?;
             set(&log_q.f_narrow(0, start, count)?, &block)?;
         }
         Ok(())
@@ -122,8 +122,8 @@ pub(super) fn target_distribution(log_q: &Tensor, labels: &Tensor) -> Result<f64
     no_grad(|| {
         set(labels, &log_q.f_argmax(1, false)?)?;
         let q = log_q.f_exp()?;
-        let p = clustering::target_distribution(&q, &clustering::cluster_frequency(&q)?)?;
-        let loss = f64::try_from(clustering::kl_divergence(&p, log_q)?)?;
+        let p = student_t::target_distribution(&q, &student_t::cluster_frequency(&q)?)?;
+        let loss = f64::try_from(student_t::kl_divergence(&p, log_q)?)?;
         set(log_q, &p)?;
         Ok(loss)
     })

@@ -9,6 +9,7 @@
 #include <cstdint>
 #include <cstring>
 #include <limits>
+#include <type_traits>
 #include <vector>
 
 #include <ATen/ATen.h>
@@ -332,11 +333,12 @@ DEC_INLINE void assign_block(const Assignment& to, Block& block, int64_t first, 
       float out[COUNT];
       for (int r = 0; r < COUNT; ++r) {
         x[r] = fetch(to.rows, block, first, check[r]);
-        centroids[r] = to.centroids + (a * k + labels[check[r]]) * width;
+        centroids[r] = to.centroids + (a * k + std::clamp<int64_t>(labels[check[r]], 0, k - 1)) * width;
       }
       own_dots<LANES, COUNT>(x, centroids, width, out);
       for (int r = 0; r < COUNT; ++r) {
-        const int32_t i = check[r], label = labels[i];
+        const int32_t i = check[r];
+        const int64_t label = std::clamp<int64_t>(labels[i], 0, k - 1);
         const float norm = to.row_norms[first + i], margin = error * (norm + to.largest[a]);
         const float near = std::sqrt(std::max(norm + 2 * (to.half_norms[a * k + label] - out[r]), 0.0f) + margin);
         const float slack = lower[i] * kSafe - others[label] - near;

@@ -1,10 +1,10 @@
 //! The machine below the mathematics: which device, what libtorch does that `tch` has no binding for, memory used.
 //!
-//! The only `unsafe` code of the crate is here, in [`device`] (loading libraries) and [`shim`] (calling `shim.cpp`);
-//! each block says why it is sound, and what the modules export is safe.
+//! The only `unsafe` code of the crate is here: loading libraries, and calling the C++ file that has a module's name. Each
+//! block says why it is sound, and what the modules export is safe.
 
 pub mod cuda;
-pub mod dense;
+pub(crate) mod dense;
 mod dense_generic;
 pub mod device;
 mod exit;
@@ -12,6 +12,7 @@ pub(crate) mod lloyd;
 pub mod memory;
 pub mod precision;
 pub mod shim;
+pub(crate) mod student_t;
 pub mod threads;
 
 pub use device::{device_name, select, DeviceRequest};

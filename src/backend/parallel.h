@@ -1,6 +1,9 @@
 // Loops over libtorch's own threads. There is no second pool that could compete with it.
 #pragma once
 
+#include <algorithm>
+#include <cstdint>
+
 #include <ATen/Parallel.h>
 
 // One version of a function for each vector width; the loader takes what the machine has. Loops that are to be vectorised

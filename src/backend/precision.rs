@@ -45,6 +45,35 @@ pub fn tf32_allowed() -> Result<bool> {
     Ok(allowed)
 }
 
+/// Exact float32 products for as long as it lives; see [`without_tf32`].
+#[derive(Debug)]
+pub struct WithoutTf32 {
+    allowed_before: bool,
+}
+
+/// Forbids TF32 until the returned value is dropped.
+///
+/// # Errors
+///
+/// As [`tf32_allowed`].
+pub fn without_tf32() -> Result<WithoutTf32> {
+    let allowed_before = tf32_allowed()?;
+    if allowed_before {
+        allow_tf32(false)?;
+    }
+    Ok(WithoutTf32 { allowed_before })
+}
+
+impl Drop for WithoutTf32 {
+    fn drop(&mut self) {
+        if self.allowed_before {
+            if let Err(error) = allow_tf32(true) {
+                tracing::warn!("TF32 stays off: {error}");
+            }
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
@@ -56,5 +85,13 @@ mod tests {
             allow_tf32(allow).unwrap();
             assert_eq!(tf32_allowed().unwrap(), allow);
         }
+        allow_tf32(true).unwrap();
+        let exact = without_tf32().unwrap();
+        assert!(!tf32_allowed().unwrap());
+        drop(exact);
+        assert!(tf32_allowed().unwrap());
+        allow_tf32(false).unwrap();
+        drop(without_tf32().unwrap());
+        assert!(!tf32_allowed().unwrap());
     }
 }

@@ -42,7 +42,7 @@ extern "C" {
 ///
 /// # Safety
 ///
-/// `message` is what a `dec_shim_` function has just returned, and is not used again.
+/// `message` is what a function under guard.h's contract has just returned, and is not used again.
 pub(super) unsafe fn check(message: *mut c_char) -> Result<()> {
     if message.is_null() {
         return Ok(());

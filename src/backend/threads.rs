@@ -73,9 +73,15 @@ fn default_of(omp_num_threads: Option<&str>) -> usize {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+
+    /// The number of threads is the process's: who changes it in a test, or needs it to stay, holds this meanwhile.
+    pub(crate) fn alone() -> std::sync::MutexGuard<'static, ()> {
+        static LOCK: std::sync::Mutex<()> = std::sync::Mutex::new(());
+        LOCK.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
 
     #[test]
     fn openmps_own_variable_is_obeyed_where_it_is_a_number() {

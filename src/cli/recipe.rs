@@ -46,7 +46,7 @@ pub struct RecipeArgs {
     /// use) [default: auto]
     ///
     /// On a machine that other programs keep busy too, also set OMP_WAIT_POLICY=passive in the environment: threads that wait
-    /// then sleep. Two runs at once on two cores took 5 s instead of 12.
+    /// then sleep instead of holding each other up.
     #[arg(long, value_name = "N", allow_negative_numbers = true)]
     threads: Option<String>,
 
@@ -132,10 +132,7 @@ pub fn set_up_machine(config: &Config) -> dec::Result<tch::Device> {
 
 /// Makes everything that computes use as many threads as asked for.
 pub fn set_threads(threads: Threads) -> dec::Result<()> {
-    let count = dec::backend::threads::set(threads.count())?;
-    // linfa's k-means seeds its centroids on rayon's threads, which are started when they are first needed.
-    std::env::set_var("RAYON_NUM_THREADS", count.to_string());
-    Ok(())
+    dec::backend::threads::set(threads.count()).map(|_| ())
 }
 
 /// The rows that `config` names.

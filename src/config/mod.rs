@@ -20,7 +20,6 @@ pub use sweep::{members, Member};
 
 use crate::backend::threads;
 use crate::error::{Error, Result};
-use crate::kmeans;
 
 /// Every setting of a run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -267,13 +266,24 @@ pub struct KMeansConfig {
     /// of the features (scikit-learn's `tol`). Default 1e-4.
     pub tol: f64,
     /// `tensor`, all restarts together on the device, or `linfa`, by `linfa-clustering` on the CPU. Default `tensor`.
-    pub engine: kmeans::Engine,
+    pub engine: KMeansEngine,
 }
 
 impl Default for KMeansConfig {
     fn default() -> Self {
-        Self { n_init: 20, max_iter: 300, tol: 1e-4, engine: kmeans::Engine::Tensor }
+        Self { n_init: 20, max_iter: 300, tol: 1e-4, engine: KMeansEngine::Tensor }
     }
+}
+
+/// What runs the restarts.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum KMeansEngine {
+    /// All restarts together, on the rows' device. On the CPU the result is the same for any number of threads.
+    #[default]
+    Tensor,
+    /// `linfa-clustering`, one restart after another, on the CPU and with a float32 copy of the rows.
+    Linfa,
 }
 
 /// `[cluster]`: self-training on KL(P‖Q).

@@ -29,6 +29,7 @@ use input::Input;
 pub use cache::{cache_dir, mnist_dir};
 pub use checks::{check_clusterable, check_finite};
 pub use fetch::{fetch_mnist, FetchProgress, Fetched, Outcome, DEFAULT_MIRRORS};
+pub(crate) use rows::hash;
 pub use rows::{array_of, permutation, tensor_of, values_of, Batches, Rows};
 
 /// Rows to cluster, as they were read: unscaled, in the file's order.

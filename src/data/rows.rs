@@ -32,9 +32,9 @@ impl Rows {
         Ok(Self { stored: features.to_tensor()?.f_to_device(device)?, scale })
     }
 
-    /// Float32 rows that need no scaling, such as a layer's codes.
+    /// Rows that need no scaling, such as a layer's codes; another type than float32 is converted.
     pub fn from_tensor(rows: Tensor) -> Self {
-        Self { stored: rows, scale: 1.0 }
+        Self { stored: rows.to_kind(Kind::Float).contiguous(), scale: 1.0 }
     }
 
     /// The same rows, sharing their memory.
@@ -68,7 +68,7 @@ impl Rows {
     /// The rows at `indices` (int64, \[b\]) as scaled float32 into `out` \[b, d\].
     ///
     /// # Errors
-    /// An index outside the rows, another shape.
+    /// An index outside the rows (on CUDA that ends the process), another shape.
     pub fn gather(&self, indices: &Tensor, out: &Tensor) -> Result<()> {
         dense::gather(&self.stored, indices, self.scale, out)
     }
@@ -211,7 +211,7 @@ impl Batches {
     }
 
     fn shuffle(&mut self) -> Result<()> {
-        let mut rng = Xoshiro256PlusPlus::seed_from_u64(self.seed.wrapping_add(self.epoch.wrapping_mul(GOLDEN)));
+        let mut rng = Xoshiro256PlusPlus::seed_from_u64(hash(self.seed ^ hash(self.epoch + 1)));
         for (place, row) in self.order.iter_mut().zip(0..) {
             *place = row;
         }
@@ -221,8 +221,13 @@ impl Batches {
     }
 }
 
-/// 2⁶⁴ over the golden ratio: multiples of it are far apart, so that neighbouring epochs get seeds that are not.
-const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
+/// The finaliser of SplitMix64 (Steele et al. 2014): every bit of the result depends on every bit of `x`. Applied before a
+/// generator is seeded, since neighbouring seeds would give overlapping states.
+pub(crate) fn hash(x: u64) -> u64 {
+    let x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    x ^ (x >> 31)
+}
 
 /// A permutation of `0..n` from `seed`.
 pub fn permutation(n: usize, seed: u64) -> Vec<usize> {

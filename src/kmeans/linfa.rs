@@ -13,6 +13,7 @@ use rand_xoshiro::rand_core::SeedableRng;
 use rand_xoshiro::Xoshiro256Plus;
 
 use super::{exact, KMeans, KMeansParams, Progress};
+use crate::backend::threads;
 use crate::data::{array_of, Rows};
 use crate::error::{Error, Result};
 use crate::metrics::squared_distance;
@@ -25,12 +26,18 @@ pub(super) fn search(
 ) -> Result<Array2<f32>> {
     let array = array_of(&rows.to_tensor()?)?;
     let tolerance = step_tolerance(array.view(), params.tol);
+    // linfa works on rayon's threads: as many as everything else uses.
+    let pool = rayon::ThreadPoolBuilder::new()
+        .num_threads(threads::count())
+        .build()
+        .map_err(|problem| Error::Training(format!("k-means: no threads for linfa: {problem}")))?;
     let mut rng = Xoshiro256Plus::seed_from_u64(params.seed);
     let mut best: Option<KMeans> = None;
     for restart in 0..params.n_init {
         tell(Progress::Working)?;
         let init = KMeansInit::KMeansPlusPlus;
-        let centroids = restart_from(init, array.view(), params, tolerance, &rng)
+        let centroids = pool
+            .install(|| restart_from(init, array.view(), params, tolerance, &rng))
             .map_err(|problem| Error::Training(format!("k-means, restart {restart}: {problem}")))?;
         rng.jump();
         // Its inertia is that of the centroids before its last update, summed in float32; this one is not.

@@ -132,8 +132,9 @@ pub(super) fn search_with<E: Engine>(
 /// As many restarts as the memory for their state holds.
 fn restarts_together(space: &Space, params: &KMeansParams) -> usize {
     let (n, d) = (space.n_rows() as usize, space.n_features() as usize);
-    // Three numbers a row, one more while centres are sought; sums, means, old and new centroids.
-    let each = 16 * n + 40 * params.n_clusters * d;
+    // A row's label, the one before, three bounds, and its distance while centres are sought; sums, means, old and new
+    // centroids.
+    let each = 24 * n + 40 * params.n_clusters * d;
     (STATE_BYTES / each.max(1)).clamp(1, params.n_init)
 }
 

@@ -32,22 +32,12 @@ use std::collections::HashSet;
 use std::ops::ControlFlow;
 
 use ndarray::Array2;
-use serde::{Deserialize, Serialize};
 use tch::Device;
 
+use crate::backend::precision;
+pub use crate::config::KMeansEngine as Engine;
 use crate::data::{values_of, Rows};
 use crate::error::{Error, Result};
-
-/// What runs the restarts.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Engine {
-    /// All restarts together, on the rows' device. Same seed and device: same result, for any number of threads.
-    #[default]
-    Tensor,
-    /// `linfa-clustering`, one restart after another, on the CPU and with a float32 copy of the rows.
-    Linfa,
-}
 
 /// How k-means searches.
 #[derive(Debug, Clone, PartialEq)]
@@ -56,7 +46,8 @@ pub struct KMeansParams {
     pub n_clusters: usize,
     /// Restarts, each from centroids of its own; at least 1. Default 20.
     pub n_init: usize,
-    /// The most iterations of a restart, and the most steps that finish the winner; at least 1. Default 300.
+    /// The most iterations of a restart; as many again may bring the winner to its fixed point, and as many make that exact. At
+    /// least 1. Default 300.
     pub max_iter: u64,
     /// A restart ends when the squared length of all centroids' joint step falls to `tol` times the mean of the
     /// features' variances (scikit-learn's meaning). At least 0. Default 1e-4.
@@ -125,6 +116,8 @@ pub fn fit(
         ControlFlow::Continue(()) => Ok(()),
         ControlFlow::Break(()) => Err(Error::Interrupted),
     };
+    // Restarts differ by less than what TF32 rounds away.
+    let _exact = precision::without_tf32()?;
     let centroids = match params.engine {
         Engine::Tensor => lloyd::search(rows, params, tell)?,
         Engine::Linfa => linfa::search(rows, params, tell)?,

@@ -1,8 +1,6 @@
 //! Both engines, and the passes against each other.
 #![allow(clippy::unwrap_used)]
 
-use std::sync::Mutex;
-
 use linfa_clustering::KMeansInit;
 use ndarray::{array, concatenate, s, Array2, ArrayView2, Axis};
 use rand::Rng;
@@ -108,17 +106,13 @@ fn rows_in_any_memory_order_give_the_same() {
     let by_column = Rows::from_tensor(tensor.tr().contiguous().tr());
     let every_second = Rows::from_tensor(Tensor::cat(&[&tensor, &tensor], 1).slice(1, 5, None, 1));
     for rows in [by_column, every_second] {
-        assert!(!rows.stored().0.is_contiguous());
         assert_eq!(fit(&rows, &params(4), &mut go_on).unwrap(), expected);
     }
 }
 
-/// libtorch's number of threads is the process's.
-static THREADS: Mutex<()> = Mutex::new(());
-
 #[test]
 fn the_number_of_threads_does_not_show() {
-    let _alone = THREADS.lock().unwrap();
+    let _alone = crate::backend::threads::tests::alone();
     let before = tch::get_num_threads();
     for (n, d, k) in [(3001, 90, 7), (5000, 10, 9)] {
         let rows = noise(n, d, 5);

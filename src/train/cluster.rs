@@ -60,7 +60,7 @@ impl SelfTraining<'_> {
                     weight: 1.0,
                 };
                 let params = self.run.engine(&batches, 0.0, config.momentum);
-                Box::new(Engine::new(stack, Objective::clustering(term), rows, params)?)
+                Box::new(Engine::new(stack, Objective::Clustering(term), rows, params)?)
             }
             None => Box::new(autograd(&dec.autoencoder, layer, rows, &p, config.momentum)?),
         };

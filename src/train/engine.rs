@@ -7,45 +7,71 @@
 //!
 //! # Contract
 //!
-//! - A step is a function of the parameters, the [velocity](Engine::velocity), the batch's row indices, the learning rate
-//!   and the step's number; dropout masks follow from the number. So parameters, velocity and number are the whole state:
-//!   who saves and restores these three goes on bit for bit.
-//! - The velocity is one flat tensor. Processes that train on parts of a batch each and then take the mean of their
-//!   velocities have trained on the whole batch: the old velocity is the same in all of them, and a mean of gradients
-//!   stays a mean.
+//! - A step is a function of the parameters, the [velocity](Engine::velocity), the batch's row indices, the learning rate and
+//!   the step's number, from which the dropout masks follow; in self-training also of p. Who saves and restores these goes
+//!   on bit for bit.
+//! - [`Engine::accumulate`] and [`Engine::apply`] are the two halves of a step. Between them, processes that hold equal
+//!   parts of a batch take the mean of their velocities, one flat tensor: the old velocity is the same in all of them, so
+//!   that this is the velocity of the whole batch. (A mask goes by the place in the batch that the engine is given: with
+//!   dropout, give the processes seeds of their own.)
 //! - A weight's gradient is never held by itself: the product that makes it accumulates into the velocity,
 //!   v ← momentum · v + δᵀ a, and then w ← w − rate · v.
 //! - Nothing waits for the device: losses are summed on it, rate and dropout key are read from it.
 
-use tch::{no_grad, Kind, Tensor};
+use tch::{no_grad, Kind, TchError, Tensor};
 
 use super::replay::Replay;
 use super::step::{Batch, Step};
 use super::velocity::Velocity;
 use crate::backend::dense::{self, Dropout, Sink};
-use crate::data::Rows;
+use crate::data::{hash, Rows};
 use crate::error::Result;
 use crate::model::DenseStack;
 
-/// What a step descends: `reconstruction` · mean squared error + `clustering.weight` · KL(P‖Q).
+/// What a step descends.
 #[derive(Debug)]
-pub struct Objective {
-    /// Weight of the mean squared error between the stack's output and its clean input; `None` where the stack ends at
-    /// the latent.
-    pub reconstruction: Option<f64>,
-    /// The clustering term.
-    pub clustering: Option<ClusteringTerm>,
+pub enum Objective {
+    /// The mean squared error between the stack's output and its clean input.
+    Reconstruction,
+    /// `weight` · KL(P‖Q) on the output of the last layer.
+    Clustering(ClusteringTerm),
+    /// `reconstruction` · mean squared error + `weight` · KL(P‖Q) on the output of a layer before the last.
+    Both {
+        /// Weight of the mean squared error.
+        reconstruction: f64,
+        /// The clustering term.
+        clustering: ClusteringTerm,
+    },
 }
 
 impl Objective {
-    /// The mean squared error alone.
-    pub fn reconstruction() -> Self {
-        Self { reconstruction: Some(1.0), clustering: None }
+    fn reconstruction(&self) -> Option<f64> {
+        match self {
+            Self::Reconstruction => Some(1.0),
+            Self::Clustering(_) => None,
+            Self::Both { reconstruction, .. } => Some(*reconstruction),
+        }
     }
 
-    /// KL(P‖Q) alone, on the output of the last layer.
-    pub fn clustering(term: ClusteringTerm) -> Self {
-        Self { reconstruction: None, clustering: Some(term) }
+    fn clustering(&self) -> Option<&ClusteringTerm> {
+        match self {
+            Self::Reconstruction => None,
+            Self::Clustering(term) | Self::Both { clustering: term, .. } => Some(term),
+        }
+    }
+
+    /// Whether a stack of `depth` layers can be trained on this.
+    fn check(&self, depth: usize) -> Result<()> {
+        let fits = match self {
+            Self::Reconstruction => true,
+            Self::Clustering(term) => term.layer + 1 == depth,
+            Self::Both { clustering, .. } => clustering.layer + 1 < depth,
+        };
+        if fits {
+            return Ok(());
+        }
+        let layer = self.clustering().map_or(0, |term| term.layer);
+        Err(TchError::Shape(format!("step engine: layer {layer} of {depth} cannot be the latent of {self:?}")).into())
     }
 }
 
@@ -83,6 +109,15 @@ pub struct Engine<'a> {
     /// Views of `memory` for the batch size of the last step.
     views: Views,
     replay: Replay,
+}
+
+/// When the parameters are updated.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Update {
+    /// Each as soon as its velocity is known and its weight has passed the gradient on: both are still in the cache then.
+    AtOnce,
+    /// By [`Engine::apply`].
+    Later,
 }
 
 /// What the activations and their gradients are kept in, for the largest batch.
@@ -130,11 +165,16 @@ impl<'a> Engine<'a> {
     /// An engine at rest (velocity 0) that trains `stack` on `rows`.
     ///
     /// # Errors
-    /// A libtorch failure, such as memory for a batch's activations that is not there.
+    /// An objective that does not fit the stack, or a libtorch failure, such as memory for a batch's activations that is not
+    /// there.
     pub fn new(stack: DenseStack, objective: Objective, rows: &'a Rows, params: EngineParams) -> Result<Self> {
+        objective.check(stack.layers().len())?;
+        if !(0.0..1.0).contains(&params.dropout) {
+            return Err(TchError::Shape(format!("step engine: dropout of {}", params.dropout)).into());
+        }
         let device = rows.device();
         let float = (Kind::Float, device);
-        let centroids = objective.clustering.as_ref().map(|term| &term.centroids);
+        let centroids = objective.clustering().map(|term| &term.centroids);
         let parameters: Vec<&Tensor> = stack.parameters().chain(centroids).collect();
         let velocity = Velocity::new(&parameters)?;
 
@@ -149,8 +189,7 @@ impl<'a> Engine<'a> {
             outputs: widths.iter().map(|width| Tensor::f_empty([b * width], float)).collect::<Result<_, _>>()?,
             deltas: [Tensor::f_empty([b * widest], float)?, Tensor::f_empty([b * widest], float)?],
             latent_delta: objective
-                .clustering
-                .as_ref()
+                .clustering()
                 .map(|term| Tensor::f_empty([b * widths[term.layer]], float))
                 .transpose()?,
         };
@@ -177,11 +216,51 @@ impl<'a> Engine<'a> {
         self.velocity.flat()
     }
 
+    /// The first half of a step: the batch's gradient into the velocity, v ← momentum · v + gradient, and its loss into the
+    /// sum.
+    ///
+    /// # Errors
+    /// A libtorch failure.
+    pub fn accumulate(&mut self, batch: &Batch) -> Result<()> {
+        no_grad(|| {
+            self.prepare(batch)?;
+            self.compute(Update::Later)
+        })
+    }
+
+    /// The second half of a step: w ← w − `learning_rate` · v.
+    ///
+    /// # Errors
+    /// A libtorch failure.
+    pub fn apply(&mut self, learning_rate: f64) -> Result<()> {
+        no_grad(|| {
+            let _ = self.rate.f_fill_(learning_rate)?;
+            let centroids = self.objective.clustering().map(|term| &term.centroids);
+            for (place, parameter) in self.stack.parameters().chain(centroids).enumerate() {
+                self.descend(parameter, place)?;
+            }
+            Ok(())
+        })
+    }
+
+    /// Writes down what the step depends on besides parameters and velocity.
+    fn prepare(&mut self, batch: &Batch) -> Result<()> {
+        let b = batch.indices.size1()?;
+        if b != self.views.rows {
+            let widths: Vec<i64> = self.stack.widths().collect();
+            self.views = self.memory.views(b, self.rows.n_features(), &widths, &self.objective)?;
+        }
+        if self.dropout > 0.0 {
+            let _ = self.key.f_fill_(dropout_key(self.seed, batch.number))?;
+        }
+        Ok(self.views.indices.f_copy_(batch.indices)?)
+    }
+
     /// The step of the batch that `views.indices` names, at `rate` and with the dropout masks of `key`.
-    fn compute(&self) -> Result<()> {
+    fn compute(&self, update: Update) -> Result<()> {
         self.rows.gather(&self.views.indices, &self.views.input)?;
         self.forward()?;
-        self.backward()
+        self.backward(update)
     }
 
     /// The update of the parameter that has this place among the velocities.
@@ -200,7 +279,7 @@ impl<'a> Engine<'a> {
         for (i, (layer, y)) in self.stack.layers().iter().zip(&views.outputs).enumerate() {
             dense::product(y, x, &layer.weight.f_tr()?, 0.0)?;
             // The reconstruction's bias and activation belong to its loss.
-            if i != last || self.objective.reconstruction.is_none() {
+            if i != last || self.objective.reconstruction().is_none() {
                 let dropout = (self.dropout > 0.0 && i != last).then(|| self.mask(i + 1));
                 dense::activate(y, &layer.bias, layer.relu, dropout)?;
             }
@@ -209,22 +288,23 @@ impl<'a> Engine<'a> {
         Ok(())
     }
 
-    /// Gradients into the velocities, and the update of each layer as soon as its weight has passed the gradient on: both
-    /// are still in the cache then.
-    fn backward(&self) -> Result<()> {
+    /// Gradients into the velocities.
+    fn backward(&self, update: Update) -> Result<()> {
         let Views { indices, input, corrupted, outputs, latent_delta, .. } = &self.views;
         let layers = self.stack.layers();
         let last = layers.len() - 1;
         let velocity = |parameter: usize| Sink { tensor: self.velocity.of(parameter), keep: self.momentum };
         let bias_velocity = |layer: usize| velocity(2 * layer + 1);
 
-        if let (Some(term), Some(dz)) = (&self.objective.clustering, latent_delta) {
+        if let (Some(term), Some(dz)) = (self.objective.clustering(), latent_delta) {
             let ClusteringTerm { layer, centroids, p, alpha, weight } = term;
             let (z, sink) = (&outputs[*layer], velocity(2 * layers.len()));
             dense::kl_divergence(z, centroids, p, indices, *alpha, *weight, dz, sink, &self.loss_sum)?;
-            self.descend(centroids, 2 * layers.len())?;
+            if update == Update::AtOnce {
+                self.descend(centroids, 2 * layers.len())?;
+            }
         }
-        let mut delta = match (self.objective.reconstruction, latent_delta) {
+        let mut delta = match (self.objective.reconstruction(), latent_delta) {
             (Some(weight), _) => {
                 let (y, layer) = (&outputs[last], &layers[last]);
                 let sink = bias_velocity(last);
@@ -245,8 +325,10 @@ impl<'a> Engine<'a> {
             };
             let x = if i == 0 { corrupted.as_ref().unwrap_or(input) } else { &outputs[i - 1] };
             dense::product(self.velocity.of(2 * i), &delta.f_tr()?, x, self.momentum)?;
-            self.descend(&layer.weight, 2 * i)?;
-            self.descend(&layer.bias, 2 * i + 1)?;
+            if update == Update::AtOnce {
+                self.descend(&layer.weight, 2 * i)?;
+                self.descend(&layer.bias, 2 * i + 1)?;
+            }
             delta = next.unwrap_or(delta);
         }
         Ok(())
@@ -258,7 +340,7 @@ impl<'a> Engine<'a> {
         let layers = self.stack.layers();
         let next = &deltas[layer];
         dense::product(next, delta, &layers[layer + 1].weight, 0.0)?;
-        if let (Some(term), Some(dz)) = (&self.objective.clustering, latent_delta) {
+        if let (Some(term), Some(dz)) = (self.objective.clustering(), latent_delta) {
             if term.layer == layer {
                 let _ = next.shallow_clone().f_add_(dz)?;
             }
@@ -278,18 +360,10 @@ impl<'a> Engine<'a> {
 impl Step for Engine<'_> {
     fn step(&mut self, batch: &Batch, learning_rate: f64) -> Result<()> {
         no_grad(|| {
-            let b = batch.indices.size1()?;
-            if b != self.views.rows {
-                let widths: Vec<i64> = self.stack.widths().collect();
-                self.views = self.memory.views(b, self.rows.n_features(), &widths, &self.objective)?;
-            }
+            self.prepare(batch)?;
             let _ = self.rate.f_fill_(learning_rate)?;
-            if self.dropout > 0.0 {
-                let _ = self.key.f_fill_(dropout_key(self.seed, batch.number))?;
-            }
-            self.views.indices.f_copy_(batch.indices)?;
             let mut replay = std::mem::take(&mut self.replay);
-            let done = replay.step(b, || self.compute());
+            let done = replay.step(self.views.rows, || self.compute(Update::AtOnce));
             self.replay = replay;
             done
         })
@@ -308,7 +382,7 @@ impl Memory {
             Ok(memory.f_narrow(0, 0, b * width)?.f_view([b, width])?)
         };
         let last = widths.len() - 1;
-        let latent = objective.clustering.as_ref().map(|term| widths[term.layer]);
+        let latent = objective.clustering().map(|term| widths[term.layer]);
         Ok(Views {
             rows: b,
             indices: self.indices.f_narrow(0, 0, b)?,
@@ -326,12 +400,10 @@ impl Memory {
     }
 }
 
-/// The dropout key of a step: SplitMix64 at the step's number (Steele et al. 2014), so that neighbours share nothing.
+/// The dropout key of a step. The seed is that of the batches too, so that the key is hashed apart from their seeds.
 pub(super) fn dropout_key(seed: u64, step: u64) -> i64 {
-    let mut x = seed.wrapping_add((step + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15));
-    x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    (x ^ (x >> 31)) as i64
+    const DROPOUT: u64 = 0x6472_6f70_6f75_7421; // "dropout!"
+    hash(hash(seed ^ DROPOUT) ^ hash(step + 1)) as i64
 }
 
 #[cfg(test)]
@@ -415,7 +487,7 @@ mod tests {
                 }
             };
             let (pair, reference) = (ours.pair(depth), theirs.pair(depth));
-            let objective = Objective::reconstruction();
+            let objective = Objective::Reconstruction;
             let mut engine = Engine::new(pair.stack().unwrap(), objective, &input, params(0.2)).unwrap();
             let mut autograd = pretrain::autograd(&reference, &input, params(0.2)).unwrap();
             assert_equal_training(&pair.parameters(), &mut engine, &reference.parameters(), &mut autograd, RATE);
@@ -426,7 +498,7 @@ mod tests {
     fn fine_tuning_is_what_autograd_computes() {
         let rows = bytes();
         let (ours, theirs) = (network(), network());
-        let objective = Objective::reconstruction();
+        let objective = Objective::Reconstruction;
         let mut engine = Engine::new(ours.stack().unwrap(), objective, &rows, params(0.0)).unwrap();
         let mut autograd = finetune::autograd(&theirs, &rows, MOMENTUM).unwrap();
         assert_equal_training(&ours.parameters(), &mut engine, &theirs.parameters(), &mut autograd, RATE);
@@ -449,7 +521,7 @@ mod tests {
             let ((layer, p), (reference, _)) = (clustering(&ours, &rows, alpha), clustering(&theirs, &rows, alpha));
             let centroids = layer.centroids().shallow_clone();
             let term = ClusteringTerm { layer: 3, centroids, p: p.shallow_clone(), alpha, weight: 1.0 };
-            let objective = Objective::clustering(term);
+            let objective = Objective::Clustering(term);
             let mut engine = Engine::new(ours.encoder_stack().unwrap(), objective, &rows, params(0.0)).unwrap();
             let mut autograd = cluster::autograd(&theirs, &reference, &rows, &p, MOMENTUM).unwrap();
             let with_centroids = |net: &Autoencoder, layer: &ClusteringLayer| {
@@ -474,7 +546,7 @@ mod tests {
         let ((layer, p), (reference, _)) = (clustering(&ours, &rows, 1.0), clustering(&theirs, &rows, 1.0));
         let centroids = layer.centroids().shallow_clone();
         let term = ClusteringTerm { layer: 3, centroids, p: p.shallow_clone(), alpha: 1.0, weight: 0.3 };
-        let objective = Objective { reconstruction: Some(0.7), clustering: Some(term) };
+        let objective = Objective::Both { reconstruction: 0.7, clustering: term };
         let mut engine = Engine::new(ours.stack().unwrap(), objective, &rows, params(0.0)).unwrap();
         let with_centroids = |net: &Autoencoder, layer: &ClusteringLayer| {
             let mut all = net.parameters();
@@ -498,8 +570,9 @@ mod tests {
 
     #[test]
     fn parameters_velocity_and_step_number_are_the_whole_state() {
+        let _alone = crate::backend::threads::tests::alone();
         let rows = bytes();
-        let objective = Objective::reconstruction;
+        let objective = || Objective::Reconstruction;
         let whole = network();
         let pair = whole.pair(0);
         let mut engine = Engine::new(pair.stack().unwrap(), objective(), &rows, params(0.3)).unwrap();
@@ -526,34 +599,77 @@ mod tests {
     #[test]
     fn two_halves_with_averaged_velocities_are_the_whole_batch() {
         let rows = bytes();
-        let objective = Objective::reconstruction;
+        let objective = || Objective::Reconstruction;
         let nets = [network(), network(), network()];
+        let sizes = [32, 32, 64];
         let mut engines: Vec<_> = nets
             .iter()
-            .map(|net| Engine::new(net.stack().unwrap(), objective(), &rows, params(0.0)).unwrap())
+            .zip(sizes)
+            .map(|(net, batch_size)| {
+                let params = EngineParams { batch_size, ..params(0.0) };
+                Engine::new(net.stack().unwrap(), objective(), &rows, params).unwrap()
+            })
             .collect();
         let indices = Tensor::arange(64, (Kind::Int64, Device::Cpu));
+        let parts = [indices.narrow(0, 0, 32), indices.narrow(0, 32, 32), indices.shallow_clone()];
         for number in 0..5 {
-            let parts = [indices.narrow(0, 0, 32), indices.narrow(0, 32, 32), indices.shallow_clone()];
             for (engine, indices) in engines.iter_mut().zip(&parts).take(2) {
-                engine.step(&Batch { indices, number }, 0.0).unwrap(); // rate 0: the velocity alone
+                engine.accumulate(&Batch { indices, number }).unwrap();
             }
             let mean = (engines[0].velocity() + engines[1].velocity()) / 2.0;
             for engine in &mut engines[..2] {
                 engine.velocity().shallow_clone().copy_(&mean);
-                let rate = Tensor::from_slice(&[RATE as f32]);
-                for (place, w) in engine.stack.parameters().enumerate() {
-                    dense::descend(w, engine.velocity.of(place), &rate).unwrap();
-                }
+                engine.apply(RATE).unwrap();
             }
-            // A batch of 64 needs an engine of that size.
-            let params = EngineParams { batch_size: 64, ..params(0.0) };
-            let mut whole = Engine::new(nets[2].stack().unwrap(), objective(), &rows, params).unwrap();
-            whole.velocity().shallow_clone().copy_(engines[2].velocity());
-            whole.step(&Batch { indices: &parts[2], number }, RATE).unwrap();
-            engines[2].velocity().shallow_clone().copy_(whole.velocity());
+            engines[2].step(&Batch { indices: &parts[2], number }, RATE).unwrap();
         }
+        assert!(largest_difference(&copies(&network().parameters()), &nets[2].parameters()) > 1e-3);
         assert!(largest_difference(&nets[0].parameters(), &nets[2].parameters()) < 1e-6);
+    }
+
+    #[test]
+    fn the_two_halves_of_a_step_are_the_step() {
+        let rows = bytes();
+        let nets = [network(), network()];
+        let mut engines = nets.each_ref().map(|net| {
+            let (layer, p) = clustering(net, &rows, 1.0);
+            let centroids = layer.centroids().shallow_clone();
+            let term = ClusteringTerm { layer: 3, centroids, p, alpha: 1.0, weight: 0.3 };
+            let objective = Objective::Both { reconstruction: 0.7, clustering: term };
+            Engine::new(net.stack().unwrap(), objective, &rows, params(0.1)).unwrap()
+        });
+        let indices = Tensor::arange(32, (Kind::Int64, Device::Cpu));
+        for number in 0..4 {
+            let batch = Batch { indices: &indices, number };
+            engines[0].step(&batch, RATE).unwrap();
+            engines[1].accumulate(&batch).unwrap();
+            engines[1].apply(RATE).unwrap();
+        }
+        assert_eq!(engines[0].velocity(), engines[1].velocity());
+        assert!(nets[0].parameters() == nets[1].parameters());
+    }
+
+    #[test]
+    fn an_objective_that_does_not_fit_the_stack_is_refused() {
+        let rows = bytes();
+        let net = network();
+        let (layer, p) = clustering(&net, &rows, 1.0);
+        let term = |layer_index| ClusteringTerm {
+            layer: layer_index,
+            centroids: layer.centroids().shallow_clone(),
+            p: p.shallow_clone(),
+            alpha: 1.0,
+            weight: 1.0,
+        };
+        let both = |layer_index| Objective::Both { reconstruction: 1.0, clustering: term(layer_index) };
+        for objective in [Objective::Clustering(term(3)), Objective::Clustering(term(9)), both(7), both(9)] {
+            let error = Engine::new(net.stack().unwrap(), objective, &rows, params(0.0)).unwrap_err();
+            assert!(error.to_string().contains("cannot be the latent"), "{error}");
+        }
+        for dropout in [-0.1, 1.0, f64::NAN] {
+            let stack = net.stack().unwrap();
+            assert!(Engine::new(stack, Objective::Reconstruction, &rows, params(dropout)).is_err());
+        }
     }
 
     #[test]

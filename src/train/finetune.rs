@@ -23,7 +23,7 @@ pub(super) fn train(
     let batches = Batches::new(rows.n_rows(), config.batch_size, rows.device(), run.seed)?;
     let params = run.engine(&batches, 0.0, config.momentum);
     let step: Box<dyn Step> = match autoencoder.stack() {
-        Some(stack) => Box::new(Engine::new(stack, Objective::reconstruction(), rows, params)?),
+        Some(stack) => Box::new(Engine::new(stack, Objective::Reconstruction, rows, params)?),
         None => Box::new(autograd(autoencoder, rows, config.momentum)?),
     };
     Steps::new(stage, step, config.schedule(), batches).run(config.epochs, config.steps, observer)

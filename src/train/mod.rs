@@ -29,7 +29,7 @@ pub use optimiser::Sgd;
 use steps::StageRun;
 
 use crate::config::{Config, Scale};
-use crate::data::{self, array_of, permutation, tensor_of, values_of, Dataset, Features, Rows};
+use crate::data::{self, array_of, hash, permutation, tensor_of, values_of, Dataset, Features, Rows};
 use crate::error::{Error, Result};
 use crate::kmeans::{self, KMeans, KMeansParams, Progress};
 use crate::metrics::{self, Contingency};
@@ -366,12 +366,9 @@ fn root_mean_square(features: &Features) -> f64 {
 ///
 /// FNV-1a over the purpose, mixed with the run's seed by SplitMix64's finaliser.
 fn seed_for(seed: u64, purpose: &str) -> u64 {
-    let hash =
+    let name =
         purpose.bytes().fold(0xcbf2_9ce4_8422_2325, |h: u64, b| (h ^ u64::from(b)).wrapping_mul(0x0100_0000_01b3));
-    let mut x = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ hash;
-    x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    x ^ (x >> 31)
+    hash(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ name)
 }
 
 #[cfg(test)]

@@ -131,7 +131,7 @@ pub trait Observer {
     /// Called for every event, on the training thread.
     fn on_event(&mut self, event: &Event);
 
-    /// Whether training should stop as soon as it can; asked before every step and after every restart of k-means.
+    /// Whether training should stop as soon as it can; asked before every step, and several times a second in k-means.
     fn should_stop(&self) -> bool {
         false
     }

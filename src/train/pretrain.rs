@@ -27,7 +27,7 @@ pub(super) fn train_layer(
     let batches = Batches::new(rows.n_rows(), config.batch_size, rows.device(), run.seed)?;
     let params = run.engine(&batches, config.dropout, config.momentum);
     let step: Box<dyn Step> = match pair.stack() {
-        Some(stack) => Box::new(Engine::new(stack, Objective::reconstruction(), rows, params)?),
+        Some(stack) => Box::new(Engine::new(stack, Objective::Reconstruction, rows, params)?),
         None => Box::new(autograd(pair, rows, params)?),
     };
     Steps::new(stage, step, config.schedule(), batches).run(config.epochs, config.steps, observer)
