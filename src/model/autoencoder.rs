@@ -30,7 +30,7 @@ impl Activation {
 
 /// An encoder \[n, d\] → \[n, m\] and its mirror image, the decoder \[n, m\] → \[n, d\].
 ///
-/// All parameters lie in one block of memory, each at a multiple of [`ALIGNMENT`] values, the encoder's first.
+/// All parameters lie in one block of memory, each at the beginning of a cache line, the encoder's first.
 #[derive(Debug)]
 pub struct Autoencoder {
     encoder: nn::Sequential,
