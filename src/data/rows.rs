@@ -98,8 +98,7 @@ impl Rows {
             let size = (BLOCK_VALUES / self.n_features().max(width)).max(1);
             let mut parts = Vec::new();
             for start in (0..n).step_by(size as usize) {
-                let block = self.stored.f_narrow(0, start, size.min(n - start))?;
-                parts.push(f(&self.scaled(block)?)?);
+                parts.push(f(&self.block(start, size.min(n - start))?)?);
             }
             Ok(Tensor::f_cat(&parts, 0)?)
         })

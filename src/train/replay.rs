@@ -64,28 +64,8 @@ mod tests {
     use super::*;
     use std::cell::Cell;
 
-    #[test]
-    fn without_graphs_every_step_is_done_once() {
-        for (device, wanted, on) in [(Device::Cpu, true, false), (Device::Cuda(0), false, false)] {
-            let mut replay = Replay::new(device, wanted);
-            assert_eq!(replay.device.is_some(), on);
-            let done = Cell::new(0);
-            for _ in 0..10 {
-                replay
-                    .step(4, || {
-                        done.set(done.get() + 1);
-                        Ok(())
-                    })
-                    .unwrap();
-            }
-            assert_eq!(done.get(), 10);
-        }
-    }
-
-    #[test]
-    fn where_nothing_can_be_recorded_the_steps_go_on() {
-        // A replay that is on although its device records nothing: what a missing library comes to.
-        let mut replay = Replay { device: Some(Device::Cpu), sizes: Vec::new() };
+    /// How often the work is done.
+    fn done_in_ten_steps(replay: &mut Replay) -> u32 {
         let done = Cell::new(0);
         for _ in 0..10 {
             replay
@@ -95,7 +75,23 @@ mod tests {
                 })
                 .unwrap();
         }
-        assert_eq!(done.get(), 10);
+        done.get()
+    }
+
+    #[test]
+    fn without_graphs_every_step_is_done_once() {
+        for (device, wanted, on) in [(Device::Cpu, true, false), (Device::Cuda(0), false, false)] {
+            let mut replay = Replay::new(device, wanted);
+            assert_eq!(replay.device.is_some(), on);
+            assert_eq!(done_in_ten_steps(&mut replay), 10);
+        }
+    }
+
+    #[test]
+    fn where_nothing_can_be_recorded_the_steps_go_on() {
+        // A replay that is on although its device records nothing: what a missing library comes to.
+        let mut replay = Replay { device: Some(Device::Cpu), sizes: Vec::new() };
+        assert_eq!(done_in_ten_steps(&mut replay), 10);
         assert!(replay.device.is_none());
     }
 }
