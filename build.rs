@@ -13,11 +13,11 @@ use std::path::Path;
 
 const LIBTORCH_VERSION: &str = "2.11.0";
 const SHIM: [&str; 3] = ["src/backend/shim.cpp", "src/backend/lloyd.cpp", "src/backend/precision.cpp"];
-const DENSE: &str = "src/backend/dense.cpp";
-const HEADERS: [&str; 2] = ["src/backend/guard.h", "src/backend/parallel.h"];
+const DENSE: [&str; 3] = ["src/backend/dense.cpp", "src/backend/augment.cpp", "src/backend/graph.cpp"];
+const HEADERS: [&str; 3] = ["src/backend/guard.h", "src/backend/hash.h", "src/backend/parallel.h"];
 
 fn main() -> Result<(), Box<dyn Error>> {
-    for file in SHIM.iter().chain(&HEADERS).chain([&DENSE]) {
+    for file in SHIM.iter().chain(&HEADERS).chain(&DENSE) {
         println!("cargo:rerun-if-changed={file}");
     }
 
@@ -54,7 +54,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     compiler.clone().files(SHIM).compile("dec_shim");
     // A loop's last values, which do not fill a vector, are to be rounded as the others are: how many there are depends on the
     // number of threads.
-    compiler.file(DENSE).flag("-ffp-contract=off").compile("dec_dense");
+    compiler.files(DENSE).flag("-ffp-contract=off").compile("dec_dense");
     cuda_library(&lib)
 }
 

@@ -27,6 +27,7 @@ pub mod metrics;
 pub mod model;
 pub mod report;
 pub mod run;
+pub mod start;
 pub mod train;
 
 pub use error::{Error, Result};

@@ -197,7 +197,7 @@ fn autograd_agrees_with_the_closed_gradients() {
 
 /// A network whose parameters are those of the file, every one of them.
 fn network(widths: &[i64], initial: &BTreeMap<String, Parameter>) -> Autoencoder {
-    let net = Autoencoder::new(widths, Device::Cpu, 0.01).unwrap();
+    let net = Autoencoder::new(widths, Device::Cpu, Init::Normal(0.01)).unwrap();
     let mut named = net.named_parameters();
     assert!(named
         .iter()

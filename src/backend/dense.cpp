@@ -14,6 +14,7 @@
 #include <ATen/core/grad_mode.h>
 
 #include "guard.h"
+#include "hash.h"
 #include "parallel.h"
 
 namespace at::native {
@@ -37,30 +38,19 @@ struct Rule {
   float scale;         // of what is kept
 };
 
-// Which values dropout keeps: a hash of the value's place under two keys (Wellons's `lowbias32` mixing, twice).
+// Which values dropout keeps: a hash of the value's place.
 struct Mask {
-  uint32_t key0;
-  uint32_t key1;
+  dec::Keys keys;
   uint32_t threshold;
   float scale;
 };
 
 Mask mask_of(const at::Tensor* key, const Rule* rule) {
-  const auto bits = static_cast<uint64_t>(*key->const_data_ptr<int64_t>());
-  return {static_cast<uint32_t>(bits) + rule->site, static_cast<uint32_t>(bits >> 32), rule->threshold, rule->scale};
-}
-
-__attribute__((always_inline)) inline uint32_t mix(uint32_t x) {
-  x ^= x >> 16;
-  x *= 0x7feb352dU;
-  x ^= x >> 15;
-  x *= 0x846ca68bU;
-  x ^= x >> 16;
-  return x;
+  return {dec::keys_of(*key->const_data_ptr<int64_t>(), rule->site), rule->threshold, rule->scale};
 }
 
 __attribute__((always_inline)) inline float kept(const Mask& mask, uint32_t place) {
-  return mix(mix(place + mask.key0) ^ mask.key1) < mask.threshold ? 0.0F : mask.scale;
+  return dec::hashed(mask.keys, place) < mask.threshold ? 0.0F : mask.scale;
 }
 
 // Whether oneDNN multiplies faster than MKL does: on AMD's processors with AVX-512, where MKL keeps to AVX2 (measured: by a
@@ -167,9 +157,37 @@ DEC_VECTORISED void mse_columns(float* __restrict y, const float* __restrict bia
   }
 }
 
-DEC_VECTORISED void descend(float* __restrict w, const float* __restrict v, float rate, int64_t count) {
+DEC_VECTORISED void descend(float* __restrict w, float* __restrict v, float rate, float decay, int64_t count) {
+  if (decay == 0.0F) {
+    for (int64_t i = 0; i < count; ++i) {
+      w[i] -= rate * v[i];
+    }
+  } else {
+    for (int64_t i = 0; i < count; ++i) {
+      v[i] += decay * w[i];
+      w[i] -= rate * v[i];
+    }
+  }
+}
+
+// See dense.rs.
+struct AdamRule {
+  float beta1;
+  float beta2;
+  float epsilon;
+  float decay;
+};
+
+DEC_VECTORISED void adam(float* __restrict w, const float* __restrict g, float* __restrict m, float* __restrict v,
+                         const float* __restrict rates, const AdamRule* given, int64_t count) {
+  const AdamRule rule = *given;
+  const float rate = rates[0], root = rates[1], shrink = rates[2];
+  const float new1 = 1.0F - rule.beta1, new2 = 1.0F - rule.beta2;
   for (int64_t i = 0; i < count; ++i) {
-    w[i] -= rate * v[i];
+    const float gradient = g[i] + rule.decay * w[i];
+    m[i] = rule.beta1 * m[i] + new1 * gradient;
+    v[i] = rule.beta2 * v[i] + new2 * gradient * gradient;
+    w[i] = shrink * w[i] - rate * m[i] / (std::sqrt(v[i]) * root + rule.epsilon);
   }
 }
 
@@ -511,14 +529,29 @@ char* dec_dense_target(const at::Tensor* log_q, const at::Tensor* labels, double
   });
 }
 
-// w -= rate * v, the rate read from a tensor of one value.
-char* dec_dense_descend(const at::Tensor* w, const at::Tensor* v, const at::Tensor* rate) {
+// v += decay * w, then w -= rate * v, the rate read from a tensor of one value.
+char* dec_dense_descend(const at::Tensor* w, const at::Tensor* v, const at::Tensor* rate, float decay) {
   return guarded([&] {
     float* weights = w->mutable_data_ptr<float>();
-    const float* velocity = v->const_data_ptr<float>();
+    float* velocity = v->mutable_data_ptr<float>();
     const float r = *rate->const_data_ptr<float>();
     at::parallel_for(0, w->numel(), dec::kGrain, [&](int64_t begin, int64_t end) {
-      descend(weights + begin, velocity + begin, r, end - begin);
+      descend(weights + begin, velocity + begin, r, decay, end - begin);
+    });
+  });
+}
+
+// A step of Adam; `rates` holds what depends on the step's number.
+char* dec_dense_adam(const at::Tensor* w, const at::Tensor* g, const at::Tensor* m, const at::Tensor* v,
+                     const at::Tensor* rates, const AdamRule* rule) {
+  return guarded([&] {
+    float* weights = w->mutable_data_ptr<float>();
+    const float* gradient = g->const_data_ptr<float>();
+    float* first = m->mutable_data_ptr<float>();
+    float* second = v->mutable_data_ptr<float>();
+    const float* given = rates->const_data_ptr<float>();
+    at::parallel_for(0, w->numel(), dec::kGrain, [&](int64_t begin, int64_t end) {
+      adam(weights + begin, gradient + begin, first + begin, second + begin, given, rule, end - begin);
     });
   });
 }

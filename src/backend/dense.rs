@@ -120,7 +120,15 @@ extern "C" {
         log_q: *const C_tensor,
     ) -> *mut c_char;
     fn dec_dense_target(log_q: *const C_tensor, labels: *const C_tensor, divergence: *mut f64) -> *mut c_char;
-    fn dec_dense_descend(w: *const C_tensor, v: *const C_tensor, rate: *const C_tensor) -> *mut c_char;
+    fn dec_dense_descend(w: *const C_tensor, v: *const C_tensor, rate: *const C_tensor, decay: f32) -> *mut c_char;
+    fn dec_dense_adam(
+        w: *const C_tensor,
+        g: *const C_tensor,
+        m: *const C_tensor,
+        v: *const C_tensor,
+        rates: *const C_tensor,
+        rule: *const AdamRule,
+    ) -> *mut c_char;
 }
 
 /// Where a loss's gradient with respect to one parameter goes: `tensor` ← `keep` · `tensor` + gradient.
@@ -349,6 +357,25 @@ pub fn kl_divergence(
     require(inside, || "an index is outside the target distribution".to_owned())
 }
 
+/// Σ_j p_ij ‖z_i − μ_j‖² / m and its gradient for z, the mean over the batch's rows; p\[`indices`\[i\]\] is row i's.
+///
+/// `weight` times the gradient goes into `dz` \[b, m\], `weight` times the loss is added to `loss_sum` (float64, one value).
+/// In tensor operations on every device: it is a small part of a step.
+///
+/// # Errors
+/// Shapes that do not fit each other, an index outside `p`.
+pub fn squared_distance(
+    z: &Tensor,
+    centroids: &Tensor,
+    p: &Tensor,
+    indices: &Tensor,
+    weight: f64,
+    dz: &Tensor,
+    loss_sum: &Tensor,
+) -> Result<()> {
+    generic::squared_distance(z, centroids, p, indices, weight, dz, loss_sum)
+}
+
 /// `log_q` \[n, k\] ← log q of latent rows `z` \[n, m\] around `centroids` \[k, m\] (Xie et al. 2016, Eq. 1).
 ///
 /// # Errors
@@ -385,32 +412,66 @@ pub fn target_distribution(log_q: &Tensor, labels: &Tensor) -> Result<f64> {
     Ok(divergence)
 }
 
-/// `w` ← `w` − `rate` · `v`: the second half of a step of SGD. `rate` is a tensor of one value, on the parameters' device,
-/// so that a recorded step can be repeated with another rate.
+/// `v` ← `v` + `decay` · `w`, `w` ← `w` − `rate` · `v`: the second half of a step of SGD. `rate` is a tensor of one value, on
+/// the parameters' device, so that a recorded step can be repeated with another rate.
 ///
 /// # Errors
 /// Shapes that differ.
-pub fn descend(w: &Tensor, v: &Tensor, rate: &Tensor) -> Result<()> {
+pub fn descend(w: &Tensor, v: &Tensor, rate: &Tensor, decay: f64) -> Result<()> {
     plain(w, &v.size(), Kind::Float)?;
     plain(v, &w.size(), Kind::Float)?;
     plain(rate, &[1], Kind::Float)?;
     if !on_cpu(&[w, v, rate]) {
-        return generic::descend(w, v, rate);
+        return generic::descend(w, v, rate, decay);
     }
     // SAFETY: two contiguous float32 CPU tensors of one shape and one float32 value.
-    unsafe { check(dec_dense_descend(w.as_ptr(), v.as_ptr(), rate.as_ptr())) }
+    unsafe { check(dec_dense_descend(w.as_ptr(), v.as_ptr(), rate.as_ptr(), decay as f32)) }
+}
+
+/// What stays the same from step to step of Adam.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct AdamRule {
+    /// Of the first moment.
+    pub beta1: f32,
+    /// Of the second moment.
+    pub beta2: f32,
+    /// Added to the root of the second moment.
+    pub epsilon: f32,
+    /// Weight decay that is added to the gradient.
+    pub decay: f32,
+}
+
+/// A step of Adam (Kingma & Ba 2015, Algorithm 1) in place, from the gradient `g` and the moments `m` and `v`:
+/// g ← g + decay · w, m ← β₁ m + (1 − β₁) g, v ← β₂ v + (1 − β₂) g², w ← r₂ w − r₀ m / (r₁ √v + ε).
+///
+/// `rates` is r, three values on the parameters' device, so that a recorded step can be repeated:
+/// rate / (1 − β₁ᵗ), 1 / √(1 − β₂ᵗ), and 1 − rate · decay for a decay apart from the gradient (AdamW), else 1.
+///
+/// # Errors
+/// Shapes that differ.
+pub fn adam(w: &Tensor, g: &Tensor, m: &Tensor, v: &Tensor, rates: &Tensor, rule: AdamRule) -> Result<()> {
+    for tensor in [w, g, m, v] {
+        plain(tensor, &g.size(), Kind::Float)?;
+    }
+    plain(rates, &[3], Kind::Float)?;
+    if !on_cpu(&[w, g, m, v, rates]) {
+        return generic::adam(w, g, m, v, rates, rule);
+    }
+    // SAFETY: four contiguous float32 CPU tensors of one shape, three float32 values, a rule that outlives the call.
+    unsafe { check(dec_dense_adam(w.as_ptr(), g.as_ptr(), m.as_ptr(), v.as_ptr(), rates.as_ptr(), &rule)) }
 }
 
 fn pointer(rule: Option<&Rule>) -> *const Rule {
     rule.map_or(std::ptr::null(), std::ptr::from_ref)
 }
 
-fn on_cpu(tensors: &[&Tensor]) -> bool {
+pub(super) fn on_cpu(tensors: &[&Tensor]) -> bool {
     tensors.iter().all(|tensor| tensor.device() == Device::Cpu)
 }
 
 /// Refuses a tensor that is not contiguous, of `shape` and of `kind`.
-fn plain(tensor: &Tensor, shape: &[i64], kind: Kind) -> Result<()> {
+pub(super) fn plain(tensor: &Tensor, shape: &[i64], kind: Kind) -> Result<()> {
     require(tensor.size() == shape && tensor.f_kind()? == kind && tensor.is_contiguous(), || {
         let contiguous = if tensor.is_contiguous() { "" } else { ", not contiguous" };
         let found = tensor.f_kind().map_or_else(|_| "unknown".to_owned(), |kind| format!("{kind:?}"));
@@ -418,7 +479,7 @@ fn plain(tensor: &Tensor, shape: &[i64], kind: Kind) -> Result<()> {
     })
 }
 
-fn require(holds: bool, problem: impl FnOnce() -> String) -> Result<()> {
+pub(super) fn require(holds: bool, problem: impl FnOnce() -> String) -> Result<()> {
     if holds {
         Ok(())
     } else {

@@ -5,7 +5,7 @@
 
 use tch::{no_grad, Device, Kind, Tensor};
 
-use super::dense::{Dropout, Sink};
+use super::dense::{AdamRule, Dropout, Sink};
 use super::student_t;
 use crate::error::Result;
 
@@ -103,6 +103,27 @@ pub(super) fn kl_divergence(
     })
 }
 
+pub(super) fn squared_distance(
+    z: &Tensor,
+    centroids: &Tensor,
+    p: &Tensor,
+    indices: &Tensor,
+    weight: f64,
+    dz: &Tensor,
+    loss_sum: &Tensor,
+) -> Result<()> {
+    no_grad(|| {
+        let (rows, m) = z.size2()?;
+        let factor = weight / (rows * m) as f64;
+        let p = p.f_index_select(0, indices)?;
+        let difference = z.f_unsqueeze(1)?.f_sub(&centroids.f_unsqueeze(0)?)?;
+        let pulls = difference.f_mul(&p.f_unsqueeze(-1)?)?;
+        let loss = pulls.f_mul(&difference)?.f_sum(Kind::Double)?.f_mul_scalar(factor)?;
+        set(loss_sum, &loss_sum.f_add(&loss)?)?;
+        set(dz, &pulls.f_sum_dim_intlist(1, false, None)?.f_mul_scalar(2.0 * factor)?)
+    })
+}
+
 pub(super) fn log_soft_assignment(z: &Tensor, centroids: &Tensor, alpha: f64, log_q: &Tensor) -> Result<()> {
     // The differences z − μ take k·m values a row: 64 MiB of float32 at a time.
     const BLOCK_VALUES: i64 = 1 << 24;
@@ -129,20 +150,41 @@ pub(super) fn target_distribution(log_q: &Tensor, labels: &Tensor) -> Result<f64
     })
 }
 
-pub(super) fn descend(w: &Tensor, v: &Tensor, rate: &Tensor) -> Result<()> {
-    no_grad(|| set(w, &w.f_sub(&v.f_mul(rate)?)?))
+pub(super) fn descend(w: &Tensor, v: &Tensor, rate: &Tensor, decay: f64) -> Result<()> {
+    no_grad(|| {
+        if decay != 0.0 {
+            set(v, &v.f_add(&w.f_mul_scalar(decay)?)?)?;
+        }
+        set(w, &w.f_sub(&v.f_mul(rate)?)?)
+    })
+}
+
+pub(super) fn adam(w: &Tensor, g: &Tensor, m: &Tensor, v: &Tensor, rates: &Tensor, rule: AdamRule) -> Result<()> {
+    no_grad(|| {
+        let (beta1, beta2) = (f64::from(rule.beta1), f64::from(rule.beta2));
+        let g = g.f_add(&w.f_mul_scalar(f64::from(rule.decay))?)?;
+        set(m, &m.f_mul_scalar(beta1)?.f_add(&g.f_mul_scalar(1.0 - beta1)?)?)?;
+        set(v, &v.f_mul_scalar(beta2)?.f_add(&g.f_square()?.f_mul_scalar(1.0 - beta2)?)?)?;
+        let at = |place: i64| rates.f_narrow(0, place, 1);
+        let denominator = v.f_sqrt()?.f_mul(&at(1)?)?.f_add_scalar(f64::from(rule.epsilon))?;
+        set(w, &w.f_mul(&at(2)?)?.f_sub(&m.f_mul(&at(0)?)?.f_div(&denominator)?)?)
+    })
 }
 
 /// 1/(1 − p) where dropout keeps, 0 where it drops: the hash of `dense.cpp` in int64 arithmetic.
 fn mask(shape: &[i64], dropout: Dropout, device: Device) -> Result<Tensor> {
     let rule = dropout.rule();
-    let first_key = low_bits(&dropout.key.f_add_scalar(i64::from(rule.site))?)?;
-    let second_key = low_bits(&shifted(dropout.key, 32)?)?;
     let place = Tensor::f_arange(shape.iter().product::<i64>(), (Kind::Int64, device))?;
-    let first = mix(&low_bits(&place.f_add(&first_key)?)?)?;
-    let hash = mix(&first.f_bitwise_xor_tensor(&second_key)?)?;
-    let kept = hash.f_ge(i64::from(rule.threshold))?;
+    let kept = hashed(&place, dropout.key, rule.site)?.f_ge(i64::from(rule.threshold))?;
     Ok(kept.f_to_kind(Kind::Float)?.f_mul_scalar(f64::from(rule.scale))?.f_view(shape)?)
+}
+
+/// 32 random bits for each of the `places`: `hashed` of `hash.h`.
+pub(super) fn hashed(places: &Tensor, key: &Tensor, site: u32) -> Result<Tensor> {
+    let first_key = low_bits(&key.f_add_scalar(i64::from(site))?)?;
+    let second_key = low_bits(&shifted(key, 32)?)?;
+    let first = mix(&low_bits(&places.f_add(&first_key)?)?)?;
+    mix(&first.f_bitwise_xor_tensor(&second_key)?)
 }
 
 fn mix(x: &Tensor) -> Result<Tensor> {
@@ -170,6 +212,6 @@ fn accumulate(sink: Sink, gradient: &Tensor) -> Result<()> {
 }
 
 /// Copies `value` into the memory of `to`.
-fn set(to: &Tensor, value: &Tensor) -> Result<()> {
+pub(super) fn set(to: &Tensor, value: &Tensor) -> Result<()> {
     Ok(to.shallow_clone().f_copy_(value)?)
 }

@@ -1,12 +1,10 @@
-// What libtorch has and tch does not bind: the fused SGD step and building a TorchScript module from source.
+// What libtorch has and tch does not bind: building a TorchScript module from source.
 
 #include <cstddef>
 #include <cstdlib>
 #include <cstring>
-#include <optional>
 #include <sstream>
 #include <string>
-#include <vector>
 
 #include <ATen/ATen.h>
 #include <ATen/core/grad_mode.h>
@@ -16,19 +14,6 @@
 #include "guard.h"
 
 using dec::guarded;
-
-namespace {
-
-std::vector<at::Tensor> tensors(const at::Tensor* const* pointers, std::size_t count) {
-  std::vector<at::Tensor> list;
-  list.reserve(count);
-  for (std::size_t i = 0; i < count; ++i) {
-    list.push_back(*pointers[i]);
-  }
-  return list;
-}
-
-}  // namespace
 
 extern "C" {
 
@@ -40,26 +25,6 @@ void dec_shim_free(char* text) {
   if (text != dec::out_of_memory) {
     std::free(text);
   }
-}
-
-// v = momentum * v + g; w = w - learning_rate * v, in place for `count` triples (w, g, v).
-// The caller has checked that each triple agrees in shape, type and device and that w and v are contiguous.
-char* dec_shim_sgd_step(const at::Tensor* const* parameters, const at::Tensor* const* gradients,
-                        const at::Tensor* const* momenta, std::size_t count, double learning_rate, double momentum) {
-  return guarded([&] {
-    at::NoGradGuard no_grad;
-    std::vector<at::Tensor> w = tensors(parameters, count);
-    std::vector<at::Tensor> g = tensors(gradients, count);
-    std::vector<at::Tensor> v = tensors(momenta, count);
-    // The kernels walk the three in memory order; autograd may hand over a transposed gradient.
-    for (at::Tensor& gradient : g) {
-      gradient = gradient.contiguous();
-    }
-    // The first step needs no special case: v starts at 0.
-    at::_fused_sgd_(w, g, v, /*weight_decay=*/0.0, momentum, learning_rate, /*dampening=*/0.0, /*nesterov=*/false,
-                    /*maximize=*/false, /*is_first_step=*/false, /*grad_scale=*/std::nullopt,
-                    /*found_inf=*/std::nullopt);
-  });
 }
 
 // A new, empty module in evaluation mode; its Python class is __torch__.<name>.

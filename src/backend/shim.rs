@@ -4,7 +4,7 @@
 use std::ffi::{c_char, CStr, CString};
 use std::ptr::{self, NonNull};
 
-use tch::{Kind, TchError, Tensor};
+use tch::{TchError, Tensor};
 use torch_sys::C_tensor;
 
 use crate::error::Result;
@@ -19,14 +19,6 @@ struct RawModule {
 extern "C" {
     fn dec_shim_libtorch_version() -> *const c_char;
     fn dec_shim_free(text: *mut c_char);
-    fn dec_shim_sgd_step(
-        parameters: *const *const C_tensor,
-        gradients: *const *const C_tensor,
-        momenta: *const *const C_tensor,
-        count: usize,
-        learning_rate: f64,
-        momentum: f64,
-    ) -> *mut c_char;
     fn dec_shim_module_new(name: *const c_char, out: *mut *mut RawModule) -> *mut c_char;
     fn dec_shim_module_delete(module: *mut RawModule);
     fn dec_shim_module_register_parameter(
@@ -64,88 +56,6 @@ fn c_string(text: &str) -> Result<CString> {
 pub fn libtorch_version() -> String {
     // SAFETY: returns a pointer to a string literal, valid for the life of the program.
     unsafe { CStr::from_ptr(dec_shim_libtorch_version()) }.to_string_lossy().into_owned()
-}
-
-/// One step of stochastic gradient descent with momentum, in place, in one pass over each parameter.
-///
-/// v ← momentum · v + g, then w ← w − learning_rate · v (the form of Sutskever et al. 2013 that PyTorch's `SGD` uses),
-/// with no weight decay, dampening or Nesterov term. `parameters` (w), `gradients` (g) and `momenta` (v, zeros before
-/// the first step) go together by position; each triple has one shape, one floating kind and one device, CPU or CUDA.
-/// Nothing is recorded for autograd. Parameters and momenta must be contiguous.
-///
-/// # Errors
-///
-/// [`crate::Error::Torch`] if the lists or a triple do not go together (nothing has been changed then) or libtorch
-/// fails.
-///
-/// ```
-/// use tch::Tensor;
-/// let w = [Tensor::from_slice(&[1.0f32, 2.0])];
-/// let g = [Tensor::from_slice(&[0.5f32, -1.0])];
-/// let v = [Tensor::from_slice(&[1.0f32, 0.0])];
-/// dec::backend::sgd_step(&w, &g, &v, 0.1, 0.9)?;
-/// assert!(v[0].allclose(&Tensor::from_slice(&[1.4f32, -1.0]), 1e-6, 0.0, false));
-/// assert!(w[0].allclose(&Tensor::from_slice(&[0.86f32, 2.1]), 1e-6, 0.0, false));
-/// # Ok::<(), dec::Error>(())
-/// ```
-pub fn sgd_step(
-    parameters: &[Tensor],
-    gradients: &[Tensor],
-    momenta: &[Tensor],
-    learning_rate: f64,
-    momentum: f64,
-) -> Result<()> {
-    if parameters.len() != gradients.len() || parameters.len() != momenta.len() {
-        return Err(TchError::Shape(format!(
-            "SGD step over {} parameters, {} gradients and {} momenta",
-            parameters.len(),
-            gradients.len(),
-            momenta.len()
-        ))
-        .into());
-    }
-    for (index, ((w, g), v)) in parameters.iter().zip(gradients).zip(momenta).enumerate() {
-        check_triple(w, g, v).map_err(|problem| TchError::Shape(format!("SGD step, parameter {index}: {problem}")))?;
-    }
-    if parameters.is_empty() {
-        return Ok(()); // libtorch would look for a first parameter
-    }
-    let pointers = |list: &[Tensor]| list.iter().map(Tensor::as_ptr).collect::<Vec<_>>();
-    let (w, g, v) = (pointers(parameters), pointers(gradients), pointers(momenta));
-    // SAFETY: each of the three arrays holds `w.len()` pointers (the lengths were compared) to live at::Tensors, which
-    // the borrowed slices keep alive for the call. The shim reads the handles and writes only through libtorch to the
-    // tensors' storage, which every `&Tensor` of tch shares; the kernels' bounds hold because shapes, kinds, devices
-    // and memory layout were checked above.
-    unsafe { check(dec_shim_sgd_step(w.as_ptr(), g.as_ptr(), v.as_ptr(), w.len(), learning_rate, momentum)) }
-}
-
-/// What the fused kernels take for granted about one parameter, its gradient and its momentum.
-fn check_triple(w: &Tensor, g: &Tensor, v: &Tensor) -> std::result::Result<(), String> {
-    for (name, tensor) in [("parameter", w), ("gradient", g), ("momentum", v)] {
-        if !tensor.defined() {
-            return Err(format!("there is no {name} (an undefined tensor)"));
-        }
-        if tensor.is_sparse() {
-            return Err(format!("the {name} is sparse"));
-        }
-    }
-    if w.size() != g.size() || w.size() != v.size() {
-        return Err(format!("shapes {:?}, gradient {:?}, momentum {:?} differ", w.size(), g.size(), v.size()));
-    }
-    let kinds = [w, g, v].map(|tensor| tensor.f_kind().ok());
-    if kinds[0].is_none() || kinds[0] != kinds[1] || kinds[0] != kinds[2] {
-        return Err(format!("kinds {:?}, gradient {:?}, momentum {:?} differ", kinds[0], kinds[1], kinds[2]));
-    }
-    if !matches!(kinds[0], Some(Kind::Float | Kind::Double | Kind::Half | Kind::BFloat16)) {
-        return Err(format!("kind {:?} is not a floating one", kinds[0]));
-    }
-    if w.device() != g.device() || w.device() != v.device() {
-        return Err(format!("devices {:?}, gradient {:?}, momentum {:?} differ", w.device(), g.device(), v.device()));
-    }
-    if !w.is_contiguous() || !v.is_contiguous() {
-        return Err("the parameter or its momentum is not contiguous".to_owned());
-    }
-    Ok(())
 }
 
 /// A TorchScript module under construction: parameters, then methods given as source, then the archive's bytes.
@@ -240,59 +150,6 @@ mod tests {
     #[test]
     fn version_is_of_the_release_that_tch_binds() {
         assert!(libtorch_version().starts_with("2.11."), "{}", libtorch_version());
-    }
-
-    #[test]
-    fn sgd_agrees_with_plain_arithmetic_over_several_steps() {
-        // Sizes around the vector width and one large enough to be split among threads.
-        let shapes: [&[i64]; 4] = [&[1], &[7, 5], &[33], &[400, 501]];
-        let fused: Vec<_> = shapes.iter().map(|s| wave(s, 0.3).set_requires_grad(true)).collect();
-        let velocity: Vec<_> = shapes.iter().map(|s| Tensor::zeros(*s, (Kind::Float, Device::Cpu))).collect();
-        let mut w: Vec<_> = fused.iter().map(|t| t.detach().to_kind(Kind::Double)).collect();
-        let mut v: Vec<_> = velocity.iter().map(|t| t.to_kind(Kind::Double)).collect();
-        for step in 0..5 {
-            let g: Vec<_> = shapes.iter().map(|s| wave(s, f64::from(step))).collect();
-            sgd_step(&fused, &g, &velocity, 0.1, 0.9).unwrap();
-            for i in 0..shapes.len() {
-                v[i] = &v[i] * 0.9 + g[i].to_kind(Kind::Double);
-                w[i] = &w[i] - &v[i] * 0.1;
-            }
-        }
-        for i in 0..shapes.len() {
-            assert!(distance(&fused[i].detach(), &w[i]) < 1e-6, "parameter {i}");
-            assert!(distance(&velocity[i], &v[i]) < 1e-6, "momentum {i}");
-        }
-    }
-
-    #[test]
-    fn sgd_takes_a_transposed_gradient() {
-        let w = [wave(&[6, 4], 0.0)];
-        let v = [w[0].zeros_like()];
-        let g = [wave(&[4, 6], 1.0).tr()];
-        assert!(!g[0].is_contiguous());
-        let expected = &w[0] - &g[0] * 0.5;
-        sgd_step(&w, &g, &v, 0.5, 0.9).unwrap();
-        assert!(distance(&w[0], &expected) < 1e-6);
-        assert_eq!(v[0], g[0]);
-    }
-
-    #[test]
-    fn sgd_refuses_what_does_not_go_together_and_changes_nothing() {
-        let w = [wave(&[3, 2], 0.0)];
-        let before = w[0].copy();
-        let zeros = |shape: &[i64], kind| [Tensor::zeros(shape, (kind, Device::Cpu))];
-        let v = zeros(&[3, 2], Kind::Float);
-        let g = [wave(&[3, 2], 1.0)];
-        let problem = |w: &[Tensor], g: &[Tensor], v: &[Tensor]| sgd_step(w, g, v, 0.1, 0.9).unwrap_err().to_string();
-        assert!(problem(&w, &[], &v).contains("1 parameters, 0 gradients and 1 momenta"));
-        assert!(problem(&w, &[wave(&[2, 3], 1.0)], &v).contains("[3, 2], gradient [2, 3]"));
-        assert!(problem(&w, &g, &zeros(&[3, 2], Kind::Double)).contains("kinds"));
-        assert!(problem(&w, &[Tensor::new()], &v).contains("no gradient"));
-        assert!(problem(&[wave(&[2, 3], 0.0).tr()], &g, &v).contains("not contiguous"));
-        let whole = zeros(&[2], Kind::Int64);
-        assert!(problem(&whole, &whole, &whole).contains("not a floating one"));
-        assert_eq!(w[0], before);
-        assert!(sgd_step(&[], &[], &[], 0.1, 0.9).is_ok());
     }
 
     #[test]

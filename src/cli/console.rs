@@ -152,7 +152,11 @@ impl Observer for Progress {
         match *event {
             Event::StageStarted { stage, steps } => {
                 self.finish();
-                let unit = if matches!(stage, Stage::KMeansRaw | Stage::KMeans) { "restarts" } else { "steps" };
+                let unit = match stage {
+                    Stage::KMeansRaw | Stage::KMeans => "restarts",
+                    Stage::Start => "searches",
+                    _ => "steps",
+                };
                 let template = format!("{{prefix:<12}} {{bar:24}} {{pos}}/{{len}} {unit}{{speed_and_left}}  {{msg}}");
                 let bar = self.console.bar(steps, &template).with_prefix(stage.to_string());
                 bar.enable_steady_tick(Duration::from_millis(500));

@@ -3,22 +3,24 @@
 //! A recipe says only where it differs from [`Config::default`]; `configs/default.toml` lists every setting with its
 //! meaning. [`Recipe::load`] reads one, [`Config::validate`] refuses values that cannot be run.
 
+mod auto;
 mod recipe;
 mod schedule;
 mod sweep;
+mod training;
 mod validate;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+pub use auto::{Count, Scale, Threads};
 pub use recipe::{Recipe, BUILT_IN};
-pub use schedule::Schedule;
+pub use schedule::{Schedule, ScheduleKind};
 pub use sweep::{members, Member};
+pub use training::{Optimisation, OptimiserKind};
 
-use crate::backend::threads;
 use crate::error::{Error, Result};
 
 /// Every setting of a run.
@@ -41,13 +43,17 @@ pub struct Config {
     pub data: DataConfig,
     /// The network.
     pub model: ModelConfig,
-    /// Greedy layer-wise pretraining.
+    /// How batches are changed at random.
+    pub augment: AugmentConfig,
+    /// Pretraining of the autoencoder.
     pub pretrain: PretrainConfig,
     /// Fine-tuning of the whole autoencoder.
     pub finetune: FinetuneConfig,
     /// k-means, on the raw rows and on the latent rows.
     pub kmeans: KMeansConfig,
-    /// Self-training on KL(P‖Q).
+    /// The first assignment of the latent rows.
+    pub start: StartConfig,
+    /// Self-training.
     pub cluster: ClusterConfig,
     /// Dotted keys and the values that `dec sweep` gives them, one run for each combination.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
@@ -65,46 +71,13 @@ impl Default for Config {
             n_clusters: 10,
             data: DataConfig::default(),
             model: ModelConfig::default(),
+            augment: AugmentConfig::default(),
             pretrain: PretrainConfig::default(),
             finetune: FinetuneConfig::default(),
             kmeans: KMeansConfig::default(),
+            start: StartConfig::default(),
             cluster: ClusterConfig::default(),
             sweep: BTreeMap::new(),
-        }
-    }
-}
-
-/// How many threads compute on the CPU.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(untagged, expecting = "a number of threads, or \"auto\"")]
-pub enum Threads {
-    /// So many.
-    Count(usize),
-    /// As many as the process may use ([`crate::backend::threads::set`]).
-    #[default]
-    #[serde(with = "auto")]
-    Auto,
-}
-
-impl Threads {
-    /// The number, where one is given.
-    pub fn count(self) -> Option<usize> {
-        match self {
-            Self::Count(count) => Some(count),
-            Self::Auto => None,
-        }
-    }
-}
-
-impl FromStr for Threads {
-    type Err = Error;
-
-    fn from_str(text: &str) -> Result<Self> {
-        let plain = text.bytes().all(|byte| byte.is_ascii_digit()); // parse() would take "+1" too
-        match text.parse() {
-            Ok(count) if plain => Ok(Self::Count(count)),
-            _ if text == "auto" => Ok(Self::Auto),
-            _ => Err(threads::refusal(text)),
         }
     }
 }
@@ -134,33 +107,6 @@ impl Default for DataConfig {
     }
 }
 
-/// What the rows are multiplied by before the network sees them.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-#[serde(untagged, expecting = "a number, or \"auto\"")]
-pub enum Scale {
-    /// A given factor.
-    Factor(f64),
-    /// One over the root mean square of all values, so that the mean of ‖x‖²/d is 1 (Xie et al. 2016, §4.1).
-    #[serde(with = "auto")]
-    Auto,
-}
-
-/// The word `auto` as a unit.
-mod auto {
-    use serde::{de::Error, Deserialize, Deserializer, Serializer};
-
-    pub fn serialize<S: Serializer>(serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str("auto")
-    }
-
-    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<(), D::Error> {
-        match String::deserialize(deserializer)?.as_str() {
-            "auto" => Ok(()),
-            other => Err(D::Error::custom(format!("`{other}` is neither a number nor \"auto\""))),
-        }
-    }
-}
-
 /// `[model]`: the network.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -169,49 +115,146 @@ pub struct ModelConfig {
     pub hidden: Vec<usize>,
     /// m, the width of the latent. Default 10.
     pub n_latent: usize,
-    /// Standard deviation of the initial weights. Default 0.01.
+    /// Where the weights start. Default `fan_in`.
+    pub init: WeightInit,
+    /// Standard deviation of the initial weights, for `normal`. Default 0.01.
     pub init_std: f64,
+}
+
+/// Where the weights start; biases start at 0.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum WeightInit {
+    /// N(0, `init_std`²) (Xie et al. 2016, §4.3).
+    Normal,
+    /// Uniform in ±1/√(the layer's inputs), as PyTorch's `nn.Linear` and the code of Guo et al. 2018 start.
+    #[default]
+    FanIn,
 }
 
 impl Default for ModelConfig {
     fn default() -> Self {
-        Self { hidden: vec![500, 500, 2000], n_latent: 10, init_std: 0.01 }
+        Self { hidden: vec![500, 500, 2000], n_latent: 10, init: WeightInit::FanIn, init_std: 0.01 }
     }
 }
 
-/// `[pretrain]`: greedy layer-wise pretraining of denoising autoencoders.
+/// `[augment]`: how a batch's rows are changed at random, where a stage's `augment` asks for it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct AugmentConfig {
+    /// What is done. Default `auto`.
+    pub kind: AugmentKind,
+    /// Height and width of a row that is an image, where the file does not tell.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub image: Option<[usize; 2]>,
+    /// Images: degrees of rotation either way at most. Default 10.
+    pub rotation: f64,
+    /// Images: shift either way at most, as a fraction of each side. Default 0.1.
+    pub shift: f64,
+    /// Images: zoom either way at most; 0.1 is 90 to 110 %. Default 0.
+    pub zoom: f64,
+    /// Images: shear either way at most, in widths a height. Default 0.
+    pub shear: f64,
+    /// Noise: its standard deviation, as a fraction of the root mean square of all values. Default 0.1.
+    pub noise: f64,
+    /// Noise: the probability with which a value is dropped. Default 0.1.
+    pub feature_dropout: f64,
+    /// Time shift: shift either way at most, as a fraction of the row. Default 0.1.
+    pub time_shift: f64,
+}
+
+/// What augmentation does to a row.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AugmentKind {
+    /// Nothing.
+    None,
+    /// `image` for rows that are known to be images, `noise` for others.
+    #[default]
+    Auto,
+    /// Rotation, shift, zoom and shear, by bilinear interpolation (Guo et al. 2018).
+    Image,
+    /// Gaussian noise and dropped features.
+    Noise,
+    /// A shift along the row, for spectra and time series.
+    TimeShift,
+}
+
+impl Default for AugmentConfig {
+    fn default() -> Self {
+        Self {
+            kind: AugmentKind::Auto,
+            image: None,
+            rotation: 10.0,
+            shift: 0.1,
+            zoom: 0.0,
+            shear: 0.0,
+            noise: 0.1,
+            feature_dropout: 0.1,
+            time_shift: 0.1,
+        }
+    }
+}
+
+/// `[pretrain]`: pretraining of the autoencoder.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct PretrainConfig {
-    /// Epochs a layer.
-    pub epochs: u64,
-    /// Optimiser steps a layer; replaces `epochs` where given.
+    /// All layers together, or one after the other. Default `end_to_end`.
+    pub method: PretrainMethod,
+    /// Epochs (layer-wise: a layer). Default `auto`.
+    pub epochs: Count,
+    /// Optimiser steps (layer-wise: a layer); replaces `epochs` where given.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub steps: Option<u64>,
     /// Rows a batch.
     pub batch_size: usize,
-    /// Fraction of the input's and of the code's values that dropout sets to zero.
+    /// Layer-wise: fraction of the input's and of the code's values that dropout sets to zero. Default 0.
     pub dropout: f64,
-    /// Learning rate.
+    /// Whether batches are augmented.
+    pub augment: bool,
+    /// What turns gradients into steps.
+    pub optimiser: OptimiserKind,
+    /// The highest learning rate.
     pub lr: f64,
-    /// Momentum.
+    /// Momentum; Adam's β₁.
     pub momentum: f64,
-    /// What the rate is divided by every `lr_decay_steps`.
+    /// Weight decay.
+    pub weight_decay: f64,
+    /// How the rate changes over the stage.
+    pub schedule: ScheduleKind,
+    /// What `step` divides the rate by.
     pub lr_decay_factor: f64,
-    /// Steps between two divisions of the rate; never where absent.
+    /// Steps between two divisions of the rate, for `step`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub lr_decay_steps: Option<u64>,
+}
+
+/// How the autoencoder is pretrained.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PretrainMethod {
+    /// Greedily, each layer as a denoising autoencoder of its own (Xie et al. 2016, §3.2).
+    Layerwise,
+    /// All layers at once (Guo et al. 2018).
+    #[default]
+    EndToEnd,
 }
 
 impl Default for PretrainConfig {
     fn default() -> Self {
         Self {
-            epochs: 15,
+            method: PretrainMethod::EndToEnd,
+            epochs: Count::Auto,
             steps: None,
             batch_size: 256,
-            dropout: 0.2,
-            lr: 0.1,
+            dropout: 0.0,
+            augment: true,
+            optimiser: OptimiserKind::Adam,
+            lr: 1e-3,
             momentum: 0.9,
+            weight_decay: 0.0,
+            schedule: ScheduleKind::Cosine,
             lr_decay_factor: 10.0,
             lr_decay_steps: None,
         }
@@ -222,20 +265,28 @@ impl Default for PretrainConfig {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct FinetuneConfig {
-    /// Epochs.
+    /// Epochs; 0 leaves the stage out. Default 0: after pretraining end to end there is nothing to fine-tune.
     pub epochs: u64,
     /// Optimiser steps; replaces `epochs` where given.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub steps: Option<u64>,
     /// Rows a batch.
     pub batch_size: usize,
-    /// Learning rate.
+    /// Whether batches are augmented.
+    pub augment: bool,
+    /// What turns gradients into steps.
+    pub optimiser: OptimiserKind,
+    /// The highest learning rate.
     pub lr: f64,
-    /// Momentum.
+    /// Momentum; Adam's β₁.
     pub momentum: f64,
-    /// What the rate is divided by every `lr_decay_steps`.
+    /// Weight decay.
+    pub weight_decay: f64,
+    /// How the rate changes over the stage.
+    pub schedule: ScheduleKind,
+    /// What `step` divides the rate by.
     pub lr_decay_factor: f64,
-    /// Steps between two divisions of the rate; never where absent.
+    /// Steps between two divisions of the rate, for `step`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub lr_decay_steps: Option<u64>,
 }
@@ -243,11 +294,15 @@ pub struct FinetuneConfig {
 impl Default for FinetuneConfig {
     fn default() -> Self {
         Self {
-            epochs: 30,
+            epochs: 0,
             steps: None,
             batch_size: 256,
-            lr: 0.1,
+            augment: true,
+            optimiser: OptimiserKind::Adam,
+            lr: 1e-3,
             momentum: 0.9,
+            weight_decay: 0.0,
+            schedule: ScheduleKind::Cosine,
             lr_decay_factor: 10.0,
             lr_decay_steps: None,
         }
@@ -286,16 +341,68 @@ pub enum KMeansEngine {
     Linfa,
 }
 
-/// `[cluster]`: self-training on KL(P‖Q).
+/// `[start]`: the first assignment of the latent rows, which self-training starts from.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct StartConfig {
+    /// What finds it. Default `spectral`.
+    pub method: StartMethod,
+    /// Spectral: neighbours of a row in the graph. Default 15.
+    pub n_neighbours: u64,
+    /// Spectral: eigenvectors; `auto` tries several and keeps the clustering that shares most information between
+    /// neighbours ([`crate::start::spectral`]). Default `auto`.
+    pub n_vectors: Count,
+    /// Before the k clusters, so many times k clusters are found, and the encoder is trained towards them. One entry a round;
+    /// each at least 1. Default `[5.0, 3.0]`.
+    pub over_clustering: Vec<f64>,
+    /// Epochs of each of these rounds. Default `auto`.
+    pub over_clustering_epochs: Count,
+}
+
+impl Default for StartConfig {
+    fn default() -> Self {
+        Self {
+            method: StartMethod::Spectral,
+            n_neighbours: 15,
+            n_vectors: Count::Auto,
+            over_clustering: vec![5.0, 3.0],
+            over_clustering_epochs: Count::Auto,
+        }
+    }
+}
+
+/// What finds the first assignment.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum StartMethod {
+    /// k-means on the latent rows (Xie et al. 2016, §3.1.2).
+    KMeans,
+    /// Spectral clustering of the latent rows' nearest-neighbour graph.
+    #[default]
+    Spectral,
+    /// A Gaussian mixture on the latent rows, by `linfa-clustering`.
+    Gmm,
+}
+
+/// `[cluster]`: self-training.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ClusterConfig {
+    /// What is descended. Default `dec`.
+    pub objective: ObjectiveKind,
+    /// `idec`: γ, the weight of KL(P‖Q) beside the reconstruction's mean squared error. Default 0.1.
+    pub gamma: f64,
     /// Degrees of freedom of the Student-t kernel. Default 1.
     pub alpha: f64,
-    /// Stop when fewer than this fraction of the rows changed cluster between two refreshes. Default 0.001. 0: never.
+    /// Epochs that train towards the first assignment itself, smoothed, before p takes over; 0 leaves them out. Default
+    /// `auto`.
+    pub handover_epochs: Count,
+    /// How much of the smoothed assignment goes to all clusters alike. Default 0.1.
+    pub label_smoothing: f64,
+    /// Stop when fewer than this fraction of the rows changed cluster between two refreshes. 0, the default: never.
     pub tol: f64,
-    /// Rounds (refreshes of q and p) at most.
-    pub max_rounds: u64,
+    /// Rounds (refreshes of q and p) at most. Default `auto`.
+    pub max_rounds: Count,
     /// Epochs a round.
     pub epochs_per_round: u64,
     /// Optimiser steps a round; replaces `epochs_per_round` where given.
@@ -304,48 +411,67 @@ pub struct ClusterConfig {
     /// Train one more round after `tol` is reached, and count the first refresh, which only repeats k-means, as the Keras
     /// notebook does: its self-training is then a single round. Default false.
     pub train_after_tol: bool,
+    /// Forget the optimiser's momentum at every refresh. Default false.
+    pub reset_momentum: bool,
     /// Rows a batch.
     pub batch_size: usize,
-    /// Learning rate.
+    /// Whether batches are augmented; p always comes from the rows as they are (Guo et al. 2018).
+    pub augment: bool,
+    /// What turns gradients into steps.
+    pub optimiser: OptimiserKind,
+    /// The highest learning rate.
     pub lr: f64,
-    /// Momentum.
+    /// Momentum; Adam's β₁.
     pub momentum: f64,
+    /// Weight decay.
+    pub weight_decay: f64,
+    /// How the rate changes over the stage.
+    pub schedule: ScheduleKind,
+    /// What `step` divides the rate by.
+    pub lr_decay_factor: f64,
+    /// Steps between two divisions of the rate, for `step`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lr_decay_steps: Option<u64>,
+}
+
+/// What self-training descends.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ObjectiveKind {
+    /// KL(P‖Q) (Xie et al. 2016).
+    #[default]
+    Dec,
+    /// The reconstruction's mean squared error + γ · KL(P‖Q) (Guo et al. 2017).
+    Idec,
+    /// The squared distance to the centroid of the row's cluster, for the rows that are near theirs; more of them every
+    /// round (Guo et al. 2020). The centroids stay.
+    Aspc,
 }
 
 impl Default for ClusterConfig {
     fn default() -> Self {
         Self {
+            objective: ObjectiveKind::Dec,
+            gamma: 0.1,
             alpha: 1.0,
-            tol: 0.001,
-            max_rounds: 40,
+            handover_epochs: Count::Auto,
+            label_smoothing: 0.1,
+            tol: 0.0,
+            max_rounds: Count::Auto,
             epochs_per_round: 1,
             update_interval_steps: None,
             train_after_tol: false,
+            reset_momentum: false,
             batch_size: 256,
-            lr: 0.1,
+            augment: true,
+            optimiser: OptimiserKind::Adam,
+            lr: 5e-4,
             momentum: 0.9,
+            weight_decay: 0.0,
+            schedule: ScheduleKind::Cosine,
+            lr_decay_factor: 10.0,
+            lr_decay_steps: None,
         }
-    }
-}
-
-impl PretrainConfig {
-    /// The rate as a function of the step.
-    pub fn schedule(&self) -> Schedule {
-        Schedule { initial: self.lr, decay: self.lr_decay_steps.map(|every| (self.lr_decay_factor, every)) }
-    }
-}
-
-impl FinetuneConfig {
-    /// The rate as a function of the step.
-    pub fn schedule(&self) -> Schedule {
-        Schedule { initial: self.lr, decay: self.lr_decay_steps.map(|every| (self.lr_decay_factor, every)) }
-    }
-}
-
-impl ClusterConfig {
-    /// The rate as a function of the step.
-    pub fn schedule(&self) -> Schedule {
-        Schedule { initial: self.lr, decay: None }
     }
 }
 
@@ -404,6 +530,7 @@ mod tests {
             config.model.hidden = hidden;
             config.pretrain.lr = lr;
             config.pretrain.lr_decay_steps = steps;
+            config.pretrain.epochs = steps.map_or(Count::Auto, Count::Given);
             config.cluster.update_interval_steps = steps;
             config.sweep.insert("cluster.lr".to_owned(), vec![toml::Value::Float(lr), toml::Value::Integer(1)]);
             let again: Config = toml::from_str(&config.to_toml().unwrap()).unwrap();

@@ -10,8 +10,14 @@ use crate::error::{Error, Result};
 /// The recipes of `configs/`, by name.
 pub const BUILT_IN: &[(&str, &str)] = &[
     ("default", include_str!("../../configs/default.toml")),
+    ("fast", include_str!("../../configs/fast.toml")),
+    ("best", include_str!("../../configs/best.toml")),
     ("notebook", include_str!("../../configs/notebook.toml")),
     ("dec-paper", include_str!("../../configs/dec-paper.toml")),
+    ("idec", include_str!("../../configs/idec.toml")),
+    ("dec-da", include_str!("../../configs/dec-da.toml")),
+    ("idec-da", include_str!("../../configs/idec-da.toml")),
+    ("aspc-da", include_str!("../../configs/aspc-da.toml")),
     ("seeds", include_str!("../../configs/seeds.toml")),
 ];
 

@@ -2,7 +2,7 @@
 
 use std::fmt::Display;
 
-use super::{Config, Scale};
+use super::{Config, Optimisation, PretrainMethod, Scale, ScheduleKind};
 use crate::backend::{threads, DeviceRequest};
 use crate::error::{Error, Result};
 
@@ -33,38 +33,76 @@ impl Config {
         layer_width("model.n_latent", self.model.n_latent)?;
         positive("model.init_std", self.model.init_std)?;
 
+        let a = &self.augment;
+        if let Some([height, width]) = a.image {
+            at_least_one("augment.image", (height.min(width)) as u64)?;
+        }
+        check("augment.rotation", a.rotation, (0.0..=180.0).contains(&a.rotation), "degrees, from 0 to 180")?;
+        fraction("augment.shift", a.shift)?;
+        fraction("augment.zoom", a.zoom)?;
+        fraction("augment.shear", a.shear)?;
+        not_negative("augment.noise", a.noise)?;
+        fraction("augment.feature_dropout", a.feature_dropout)?;
+        fraction("augment.time_shift", a.time_shift)?;
+
         let p = &self.pretrain;
-        at_least_one("pretrain.epochs", p.epochs)?;
+        optional_at_least_one("pretrain.epochs", p.epochs.given())?;
         optional_at_least_one("pretrain.steps", p.steps)?;
-        at_least_one("pretrain.batch_size", p.batch_size as u64)?;
         fraction("pretrain.dropout", p.dropout)?;
-        positive("pretrain.lr", p.lr)?;
-        fraction("pretrain.momentum", p.momentum)?;
-        positive("pretrain.lr_decay_factor", p.lr_decay_factor)?;
-        optional_at_least_one("pretrain.lr_decay_steps", p.lr_decay_steps)?;
+        if p.dropout > 0.0 && p.method == PretrainMethod::EndToEnd {
+            return Err(Error::Config(format!(
+                "pretrain.dropout = {}: goes with pretrain.method = \"layerwise\" only; [augment] is what corrupts the rows \
+                 of the other",
+                p.dropout
+            )));
+        }
+        optimisation("pretrain", &p.optimisation())?;
 
         let f = &self.finetune;
-        at_least_one("finetune.epochs", f.epochs)?;
         optional_at_least_one("finetune.steps", f.steps)?;
-        at_least_one("finetune.batch_size", f.batch_size as u64)?;
-        positive("finetune.lr", f.lr)?;
-        fraction("finetune.momentum", f.momentum)?;
-        positive("finetune.lr_decay_factor", f.lr_decay_factor)?;
-        optional_at_least_one("finetune.lr_decay_steps", f.lr_decay_steps)?;
+        optimisation("finetune", &f.optimisation())?;
 
         at_least_one("kmeans.n_init", self.kmeans.n_init as u64)?;
         at_least_one("kmeans.max_iter", self.kmeans.max_iter)?;
         not_negative("kmeans.tol", self.kmeans.tol)?;
 
+        let s = &self.start;
+        at_least_one("start.n_neighbours", s.n_neighbours)?;
+        optional_at_least_one("start.n_vectors", s.n_vectors.given())?;
+        for &factor in &s.over_clustering {
+            check("start.over_clustering", factor, (1.0..=1000.0).contains(&factor), "factors from 1 to 1000")?;
+        }
+        optional_at_least_one("start.over_clustering_epochs", s.over_clustering_epochs.given())?;
+
         let c = &self.cluster;
+        not_negative("cluster.gamma", c.gamma)?;
         positive("cluster.alpha", c.alpha)?;
+        fraction("cluster.label_smoothing", c.label_smoothing)?;
         check("cluster.tol", c.tol, (0.0..=1.0).contains(&c.tol), "a fraction of the rows, from 0 to 1")?;
-        at_least_one("cluster.max_rounds", c.max_rounds)?;
+        optional_at_least_one("cluster.max_rounds", c.max_rounds.given())?;
         at_least_one("cluster.epochs_per_round", c.epochs_per_round)?;
         optional_at_least_one("cluster.update_interval_steps", c.update_interval_steps)?;
-        at_least_one("cluster.batch_size", c.batch_size as u64)?;
-        positive("cluster.lr", c.lr)?;
-        fraction("cluster.momentum", c.momentum)
+        optimisation("cluster", &c.optimisation())
+    }
+}
+
+/// What the stages share, each under its section's name.
+fn optimisation(section: &str, o: &Optimisation) -> Result<()> {
+    let key = |name: &str| format!("{section}.{name}");
+    at_least_one(&key("batch_size"), o.batch_size as u64)?;
+    positive(&key("lr"), o.lr)?;
+    fraction(&key("momentum"), o.momentum)?;
+    not_negative(&key("weight_decay"), o.weight_decay)?;
+    positive(&key("lr_decay_factor"), o.lr_decay_factor)?;
+    optional_at_least_one(&key("lr_decay_steps"), o.lr_decay_steps)?;
+    match (o.schedule == ScheduleKind::Step, o.lr_decay_steps) {
+        (true, None) => Err(Error::Config(format!(
+            "{section}.schedule = step: it needs {section}.lr_decay_steps, the steps between two divisions of the rate"
+        ))),
+        (false, Some(steps)) => Err(Error::Config(format!(
+            "{section}.lr_decay_steps = {steps}: goes with {section}.schedule = \"step\" only"
+        ))),
+        _ => Ok(()),
     }
 }
 
@@ -108,7 +146,7 @@ fn fraction(key: &str, found: f64) -> Result<()> {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use crate::config::Threads;
+    use crate::config::{Count, Threads};
 
     #[test]
     fn the_defaults_are_valid() {
@@ -118,7 +156,7 @@ mod tests {
     #[test]
     fn every_refusal_names_the_key_and_what_was_found() {
         type Spoil = fn(&mut Config);
-        let cases: [(&str, &str, Spoil); 30] = [
+        let cases: [(&str, &str, Spoil); 44] = [
             ("n_clusters", "0", |c| c.n_clusters = 0),
             ("seed", "18446744073709551615", |c| c.seed = u64::MAX),
             ("device", "gpu", |c| c.device = "gpu".to_owned()),
@@ -129,14 +167,14 @@ mod tests {
             ("model.hidden", "0", |c| c.model.hidden = vec![5, 0]),
             ("model.n_latent", "0", |c| c.model.n_latent = 0),
             ("model.init_std", "0", |c| c.model.init_std = 0.0),
-            ("pretrain.epochs", "0", |c| c.pretrain.epochs = 0),
+            ("pretrain.epochs", "0", |c| c.pretrain.epochs = Count::Given(0)),
             ("pretrain.steps", "0", |c| c.pretrain.steps = Some(0)),
             ("pretrain.batch_size", "0", |c| c.pretrain.batch_size = 0),
             ("pretrain.dropout", "1", |c| c.pretrain.dropout = 1.0),
             ("pretrain.lr", "-0.1", |c| c.pretrain.lr = -0.1),
             ("pretrain.momentum", "1.5", |c| c.pretrain.momentum = 1.5),
             ("pretrain.lr_decay_factor", "0", |c| c.pretrain.lr_decay_factor = 0.0),
-            ("finetune.epochs", "0", |c| c.finetune.epochs = 0),
+            ("finetune.steps", "0", |c| c.finetune.steps = Some(0)),
             ("finetune.batch_size", "0", |c| c.finetune.batch_size = 0),
             ("finetune.lr", "NaN", |c| c.finetune.lr = f64::NAN),
             ("finetune.momentum", "-1", |c| c.finetune.momentum = -1.0),
@@ -145,10 +183,24 @@ mod tests {
             ("kmeans.tol", "-1", |c| c.kmeans.tol = -1.0),
             ("cluster.alpha", "0", |c| c.cluster.alpha = 0.0),
             ("cluster.tol", "1.1", |c| c.cluster.tol = 1.1),
-            ("cluster.max_rounds", "0", |c| c.cluster.max_rounds = 0),
+            ("cluster.max_rounds", "0", |c| c.cluster.max_rounds = Count::Given(0)),
             ("cluster.epochs_per_round", "0", |c| c.cluster.epochs_per_round = 0),
             ("cluster.lr", "inf", |c| c.cluster.lr = f64::INFINITY),
             ("cluster.batch_size", "0", |c| c.cluster.batch_size = 0),
+            ("cluster.weight_decay", "-1", |c| c.cluster.weight_decay = -1.0),
+            ("cluster.gamma", "-1", |c| c.cluster.gamma = -1.0),
+            ("cluster.label_smoothing", "1", |c| c.cluster.label_smoothing = 1.0),
+            ("cluster.schedule", "step", |c| c.cluster.schedule = ScheduleKind::Step),
+            ("pretrain.lr_decay_steps", "7", |c| c.pretrain.lr_decay_steps = Some(7)),
+            ("augment.image", "0", |c| c.augment.image = Some([0, 3])),
+            ("augment.rotation", "181", |c| c.augment.rotation = 181.0),
+            ("augment.shift", "1", |c| c.augment.shift = 1.0),
+            ("augment.noise", "-1", |c| c.augment.noise = -1.0),
+            ("augment.feature_dropout", "1", |c| c.augment.feature_dropout = 1.0),
+            ("start.n_neighbours", "0", |c| c.start.n_neighbours = 0),
+            ("start.n_vectors", "0", |c| c.start.n_vectors = Count::Given(0)),
+            ("start.over_clustering", "0.5", |c| c.start.over_clustering = vec![3.0, 0.5]),
+            ("start.over_clustering_epochs", "0", |c| c.start.over_clustering_epochs = Count::Given(0)),
         ];
         for (key, found, spoil) in cases {
             let mut config = Config::default();

@@ -28,6 +28,15 @@ impl Activation {
     }
 }
 
+/// What the weights are drawn from.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Init {
+    /// N(0, σ²) with this σ; 0.01 in Xie et al. 2016, §4.3.
+    Normal(f64),
+    /// Uniform in ±1/√(inputs of the layer): variance 1/(3 · inputs), as in the code of Guo et al. 2018.
+    FanIn,
+}
+
 /// An encoder \[n, d\] → \[n, m\] and its mirror image, the decoder \[n, m\] → \[n, d\].
 ///
 /// All parameters lie in one block of memory, each at the beginning of a cache line, the encoder's first.
@@ -45,27 +54,27 @@ pub struct Autoencoder {
 const ALIGNMENT: i64 = 16;
 
 impl Autoencoder {
-    /// A network with weights drawn from N(0, `init_std`²) by libtorch's generator (`tch::manual_seed`) and zero biases.
+    /// A network with weights drawn by libtorch's generator (`tch::manual_seed`) as `init` says, and zero biases.
     ///
     /// `widths` are d, the hidden layers and m: `[784, 500, 500, 2000, 10]` in the paper.
     ///
     /// # Errors
     /// A libtorch failure, such as widths that do not fit in memory.
-    pub fn new(widths: &[i64], device: Device, init_std: f64) -> Result<Self> {
-        Self::with_activation(widths, device, init_std, Activation::Relu)
+    pub fn new(widths: &[i64], device: Device, init: Init) -> Result<Self> {
+        Self::with_activation(widths, device, init, Activation::Relu)
     }
 
     /// [`Autoencoder::new`] with another function between the layers.
     ///
     /// # Errors
     /// A libtorch failure, such as widths that do not fit in memory.
-    pub fn with_activation(widths: &[i64], device: Device, init_std: f64, activation: Activation) -> Result<Self> {
+    pub fn with_activation(widths: &[i64], device: Device, init: Init, activation: Activation) -> Result<Self> {
         let mirrored: Vec<i64> = widths.iter().rev().copied().collect();
         let shapes: Vec<[i64; 2]> =
             [widths, &mirrored].iter().flat_map(|w| w.windows(2)).map(|w| [w[1], w[0]]).collect();
         let mut parameters = Block::new(&shapes, device)?;
-        let (encoder, encoder_layers) = stack(&mut parameters, widths, init_std, activation)?;
-        let (decoder, decoder_layers) = stack(&mut parameters, &mirrored, init_std, activation)?;
+        let (encoder, encoder_layers) = stack(&mut parameters, widths, init, activation)?;
+        let (decoder, decoder_layers) = stack(&mut parameters, &mirrored, init, activation)?;
         Ok(Self { encoder, decoder, encoder_layers, decoder_layers, activation })
     }
 
@@ -239,7 +248,7 @@ impl Block {
 fn stack(
     parameters: &mut Block,
     widths: &[i64],
-    init_std: f64,
+    init: Init,
     activation: Activation,
 ) -> Result<(nn::Sequential, Vec<nn::Linear>)> {
     let mut sequential = nn::seq();
@@ -248,7 +257,15 @@ fn stack(
         if i > 0 {
             sequential = sequential.add_fn(move |x| activation.apply(x));
         }
-        let ws = parameters.cut(&[pair[1], pair[0]])?.f_normal_(0.0, init_std)?.f_set_requires_grad(true)?;
+        let mut weight = parameters.cut(&[pair[1], pair[0]])?;
+        let ws = match init {
+            Init::Normal(deviation) => weight.f_normal_(0.0, deviation)?,
+            Init::FanIn => {
+                let most = 1.0 / (pair[0] as f64).sqrt();
+                weight.f_uniform_(-most, most)?
+            }
+        };
+        let ws = ws.f_set_requires_grad(true)?;
         let bs = Some(parameters.cut(&[pair[1]])?.f_set_requires_grad(true)?);
         let layer = nn::Linear { ws, bs };
         sequential = sequential.add(shared(&layer));
@@ -281,7 +298,7 @@ mod tests {
     #[test]
     fn layers_taken_one_by_one_make_the_whole_network() {
         tch::manual_seed(1);
-        let net = Autoencoder::new(&[6, 5, 4, 2], Device::Cpu, 0.5).unwrap();
+        let net = Autoencoder::new(&[6, 5, 4, 2], Device::Cpu, Init::Normal(0.5)).unwrap();
         let x = Tensor::randn([3, 6], (Kind::Float, Device::Cpu));
         let mut z = x.shallow_clone();
         for depth in 0..net.depth() {
@@ -297,7 +314,7 @@ mod tests {
 
     #[test]
     fn names_are_those_of_a_pytorch_sequential() {
-        let net = Autoencoder::new(&[6, 5, 2], Device::Cpu, 0.01).unwrap();
+        let net = Autoencoder::new(&[6, 5, 2], Device::Cpu, Init::FanIn).unwrap();
         let shapes: Vec<_> = net.named_parameters().into_iter().map(|(name, t)| (name, t.size())).collect();
         let expected = [
             ("encoder.0.weight", vec![5, 6]),

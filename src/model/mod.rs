@@ -4,11 +4,11 @@ pub mod autoencoder;
 pub mod clustering;
 pub mod stack;
 
-pub use autoencoder::Autoencoder;
+pub use autoencoder::{Autoencoder, Init};
 pub use clustering::ClusteringLayer;
 pub use stack::{DenseLayer, DenseStack};
 
-use tch::Tensor;
+use tch::{Kind, Tensor};
 
 use crate::data::Rows;
 use crate::error::Result;
@@ -43,5 +43,21 @@ impl Dec {
             Some(stack) => stack.map_rows(rows),
             None => rows.map_blocks(self.autoencoder.widest(), |x| Ok(self.autoencoder.encode(x))),
         }
+    }
+
+    /// The latent rows z \[n, m\] of `n` rows that `fill` brings: it writes those from a number on into \[b, d\].
+    ///
+    /// # Errors
+    /// What `fill` fails with, a libtorch failure (out of memory, say).
+    pub fn encode_filled(&self, n: i64, d: i64, fill: &mut dyn FnMut(i64, &Tensor) -> Result<()>) -> Result<Tensor> {
+        const BLOCK: i64 = 4096;
+        let device = self.autoencoder.device();
+        let mut parts = Vec::new();
+        for start in (0..n).step_by(BLOCK as usize) {
+            let x = Tensor::f_empty([BLOCK.min(n - start), d], (Kind::Float, device))?;
+            fill(start, &x)?;
+            parts.push(self.encode_all(&Rows::from_tensor(x))?);
+        }
+        Ok(Tensor::f_cat(&parts, 0)?)
     }
 }

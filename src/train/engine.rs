@@ -1,29 +1,30 @@
 //! The step engine: gradient steps of a stack of dense layers without an autograd graph.
 //!
 //! Forward, closed backward (mean squared error of the reconstruction, KL(P‖Q) of the latent, or their weighted sum) and the
-//! update of SGD with momentum, over memory that is set aside once. The engine trains the very tensors that the
-//! `nn::Sequential` holds, and what it computes is what autograd and plain SGD compute, up to rounding
+//! update of SGD with momentum or Adam, over memory that is set aside once. The engine trains the very tensors that the
+//! `nn::Sequential` holds, and what it computes is what autograd and the plain optimiser compute, up to rounding
 //! (`tests` below, for every stage).
 //!
 //! # Contract
 //!
-//! - A step is a function of the parameters, the [velocity](Engine::velocity), the batch's row indices, the learning rate and
-//!   the step's number, from which the dropout masks follow; in self-training also of p. Who saves and restores these goes
-//!   on bit for bit.
+//! - A step is a function of the parameters, the [optimiser's state](Engine::optimiser), the batch's row indices, the learning
+//!   rate and the step's number, from which dropout masks and augmentation follow; in self-training also of p. Who saves and
+//!   restores these goes on bit for bit.
 //! - [`Engine::accumulate`] and [`Engine::apply`] are the two halves of a step. Between them, processes that hold equal
-//!   parts of a batch take the mean of their velocities, one flat tensor: the old velocity is the same in all of them, so
-//!   that this is the velocity of the whole batch. (A mask goes by the place in the batch that the engine is given: with
-//!   dropout, give the processes seeds of their own.)
-//! - A weight's gradient is never held by itself: the product that makes it accumulates into the velocity,
-//!   v ← momentum · v + δᵀ a, and then w ← w − rate · v.
-//! - Nothing waits for the device: losses are summed on it, rate and dropout key are read from it.
+//!   parts of a batch take the mean of [`Engine::accumulated`], one flat tensor: what is in it from earlier steps (SGD's
+//!   velocity) is the same in all of them, so that this is what the whole batch gives. (A mask goes by the place in the
+//!   batch that the engine is given: with dropout or augmentation, give the processes seeds of their own.)
+//! - With SGD a weight's gradient is never held by itself: the product that makes it accumulates into the velocity,
+//!   v ← momentum · v + δᵀ a, and then w ← w − rate · v. Adam's gradient lies in a flat tensor of its own.
+//! - Nothing waits for the device: losses are summed on it, rates and the key of what is drawn are read from it.
 
 use tch::{no_grad, Kind, TchError, Tensor};
 
+use super::augmentation::Augmentation;
+use super::optimiser::{Optimiser, OptimiserState};
 use super::replay::Replay;
 use super::step::{Batch, Step};
-use super::velocity::Velocity;
-use crate::backend::dense::{self, Dropout, Sink};
+use crate::backend::dense::{self, Dropout};
 use crate::data::{hash, Rows};
 use crate::error::Result;
 use crate::model::DenseStack;
@@ -33,9 +34,9 @@ use crate::model::DenseStack;
 pub enum Objective {
     /// The mean squared error between the stack's output and its clean input.
     Reconstruction,
-    /// `weight` · KL(P‖Q) on the output of the last layer.
+    /// `weight` · the clustering loss on the output of the last layer.
     Clustering(ClusteringTerm),
-    /// `reconstruction` · mean squared error + `weight` · KL(P‖Q) on the output of a layer before the last.
+    /// `reconstruction` · mean squared error + `weight` · the clustering loss on the output of a layer before the last.
     Both {
         /// Weight of the mean squared error.
         reconstruction: f64,
@@ -75,19 +76,37 @@ impl Objective {
     }
 }
 
-/// KL(P‖Q) on the output of one layer (Xie et al. 2016, Eq. 2).
+/// What draws the output of one layer towards the centroids.
 #[derive(Debug)]
 pub struct ClusteringTerm {
     /// The layer whose output is the latent, counted from 0.
     pub layer: usize,
-    /// μ \[k, m\], trained too.
+    /// μ \[k, m\].
     pub centroids: Tensor,
     /// p \[n, k\] of all rows. The caller may overwrite it between steps.
     pub p: Tensor,
-    /// Degrees of freedom of the Student-t kernel.
-    pub alpha: f64,
+    /// How.
+    pub pull: Pull,
     /// γ, the term's weight in the loss.
     pub weight: f64,
+}
+
+/// The loss between latent rows and centroids.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Pull {
+    /// KL(P‖Q), q by a Student-t kernel with so many degrees of freedom; the centroids are trained too (Xie et al. 2016,
+    /// Eq. 2).
+    StudentT(f64),
+    /// Σ_j p_ij ‖z_i − μ_j‖² / m, the mean over the batch's rows; the centroids stay (Guo et al. 2020, Eq. 5, where p is 1 for a
+    /// confident row's cluster and 0 elsewhere).
+    Squared,
+}
+
+impl ClusteringTerm {
+    /// The centroids, if they are trained.
+    fn trained(&self) -> Option<&Tensor> {
+        matches!(self.pull, Pull::StudentT(_)).then_some(&self.centroids)
+    }
 }
 
 /// Trains a [`DenseStack`]; see the module.
@@ -98,11 +117,10 @@ pub struct Engine<'a> {
     rows: &'a Rows,
     /// The probability with which dropout drops a value of each layer's input.
     dropout: f64,
-    momentum: f64,
+    augmentation: Option<Augmentation>,
     seed: u64,
     /// Of weight and bias of each layer, then of the centroids.
-    velocity: Velocity,
-    rate: Tensor,
+    optimiser: OptimiserState,
     key: Tensor,
     loss_sum: Tensor,
     memory: Memory,
@@ -114,7 +132,7 @@ pub struct Engine<'a> {
 /// When the parameters are updated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Update {
-    /// Each as soon as its velocity is known and its weight has passed the gradient on: both are still in the cache then.
+    /// Each as soon as its gradient is known and its weight has passed the gradient on: both are still in the cache then.
     AtOnce,
     /// By [`Engine::apply`].
     Later,
@@ -153,16 +171,18 @@ pub struct EngineParams {
     pub batch_size: i64,
     /// The probability with which dropout drops a value of each layer's input, at least 0 and below 1.
     pub dropout: f64,
-    /// Momentum.
-    pub momentum: f64,
-    /// Seed of the dropout masks.
+    /// How the rows are changed at random.
+    pub augmentation: Option<Augmentation>,
+    /// What turns gradients into steps.
+    pub optimiser: Optimiser,
+    /// Seed of the dropout masks and of the augmentation.
     pub seed: u64,
     /// On a CUDA device, record the step and start it as a whole ([`crate::backend::cuda`]).
     pub cuda_graphs: bool,
 }
 
 impl<'a> Engine<'a> {
-    /// An engine at rest (velocity 0) that trains `stack` on `rows`.
+    /// An engine at rest (the optimiser's state 0) that trains `stack` on `rows`.
     ///
     /// # Errors
     /// An objective that does not fit the stack, or a libtorch failure, such as memory for a batch's activations that is not
@@ -174,9 +194,9 @@ impl<'a> Engine<'a> {
         }
         let device = rows.device();
         let float = (Kind::Float, device);
-        let centroids = objective.clustering().map(|term| &term.centroids);
+        let centroids = objective.clustering().and_then(ClusteringTerm::trained);
         let parameters: Vec<&Tensor> = stack.parameters().chain(centroids).collect();
-        let velocity = Velocity::new(&parameters)?;
+        let optimiser = OptimiserState::new(params.optimiser, &parameters)?;
 
         let b = params.batch_size;
         let input = || Tensor::f_empty([b * rows.n_features()], float);
@@ -199,10 +219,9 @@ impl<'a> Engine<'a> {
             objective,
             rows,
             dropout: params.dropout,
-            momentum: params.momentum,
+            augmentation: params.augmentation,
             seed: params.seed,
-            velocity,
-            rate: Tensor::f_zeros([1], float)?,
+            optimiser,
             key: Tensor::f_zeros([1], (Kind::Int64, device))?,
             loss_sum: Tensor::f_zeros([1], (Kind::Double, device))?,
             memory,
@@ -211,13 +230,22 @@ impl<'a> Engine<'a> {
         })
     }
 
-    /// v of every trained parameter, flat; with the parameters and the step's number the whole state of the training.
-    pub fn velocity(&self) -> &Tensor {
-        self.velocity.flat()
+    /// The optimiser's state; with the parameters and the step's number the whole state of the training.
+    pub fn optimiser(&self) -> &OptimiserState {
+        &self.optimiser
     }
 
-    /// The first half of a step: the batch's gradient into the velocity, v ← momentum · v + gradient, and its loss into the
-    /// sum.
+    /// The same, to restore it.
+    pub fn optimiser_mut(&mut self) -> &mut OptimiserState {
+        &mut self.optimiser
+    }
+
+    /// What [`Engine::accumulate`] has come to, flat: SGD's velocity, or Adam's gradient.
+    pub fn accumulated(&self) -> &Tensor {
+        self.optimiser.accumulated()
+    }
+
+    /// The first half of a step: the batch's gradient into [`Engine::accumulated`], and its loss into the sum.
     ///
     /// # Errors
     /// A libtorch failure.
@@ -228,44 +256,43 @@ impl<'a> Engine<'a> {
         })
     }
 
-    /// The second half of a step: w ← w − `learning_rate` · v.
+    /// The second half of a step: the parameters are moved.
     ///
     /// # Errors
     /// A libtorch failure.
     pub fn apply(&mut self, learning_rate: f64) -> Result<()> {
         no_grad(|| {
-            let _ = self.rate.f_fill_(learning_rate)?;
-            let centroids = self.objective.clustering().map(|term| &term.centroids);
+            self.optimiser.begin(learning_rate)?;
+            let centroids = self.objective.clustering().and_then(ClusteringTerm::trained);
             for (place, parameter) in self.stack.parameters().chain(centroids).enumerate() {
-                self.descend(parameter, place)?;
+                self.optimiser.update(parameter, place)?;
             }
             Ok(())
         })
     }
 
-    /// Writes down what the step depends on besides parameters and velocity.
+    /// Writes down what the step depends on besides parameters and the optimiser's state.
     fn prepare(&mut self, batch: &Batch) -> Result<()> {
         let b = batch.indices.size1()?;
         if b != self.views.rows {
             let widths: Vec<i64> = self.stack.widths().collect();
             self.views = self.memory.views(b, self.rows.n_features(), &widths, &self.objective)?;
         }
-        if self.dropout > 0.0 {
-            let _ = self.key.f_fill_(dropout_key(self.seed, batch.number))?;
+        if self.dropout > 0.0 || self.augmentation.is_some() {
+            let _ = self.key.f_fill_(step_key(self.seed, batch.number))?;
         }
         Ok(self.views.indices.f_copy_(batch.indices)?)
     }
 
-    /// The step of the batch that `views.indices` names, at `rate` and with the dropout masks of `key`.
+    /// The step of the batch that `views.indices` names, with the dropout masks and the augmentation of `key`.
     fn compute(&self, update: Update) -> Result<()> {
-        self.rows.gather(&self.views.indices, &self.views.input)?;
+        let Views { indices, input, .. } = &self.views;
+        match &self.augmentation {
+            None => self.rows.gather(indices, input)?,
+            Some(augmentation) => augmentation.gather(self.rows, indices, &self.key, input)?,
+        }
         self.forward()?;
         self.backward(update)
-    }
-
-    /// The update of the parameter that has this place among the velocities.
-    fn descend(&self, parameter: &Tensor, place: usize) -> Result<()> {
-        dense::descend(parameter, self.velocity.of(place), &self.rate)
     }
 
     fn forward(&self) -> Result<()> {
@@ -288,31 +315,37 @@ impl<'a> Engine<'a> {
         Ok(())
     }
 
-    /// Gradients into the velocities.
+    /// Gradients to where the optimiser wants them.
     fn backward(&self, update: Update) -> Result<()> {
         let Views { indices, input, corrupted, outputs, latent_delta, .. } = &self.views;
         let layers = self.stack.layers();
         let last = layers.len() - 1;
-        let velocity = |parameter: usize| Sink { tensor: self.velocity.of(parameter), keep: self.momentum };
-        let bias_velocity = |layer: usize| velocity(2 * layer + 1);
+        let bias_sink = |layer: usize| self.optimiser.sink(2 * layer + 1);
 
         if let (Some(term), Some(dz)) = (self.objective.clustering(), latent_delta) {
-            let ClusteringTerm { layer, centroids, p, alpha, weight } = term;
-            let (z, sink) = (&outputs[*layer], velocity(2 * layers.len()));
-            dense::kl_divergence(z, centroids, p, indices, *alpha, *weight, dz, sink, &self.loss_sum)?;
-            if update == Update::AtOnce {
-                self.descend(centroids, 2 * layers.len())?;
+            let ClusteringTerm { layer, centroids, p, pull, weight } = term;
+            let z = &outputs[*layer];
+            match *pull {
+                Pull::StudentT(alpha) => {
+                    let (place, sum) = (2 * layers.len(), &self.loss_sum);
+                    let sink = self.optimiser.sink(place);
+                    dense::kl_divergence(z, centroids, p, indices, alpha, *weight, dz, sink, sum)?;
+                    if update == Update::AtOnce {
+                        self.optimiser.update(centroids, place)?;
+                    }
+                }
+                Pull::Squared => dense::squared_distance(z, centroids, p, indices, *weight, dz, &self.loss_sum)?,
             }
         }
         let mut delta = match (self.objective.reconstruction(), latent_delta) {
             (Some(weight), _) => {
                 let (y, layer) = (&outputs[last], &layers[last]);
-                let sink = bias_velocity(last);
+                let sink = bias_sink(last);
                 dense::mean_squared_error(y, &layer.bias, layer.relu, input, weight, sink, &self.loss_sum)?;
                 y
             }
             (None, Some(dz)) => {
-                dense::activate_backward(dz, &outputs[last], layers[last].relu, None, bias_velocity(last))?;
+                dense::activate_backward(dz, &outputs[last], layers[last].relu, None, bias_sink(last))?;
                 dz
             }
             (None, None) => return Ok(()),
@@ -324,10 +357,11 @@ impl<'a> Engine<'a> {
                 None => None,
             };
             let x = if i == 0 { corrupted.as_ref().unwrap_or(input) } else { &outputs[i - 1] };
-            dense::product(self.velocity.of(2 * i), &delta.f_tr()?, x, self.momentum)?;
+            let sink = self.optimiser.sink(2 * i);
+            dense::product(sink.tensor, &delta.f_tr()?, x, sink.keep)?;
             if update == Update::AtOnce {
-                self.descend(&layer.weight, 2 * i)?;
-                self.descend(&layer.bias, 2 * i + 1)?;
+                self.optimiser.update(&layer.weight, 2 * i)?;
+                self.optimiser.update(&layer.bias, 2 * i + 1)?;
             }
             delta = next.unwrap_or(delta);
         }
@@ -346,7 +380,7 @@ impl<'a> Engine<'a> {
             }
         }
         let dropout = (self.dropout > 0.0).then(|| self.mask(layer + 1));
-        let sink = Sink { tensor: self.velocity.of(2 * layer + 1), keep: self.momentum };
+        let sink = self.optimiser.sink(2 * layer + 1);
         dense::activate_backward(next, &outputs[layer], layers[layer].relu, dropout, sink)?;
         Ok(next)
     }
@@ -361,12 +395,16 @@ impl Step for Engine<'_> {
     fn step(&mut self, batch: &Batch, learning_rate: f64) -> Result<()> {
         no_grad(|| {
             self.prepare(batch)?;
-            let _ = self.rate.f_fill_(learning_rate)?;
+            self.optimiser.begin(learning_rate)?;
             let mut replay = std::mem::take(&mut self.replay);
             let done = replay.step(self.views.rows, || self.compute(Update::AtOnce));
             self.replay = replay;
             done
         })
+    }
+
+    fn reset_momentum(&mut self) -> Result<()> {
+        self.optimiser.reset()
     }
 
     fn take_loss(&mut self) -> Result<f64> {
@@ -400,8 +438,8 @@ impl Memory {
     }
 }
 
-/// The dropout key of a step. The seed is that of the batches too, so that the key is hashed apart from their seeds.
-pub(super) fn dropout_key(seed: u64, step: u64) -> i64 {
+/// The key of what a step draws: dropout masks, augmentation. The seed is that of the batches too, so that the key is hashed apart from their seeds.
+pub(super) fn step_key(seed: u64, step: u64) -> i64 {
     const DROPOUT: u64 = 0x6472_6f70_6f75_7421; // "dropout!"
     hash(hash(seed ^ DROPOUT) ^ hash(step + 1)) as i64
 }
@@ -413,7 +451,7 @@ mod tests {
     use crate::data::{Batches, Features};
     use crate::model::autoencoder::Activation;
     use crate::model::clustering::{cluster_frequency, kl_divergence, soft_assignment, target_distribution};
-    use crate::model::{Autoencoder, ClusteringLayer};
+    use crate::model::{Autoencoder, ClusteringLayer, Init};
     use crate::train::step::Autograd;
     use crate::train::{cluster, finetune, pretrain};
     use ndarray::Array2;
@@ -421,7 +459,7 @@ mod tests {
 
     const WIDTHS: [i64; 5] = [20, 16, 130, 24, 3];
     const RATE: f64 = 0.1;
-    const MOMENTUM: f64 = 0.9;
+    const SGD: Optimiser = Optimiser::Sgd { momentum: 0.9, decay: 0.0 };
 
     fn bytes() -> Rows {
         let values = Array2::from_shape_fn((70, 20), |(i, j)| ((i * i * 7 + j * 31 + i * j) % 256) as u8);
@@ -430,11 +468,11 @@ mod tests {
 
     fn network() -> Autoencoder {
         tch::manual_seed(5);
-        Autoencoder::new(&WIDTHS, Device::Cpu, 0.3).unwrap()
+        Autoencoder::new(&WIDTHS, Device::Cpu, Init::Normal(0.3)).unwrap()
     }
 
     fn params(dropout: f64) -> EngineParams {
-        EngineParams { batch_size: 32, dropout, momentum: MOMENTUM, seed: 11, cuda_graphs: false }
+        EngineParams { batch_size: 32, dropout, augmentation: None, optimiser: SGD, seed: 11, cuda_graphs: false }
     }
 
     /// Steps over shuffled batches, every third of them a small one; returns the sum of the losses.
@@ -500,7 +538,7 @@ mod tests {
         let (ours, theirs) = (network(), network());
         let objective = Objective::Reconstruction;
         let mut engine = Engine::new(ours.stack().unwrap(), objective, &rows, params(0.0)).unwrap();
-        let mut autograd = finetune::autograd(&theirs, &rows, MOMENTUM).unwrap();
+        let mut autograd = finetune::autograd(&theirs, &rows, params(0.0)).unwrap();
         assert_equal_training(&ours.parameters(), &mut engine, &theirs.parameters(), &mut autograd, RATE);
     }
 
@@ -520,10 +558,10 @@ mod tests {
             let (ours, theirs) = (network(), network());
             let ((layer, p), (reference, _)) = (clustering(&ours, &rows, alpha), clustering(&theirs, &rows, alpha));
             let centroids = layer.centroids().shallow_clone();
-            let term = ClusteringTerm { layer: 3, centroids, p: p.shallow_clone(), alpha, weight: 1.0 };
+            let term = ClusteringTerm { layer: 3, centroids, p: p.shallow_clone(), pull: Pull::StudentT(alpha), weight: 1.0 };
             let objective = Objective::Clustering(term);
             let mut engine = Engine::new(ours.encoder_stack().unwrap(), objective, &rows, params(0.0)).unwrap();
-            let mut autograd = cluster::autograd(&theirs, &reference, &rows, &p, MOMENTUM).unwrap();
+            let mut autograd = cluster::autograd(&theirs, &reference, &rows, &p, SGD).unwrap();
             let with_centroids = |net: &Autoencoder, layer: &ClusteringLayer| {
                 let mut all = net.encoder_parameters();
                 all.push(layer.centroids().shallow_clone());
@@ -545,7 +583,7 @@ mod tests {
         let (ours, theirs) = (network(), network());
         let ((layer, p), (reference, _)) = (clustering(&ours, &rows, 1.0), clustering(&theirs, &rows, 1.0));
         let centroids = layer.centroids().shallow_clone();
-        let term = ClusteringTerm { layer: 3, centroids, p: p.shallow_clone(), alpha: 1.0, weight: 0.3 };
+        let term = ClusteringTerm { layer: 3, centroids, p: p.shallow_clone(), pull: Pull::StudentT(1.0), weight: 0.3 };
         let objective = Objective::Both { reconstruction: 0.7, clustering: term };
         let mut engine = Engine::new(ours.stack().unwrap(), objective, &rows, params(0.0)).unwrap();
         let with_centroids = |net: &Autoencoder, layer: &ClusteringLayer| {
@@ -560,7 +598,7 @@ mod tests {
             let kl = kl_divergence(&p.index_select(0, batch.indices), &reference.log_soft_assignment(&z)?)?;
             Ok(theirs.decode(&z).mse_loss(&x, Reduction::Mean) * 0.7 + kl * 0.3)
         };
-        let mut autograd = Autograd::new(copies_of_handles(&parameters), MOMENTUM, Device::Cpu, loss).unwrap();
+        let mut autograd = Autograd::new(copies_of_handles(&parameters), SGD, Device::Cpu, loss).unwrap();
         assert_equal_training(&with_centroids(&ours, &layer), &mut engine, &parameters, &mut autograd, RATE);
     }
 
@@ -577,11 +615,11 @@ mod tests {
         let pair = whole.pair(0);
         let mut engine = Engine::new(pair.stack().unwrap(), objective(), &rows, params(0.3)).unwrap();
         train(&mut engine, 0..20, RATE);
-        let (weights, velocity) = (copies(&pair.parameters()), engine.velocity().copy());
+        let (weights, velocity) = (copies(&pair.parameters()), engine.accumulated().copy());
         train(&mut engine, 20..45, RATE);
 
         tch::manual_seed(99);
-        let resumed = Autoencoder::new(&WIDTHS, Device::Cpu, 0.1).unwrap();
+        let resumed = Autoencoder::new(&WIDTHS, Device::Cpu, Init::Normal(0.1)).unwrap();
         let pair_again = resumed.pair(0);
         no_grad(|| {
             for (to, from) in pair_again.parameters().iter_mut().zip(&weights) {
@@ -589,7 +627,7 @@ mod tests {
             }
         });
         let mut engine = Engine::new(pair_again.stack().unwrap(), objective(), &rows, params(0.3)).unwrap();
-        engine.velocity().shallow_clone().copy_(&velocity);
+        engine.accumulated().shallow_clone().copy_(&velocity);
         train(&mut engine, 20..45, RATE);
         for (a, b) in pair_again.parameters().iter().zip(pair.parameters()) {
             assert_eq!(*a, b, "not the same bits");
@@ -616,9 +654,9 @@ mod tests {
             for (engine, indices) in engines.iter_mut().zip(&parts).take(2) {
                 engine.accumulate(&Batch { indices, number }).unwrap();
             }
-            let mean = (engines[0].velocity() + engines[1].velocity()) / 2.0;
+            let mean = (engines[0].accumulated() + engines[1].accumulated()) / 2.0;
             for engine in &mut engines[..2] {
-                engine.velocity().shallow_clone().copy_(&mean);
+                engine.accumulated().shallow_clone().copy_(&mean);
                 engine.apply(RATE).unwrap();
             }
             engines[2].step(&Batch { indices: &parts[2], number }, RATE).unwrap();
@@ -634,7 +672,7 @@ mod tests {
         let mut engines = nets.each_ref().map(|net| {
             let (layer, p) = clustering(net, &rows, 1.0);
             let centroids = layer.centroids().shallow_clone();
-            let term = ClusteringTerm { layer: 3, centroids, p, alpha: 1.0, weight: 0.3 };
+            let term = ClusteringTerm { layer: 3, centroids, p, pull: Pull::StudentT(1.0), weight: 0.3 };
             let objective = Objective::Both { reconstruction: 0.7, clustering: term };
             Engine::new(net.stack().unwrap(), objective, &rows, params(0.1)).unwrap()
         });
@@ -645,7 +683,7 @@ mod tests {
             engines[1].accumulate(&batch).unwrap();
             engines[1].apply(RATE).unwrap();
         }
-        assert_eq!(engines[0].velocity(), engines[1].velocity());
+        assert_eq!(engines[0].accumulated(), engines[1].accumulated());
         assert!(nets[0].parameters() == nets[1].parameters());
     }
 
@@ -658,7 +696,7 @@ mod tests {
             layer: layer_index,
             centroids: layer.centroids().shallow_clone(),
             p: p.shallow_clone(),
-            alpha: 1.0,
+            pull: Pull::StudentT(1.0),
             weight: 1.0,
         };
         let both = |layer_index| Objective::Both { reconstruction: 1.0, clustering: term(layer_index) };
@@ -674,7 +712,7 @@ mod tests {
 
     #[test]
     fn what_is_no_dense_stack_is_left_to_autograd() {
-        let net = Autoencoder::with_activation(&WIDTHS, Device::Cpu, 0.1, Activation::Function(Tensor::tanh)).unwrap();
+        let net = Autoencoder::with_activation(&WIDTHS, Device::Cpu, Init::Normal(0.1), Activation::Function(Tensor::tanh)).unwrap();
         assert!(net.stack().is_none() && net.encoder_stack().is_none());
         assert!(net.pair(0).stack().is_none());
         let half = network();
@@ -684,7 +722,7 @@ mod tests {
     #[test]
     fn dropout_keys_differ_by_seed_and_step() {
         let keys: std::collections::HashSet<_> =
-            (0..20).flat_map(|seed| (0..500).map(move |step| dropout_key(seed, step))).collect();
+            (0..20).flat_map(|seed| (0..500).map(move |step| step_key(seed, step))).collect();
         assert_eq!(keys.len(), 10_000);
     }
 }

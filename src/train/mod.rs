@@ -1,39 +1,47 @@
 //! A run from rows to clusters: the stages in the paper's order.
 //!
-//! 1. k-means on the raw rows, for comparison;
-//! 2. layer-wise pretraining ([`Stage::Pretrain`]) and fine-tuning ([`Stage::Finetune`]) of the autoencoder;
-//! 3. k-means on the latent rows, which places the centroids ([`Stage::KMeans`]);
-//! 4. self-training on KL(P‖Q) ([`Stage::Cluster`]).
+//! 1. k-means on the raw rows, for comparison ([`Stage::KMeansRaw`]);
+//! 2. pretraining of the autoencoder, end to end ([`Stage::Autoencoder`]) or layer by layer ([`Stage::Pretrain`]), and
+//!    fine-tuning ([`Stage::Finetune`]);
+//! 3. k-means on the latent rows, for comparison or as the start ([`Stage::KMeans`]);
+//! 4. training towards more clusters than are wanted ([`Stage::OverCluster`]), where the recipe asks for it;
+//! 5. the first assignment, which places the centroids ([`Stage::Start`]), where it is not that of k-means;
+//! 6. self-training ([`Stage::Cluster`]).
 //!
 //! [`Trainer::run`] is the whole of it; an [`Observer`] hears what happens and may stop it. Labels score what was found
 //! and never touch training.
 
+pub mod augmentation;
 mod cluster;
 pub mod engine;
 mod finetune;
+mod lengths;
 mod observer;
-mod optimiser;
+pub mod optimiser;
 mod pretrain;
 mod replay;
 pub mod step;
 mod steps;
-mod velocity;
 
 use std::ops::ControlFlow;
 use std::time::Instant;
 
-use tch::{Device, Tensor};
+use tch::{Device, Kind, Tensor};
 
 pub use observer::{Event, MethodResult, Observer, Stage, StageTime};
-pub use optimiser::Sgd;
+use augmentation::Augmentation;
+use cluster::Plan;
+use engine::step_key;
+use finetune::Length;
 use steps::StageRun;
 
-use crate::config::{Config, Scale};
+use crate::config::{Config, Optimisation, PretrainMethod, Scale, StartMethod, WeightInit};
 use crate::data::{self, array_of, hash, permutation, tensor_of, values_of, Dataset, Features, Rows};
 use crate::error::{Error, Result};
 use crate::kmeans::{self, KMeans, KMeansParams, Progress};
 use crate::metrics::{self, Contingency};
-use crate::model::{Autoencoder, ClusteringLayer, Dec};
+use crate::model::{Autoencoder, ClusteringLayer, Dec, Init};
+use crate::start::{mixture, spectral, spectral::SpectralParams};
 
 /// Which cluster each row belongs to, in the order of the input's rows.
 #[derive(Debug, Clone, PartialEq)]
@@ -56,6 +64,7 @@ pub struct Trainer<'a> {
     rows: Rows,
     labels_true: Option<Vec<i64>>,
     data_name: String,
+    augmentation: Option<Augmentation>,
     /// The network as trained so far.
     pub dec: Dec,
     /// The methods scored so far.
@@ -82,11 +91,21 @@ impl<'a> Trainer<'a> {
         data::check_clusterable(&dataset, config.n_clusters)?;
         let scale = match config.data.scale {
             Scale::Factor(factor) => factor,
-            Scale::Auto => 1.0 / root_mean_square(&dataset.features),
+            Scale::Auto => match (&dataset.features, dataset.image) {
+                (Features::U8(_), Some(_)) => 1.0 / 255.0,
+                (features, _) => 1.0 / root_mean_square(features),
+            },
+        };
+        let magnitude = scale * root_mean_square(&dataset.features);
+        let augmentation =
+            Augmentation::new(&config.augment, dataset.image, dataset.n_features(), magnitude)?;
+        let init = match config.model.init {
+            WeightInit::Normal => Init::Normal(config.model.init_std),
+            WeightInit::FanIn => Init::FanIn,
         };
         tch::manual_seed(seed_for(config.seed, "weights") as i64);
         let widths = config.widths(dataset.n_features() as i64);
-        let autoencoder = Autoencoder::new(&widths, device, config.model.init_std)?;
+        let autoencoder = Autoencoder::new(&widths, device, init)?;
         let dec = Dec { scale, autoencoder, clustering: None };
         Ok(Self {
             config,
@@ -94,6 +113,7 @@ impl<'a> Trainer<'a> {
             rows: Rows::new(&dataset.features, scale, device)?,
             labels_true: dataset.labels,
             data_name: dataset.name,
+            augmentation,
             dec,
             results: Vec::new(),
             stages: Vec::new(),
@@ -115,27 +135,29 @@ impl<'a> Trainer<'a> {
         self.score("kmeans", rows.stored().0, &baseline.labels, baseline.inertia, observer)?;
         drop(baseline);
 
-        self.pretrain(&rows, observer)?;
-        self.timed(Stage::Finetune, observer, |this, observer| {
-            let run = this.stage_run(Stage::Finetune);
-            let steps = finetune::train(&this.dec.autoencoder, &rows, &this.config.finetune, run, observer)?;
-            Ok((steps, ()))
-        })?;
+        match self.config.pretrain.method {
+            PretrainMethod::Layerwise => self.pretrain_layers(&rows, observer)?,
+            PretrainMethod::EndToEnd => self.pretrain_end_to_end(&rows, observer)?,
+        }
+        let finetune = &self.config.finetune;
+        if finetune.epochs > 0 || finetune.steps.is_some() {
+            let length = Length { epochs: finetune.epochs, steps: finetune.steps };
+            self.train_autoencoder(Stage::Finetune, &rows, &finetune.optimisation(), length, observer)?;
+        }
 
         let z = self.dec.encode_all(&rows)?;
         check_latent(&z)?;
-        let start =
+        let by_kmeans =
             self.kmeans(Stage::KMeans, &Rows::from_tensor(z.shallow_clone()), observer).map_err(|e| match e {
                 Error::Rows(problem) => {
                     Error::Training(format!("the autoencoder collapsed: among its latent rows, {problem}"))
                 }
                 other => other,
             })?;
-        self.score("autoencoder_kmeans", &z, &start.labels, start.inertia, observer)?;
-        drop(z);
+        self.score("autoencoder_kmeans", &z, &by_kmeans.labels, by_kmeans.inertia, observer)?;
 
-        let centroids = tensor_of(start.centroids.view())?.f_to_device(rows.device())?;
-        let trained = self.cluster(&rows, &centroids, start.labels, observer);
+        let (labels, centroids) = self.start(z, by_kmeans, &rows, observer)?;
+        let trained = self.cluster(&rows, &centroids, labels, observer);
         match trained {
             Ok(()) => self.conclude(&rows, observer),
             Err(Error::Interrupted) => {
@@ -150,10 +172,155 @@ impl<'a> Trainer<'a> {
 
     /// What `stage` is told besides its section of the recipe.
     fn stage_run(&self, stage: Stage) -> StageRun {
-        StageRun { seed: seed_for(self.config.seed, &stage.to_string()), cuda_graphs: self.config.cuda_graphs }
+        StageRun {
+            seed: seed_for(self.config.seed, &stage.to_string()),
+            cuda_graphs: self.config.cuda_graphs,
+            augmentation: self.augmentation,
+        }
     }
 
-    fn pretrain(&mut self, rows: &Rows, observer: &mut dyn Observer) -> Result<()> {
+    fn pretrain_end_to_end(&mut self, rows: &Rows, observer: &mut dyn Observer) -> Result<()> {
+        let config = &self.config.pretrain;
+        let epochs = lengths::pretrain_epochs(config.epochs, rows.n_rows(), config.batch_size);
+        let length = Length { epochs, steps: config.steps };
+        self.train_autoencoder(Stage::Autoencoder, rows, &config.optimisation(), length, observer)
+    }
+
+    /// The whole autoencoder on the mean squared error.
+    fn train_autoencoder(
+        &mut self,
+        stage: Stage,
+        rows: &Rows,
+        settings: &Optimisation,
+        length: Length,
+        observer: &mut dyn Observer,
+    ) -> Result<()> {
+        self.timed(stage, observer, |this, observer| {
+            let run = this.stage_run(stage);
+            let steps = finetune::train(stage, &this.dec.autoencoder, rows, settings, length, run, observer)?;
+            Ok((steps, ()))
+        })
+    }
+
+    /// The first assignment of the rows, and the means of its clusters in the latent space \[k, m\]; `z` is what `by_kmeans`
+    /// clustered.
+    fn start(
+        &mut self,
+        z: Tensor,
+        by_kmeans: KMeans,
+        rows: &Rows,
+        observer: &mut dyn Observer,
+    ) -> Result<(Vec<i64>, Tensor)> {
+        let config = self.config;
+        let n = rows.n_rows() as usize;
+        let mut z = z;
+        let mut trained = false;
+        for (place, factor) in config.start.over_clustering.iter().enumerate() {
+            // Parts of fewer than ten rows say nothing.
+            let parts = ((factor * config.n_clusters as f64).ceil() as usize).min(n / 10);
+            if parts <= config.n_clusters {
+                continue;
+            }
+            z = self.over_cluster(place, parts, z, rows, observer)?;
+            trained = true;
+        }
+        let labels = match config.start.method {
+            StartMethod::KMeans if !trained => {
+                let centroids = tensor_of(by_kmeans.centroids.view())?.f_to_device(rows.device())?;
+                return Ok((by_kmeans.labels, centroids));
+            }
+            _ => self.assign(Stage::Start, config.n_clusters, config.start.n_vectors.given(), &z, rows, observer)?,
+        };
+        let centroids = means(&z, &labels, config.n_clusters)?;
+        let inertia = metrics::inertia(array_of(&z)?.view(), &labels, array_of(&centroids)?.view())?;
+        self.score("start", &z, &labels, inertia, observer)?;
+        Ok((labels, centroids))
+    }
+
+    /// Finds `parts` clusters in the latent rows `z`, trains the encoder towards them, and returns the latent rows after it.
+    fn over_cluster(
+        &mut self,
+        place: usize,
+        parts: usize,
+        z: Tensor,
+        rows: &Rows,
+        observer: &mut dyn Observer,
+    ) -> Result<Tensor> {
+        let stage = Stage::OverCluster(parts);
+        let config = self.config;
+        let epochs = lengths::over_clustering_epochs(
+            config.start.over_clustering_epochs,
+            rows.n_rows(),
+            config.cluster.batch_size,
+        );
+        let labels = self.assign(stage, parts, Some(parts as u64), &z, rows, observer)?;
+        let layer = ClusteringLayer::new(&means(&z, &labels, parts)?, config.cluster.alpha)?;
+        let plan = Plan::towards(&config.cluster, epochs);
+        self.timed(stage, observer, |this, observer| {
+            let mut run = this.stage_run(stage);
+            run.seed = hash(run.seed ^ place as u64); // the same number of parts may come twice
+            let training =
+                cluster::SelfTraining { stage, dec: &this.dec, layer: &layer, rows, labels_true: None, run };
+            let mut progress = cluster::Progress::default();
+            training.train(labels, &plan, &mut progress, observer)?;
+            Ok((progress.steps, ()))
+        })?;
+        self.dec.encode_all(rows)
+    }
+
+    /// The labels that the start's method finds for `clusters` clusters in the latent rows `z`.
+    fn assign(
+        &mut self,
+        stage: Stage,
+        clusters: usize,
+        n_vectors: Option<u64>,
+        z: &Tensor,
+        rows: &Rows,
+        observer: &mut dyn Observer,
+    ) -> Result<Vec<i64>> {
+        let config = self.config;
+        let seed = seed_for(config.seed, &format!("{stage} labels"));
+        self.timed(Stage::Start, observer, |this, observer| {
+            observer.on_event(&Event::StageStarted { stage: Stage::Start, steps: 1 });
+            let labels = match config.start.method {
+                StartMethod::KMeans => {
+                    let params = KMeansParams { n_clusters: clusters, seed, ..this.kmeans_params() };
+                    let z = Rows::from_tensor(z.shallow_clone());
+                    kmeans::fit(&z, &params, &mut |_| go_on(observer))?.labels
+                }
+                StartMethod::Gmm => mixture::fit(z, clusters, seed)?,
+                StartMethod::Spectral => {
+                    let n_neighbours = config.start.n_neighbours;
+                    let params = SpectralParams { n_clusters: clusters, n_neighbours, n_vectors, seed };
+                    let changed = match n_vectors {
+                        None => this.encode_augmented(rows, seed)?,
+                        Some(_) => None,
+                    };
+                    let found = spectral::fit(z, changed.as_ref(), &params, &mut || go_on(observer))?;
+                    for candidate in &found.candidates {
+                        tracing::debug!("{stage}: {candidate:?}");
+                    }
+                    found.labels
+                }
+            };
+            observer.on_event(&Event::Step { done: 1 });
+            Ok((1, labels))
+        })
+    }
+
+    /// The latent rows of the augmented rows, one version of each; `None` where nothing is augmented.
+    fn encode_augmented(&self, rows: &Rows, seed: u64) -> Result<Option<Tensor>> {
+        let Some(augmentation) = self.augmentation.filter(|_| self.config.cluster.augment) else { return Ok(None) };
+        let device = rows.device();
+        let mut fill = |start: i64, x: &Tensor| {
+            let key = Tensor::f_full([1], step_key(seed, start as u64), (Kind::Int64, device))?;
+            let indices = Tensor::f_arange_start(start, start + x.size()[0], (Kind::Int64, device))?;
+            augmentation.gather(rows, &indices, &key, x)
+        };
+        Ok(Some(self.dec.encode_filled(rows.n_rows(), rows.n_features(), &mut fill)?))
+    }
+
+    fn pretrain_layers(&mut self, rows: &Rows, observer: &mut dyn Observer) -> Result<()> {
         let mut codes: Option<Rows> = None;
         let depth = self.dec.autoencoder.depth();
         for layer in 0..depth {
@@ -173,16 +340,9 @@ impl<'a> Trainer<'a> {
     }
 
     fn kmeans(&mut self, stage: Stage, rows: &Rows, observer: &mut dyn Observer) -> Result<KMeans> {
-        let config = self.config;
-        self.timed(stage, observer, |_, observer| {
-            let params = KMeansParams {
-                n_clusters: config.n_clusters,
-                n_init: config.kmeans.n_init,
-                max_iter: config.kmeans.max_iter,
-                tol: config.kmeans.tol,
-                seed: seed_for(config.seed, &stage.to_string()),
-                engine: config.kmeans.engine,
-            };
+        self.timed(stage, observer, |this, observer| {
+            let seed = seed_for(this.config.seed, &stage.to_string());
+            let params = KMeansParams { seed, ..this.kmeans_params() };
             observer.on_event(&Event::StageStarted { stage, steps: params.n_init as u64 });
             let started = Instant::now();
             let fitted = kmeans::fit(rows, &params, &mut |progress| {
@@ -191,14 +351,22 @@ impl<'a> Trainer<'a> {
                     observer.on_event(&Event::Restart { stage, restart, inertia, seconds });
                     observer.on_event(&Event::Step { done: restart });
                 }
-                if observer.should_stop() {
-                    ControlFlow::Break(())
-                } else {
-                    ControlFlow::Continue(())
-                }
+                go_on(observer)
             })?;
             Ok((params.n_init as u64, fitted))
         })
+    }
+
+    fn kmeans_params(&self) -> KMeansParams {
+        let Config { n_clusters, ref kmeans, .. } = *self.config;
+        KMeansParams {
+            n_clusters,
+            n_init: kmeans.n_init,
+            max_iter: kmeans.max_iter,
+            tol: kmeans.tol,
+            seed: 0,
+            engine: kmeans.engine,
+        }
     }
 
     fn cluster(
@@ -213,8 +381,10 @@ impl<'a> Trainer<'a> {
         let trained = self.timed(Stage::Cluster, observer, |this, observer| {
             let run = this.stage_run(Stage::Cluster);
             let labels_true = this.labels_true.as_deref();
-            let training = cluster::SelfTraining { dec: &this.dec, layer: &layer, rows, labels_true, run };
-            let interrupted = match training.train(labels, &this.config.cluster, &mut progress, observer) {
+            let stage = Stage::Cluster;
+            let training = cluster::SelfTraining { stage, dec: &this.dec, layer: &layer, rows, labels_true, run };
+            let plan = Plan::new(&this.config.cluster, rows.n_rows());
+            let interrupted = match training.train(labels, &plan, &mut progress, observer) {
                 Err(Error::Interrupted) => true, // the stage counts all the same: its result is kept
                 trained => trained.map(|()| false)?,
             };
@@ -335,6 +505,27 @@ impl<'a> Trainer<'a> {
     }
 }
 
+/// What the observer has to say, as the searches for clusters ask for it.
+fn go_on(observer: &mut dyn Observer) -> ControlFlow<()> {
+    if observer.should_stop() {
+        ControlFlow::Break(())
+    } else {
+        ControlFlow::Continue(())
+    }
+}
+
+/// The means \[k, m\] of the latent rows of each cluster; that of all rows for a cluster without any.
+fn means(z: &Tensor, labels: &[i64], k: usize) -> Result<Tensor> {
+    let (_, m) = z.size2()?;
+    let options = (Kind::Float, z.device());
+    let labels = Tensor::f_from_slice(labels)?.f_to_device(z.device())?;
+    let sums = Tensor::f_zeros([k as i64, m], options)?.f_index_add(0, &labels, z)?;
+    let ones = Tensor::f_ones([labels.size()[0]], options)?;
+    let counts = Tensor::f_zeros([k as i64], options)?.f_index_add(0, &labels, &ones)?.f_unsqueeze(1)?;
+    let all = z.f_mean_dim(0, true, Kind::Float)?;
+    Ok(sums.f_div(&counts.f_clamp_min(1.0)?)?.f_add(&all.f_mul(&counts.f_eq(0.0)?.f_to_kind(Kind::Float)?)?)?)
+}
+
 /// Refuses latent rows that k-means could only fail on.
 fn check_latent(z: &Tensor) -> Result<()> {
     if !bool::try_from(z.f_isfinite()?.f_all()?)? {
@@ -405,7 +596,7 @@ mod tests {
         let features = ndarray::Array2::from_shape_fn((60, 8), |(i, j)| ((i % 3 * 40 + i * j) % 120) as u8);
         let rows = Rows::new(&Features::U8(features), 0.02, Device::Cpu).unwrap();
         let tanh = Activation::Function(Tensor::tanh);
-        let autoencoder = Autoencoder::with_activation(&[8, 6, 2], Device::Cpu, 0.3, tanh).unwrap();
+        let autoencoder = Autoencoder::with_activation(&[8, 6, 2], Device::Cpu, Init::Normal(0.3), tanh).unwrap();
         let run = StageRun { seed: 4, cuda_graphs: false };
         let config = Config::default();
 

@@ -9,24 +9,34 @@ use serde::Serialize;
 pub enum Stage {
     /// k-means on the raw rows, the baseline.
     KMeansRaw,
+    /// Pretraining of the whole autoencoder, end to end.
+    Autoencoder,
     /// Layer-wise pretraining of one layer, counted from 1.
     Pretrain(usize),
     /// Fine-tuning of the whole autoencoder.
     Finetune,
-    /// k-means on the latent rows, which places the centroids.
+    /// k-means on the latent rows: for comparison, and where the recipe says so the first assignment.
     KMeans,
-    /// Self-training on KL(P‖Q).
+    /// Training towards more clusters than are wanted, this many.
+    OverCluster(usize),
+    /// The first assignment of the latent rows, where it is not k-means.
+    Start,
+    /// Self-training.
     Cluster,
 }
 
 impl fmt::Display for Stage {
-    /// The name that `events.jsonl` and `summary.json` use: `kmeans_raw`, `pretrain_1` …, `finetune`, `kmeans`, `cluster`.
+    /// The name that `events.jsonl` and `summary.json` use: `kmeans_raw`, `pretrain` or `pretrain_1` …, `finetune`, `kmeans`,
+    /// `over_50` …, `start`, `cluster`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::KMeansRaw => f.write_str("kmeans_raw"),
+            Self::Autoencoder => f.write_str("pretrain"),
             Self::Pretrain(layer) => write!(f, "pretrain_{layer}"),
             Self::Finetune => f.write_str("finetune"),
             Self::KMeans => f.write_str("kmeans"),
+            Self::OverCluster(clusters) => write!(f, "over_{clusters}"),
+            Self::Start => f.write_str("start"),
             Self::Cluster => f.write_str("cluster"),
         }
     }
@@ -36,7 +46,7 @@ impl fmt::Display for Stage {
 /// where there are some.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct MethodResult {
-    /// `kmeans` (raw rows), `autoencoder_kmeans` or `dec`.
+    /// `kmeans` (raw rows), `autoencoder_kmeans`, `start` (the first assignment, where it is not that) or `dec`.
     pub method: &'static str,
     /// Accuracy under the best one-to-one matching of clusters to classes.
     pub acc: Option<f64>,

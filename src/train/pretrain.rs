@@ -5,7 +5,7 @@
 
 use tch::{Kind, Reduction, Tensor};
 
-use super::engine::{dropout_key, Engine, EngineParams, Objective};
+use super::engine::{step_key, Engine, EngineParams, Objective};
 use super::observer::{Observer, Stage};
 use super::step::{Autograd, Batch, Step};
 use super::steps::{StageRun, Steps};
@@ -14,6 +14,9 @@ use crate::config::PretrainConfig;
 use crate::data::{Batches, Rows};
 use crate::error::Result;
 use crate::model::autoencoder::LayerPair;
+
+/// Epochs a layer that `auto` comes to: the notebook's.
+const AUTO_EPOCHS: u64 = 50;
 
 /// Trains the layer `pair` on its input `rows`; returns the number of steps taken.
 pub(super) fn train_layer(
@@ -25,12 +28,14 @@ pub(super) fn train_layer(
     observer: &mut dyn Observer,
 ) -> Result<u64> {
     let batches = Batches::new(rows.n_rows(), config.batch_size, rows.device(), run.seed)?;
-    let params = run.engine(&batches, config.dropout, config.momentum);
+    let settings = config.optimisation();
+    let params = run.engine(&batches, config.dropout, &settings);
     let step: Box<dyn Step> = match pair.stack() {
         Some(stack) => Box::new(Engine::new(stack, Objective::Reconstruction, rows, params)?),
         None => Box::new(autograd(pair, rows, params)?),
     };
-    Steps::new(stage, step, config.schedule(), batches).run(config.epochs, config.steps, observer)
+    let epochs = config.epochs.or(|| AUTO_EPOCHS);
+    Steps::new(stage, step, settings.rates(), batches).run(epochs, config.steps, observer)
 }
 
 /// The same steps by autograd, with the same dropout masks.
@@ -39,17 +44,26 @@ pub(super) fn autograd<'a>(pair: &'a LayerPair<'a>, rows: &'a Rows, params: Engi
         if params.dropout == 0.0 {
             return Ok(x.shallow_clone());
         }
-        let key = Tensor::f_full([1], dropout_key(params.seed, number), (Kind::Int64, x.device()))?;
+        let key = Tensor::f_full([1], step_key(params.seed, number), (Kind::Int64, x.device()))?;
         let mask = x.f_detach()?.f_ones_like()?;
         dense::dropout(&mask, &mask, Dropout { p: params.dropout, key: &key, site })?;
         Ok(x.f_mul(&mask)?)
     };
-    Autograd::new(pair.parameters(), params.momentum, rows.device(), move |batch: &Batch| {
-        let x = rows.batch(batch.indices)?;
+    Autograd::new(pair.parameters(), params.optimiser, rows.device(), move |batch: &Batch| {
+        let x = augmented(rows, batch, params)?;
         let code = pair.encode(&drop(&x, batch.number, 0)?);
         let reconstruction = pair.decode(&drop(&code, batch.number, 1)?);
         Ok(reconstruction.f_mse_loss(&x, Reduction::Mean)?)
     })
+}
+
+/// The batch's rows as the engine would train on them.
+pub(super) fn augmented(rows: &Rows, batch: &Batch, params: EngineParams) -> Result<Tensor> {
+    let Some(augmentation) = params.augmentation else { return rows.batch(batch.indices) };
+    let key = Tensor::f_full([1], step_key(params.seed, batch.number), (Kind::Int64, rows.device()))?;
+    let x = Tensor::f_empty([batch.indices.size1()?, rows.n_features()], (Kind::Float, rows.device()))?;
+    augmentation.gather(rows, batch.indices, &key, &x)?;
+    Ok(x)
 }
 
 /// The clean codes of all `rows`, which the next layer trains on.

@@ -2,7 +2,7 @@
 
 use tch::{no_grad, Device, Kind, Tensor};
 
-use super::optimiser::Sgd;
+use super::optimiser::{Optimiser, OptimiserState};
 use crate::error::Result;
 
 /// The rows of one step.
@@ -22,6 +22,12 @@ pub trait Step {
     /// A libtorch failure.
     fn step(&mut self, batch: &Batch, learning_rate: f64) -> Result<()>;
 
+    /// Forgets the optimiser's momentum.
+    ///
+    /// # Errors
+    /// A libtorch failure.
+    fn reset_momentum(&mut self) -> Result<()>;
+
     /// The sum of the losses since the last call; waits for the device.
     ///
     /// # Errors
@@ -32,25 +38,31 @@ pub trait Step {
 /// Steps by autograd, for any network and any loss: what trains where the engine does not know the stack.
 pub(super) struct Autograd<F> {
     loss: F,
-    optimiser: Sgd,
+    parameters: Vec<Tensor>,
+    optimiser: OptimiserState,
     /// Kept on the device: reading it would wait for the device.
     loss_sum: Tensor,
 }
 
 impl<F: FnMut(&Batch) -> Result<Tensor>> Autograd<F> {
-    /// Steps of SGD over `parameters` on `loss`, which is given a batch and returns its mean loss.
-    pub(super) fn new(parameters: Vec<Tensor>, momentum: f64, device: Device, loss: F) -> Result<Self> {
+    /// Steps over `parameters` on `loss`, which is given a batch and returns its mean loss.
+    pub(super) fn new(parameters: Vec<Tensor>, optimiser: Optimiser, device: Device, loss: F) -> Result<Self> {
         let loss_sum = Tensor::f_zeros([], (Kind::Double, device))?;
-        Ok(Self { loss, optimiser: Sgd::new(parameters, momentum)?, loss_sum })
+        let optimiser = OptimiserState::new(optimiser, &parameters.iter().collect::<Vec<_>>())?;
+        Ok(Self { loss, parameters, optimiser, loss_sum })
     }
 }
 
 impl<F: FnMut(&Batch) -> Result<Tensor>> Step for Autograd<F> {
     fn step(&mut self, batch: &Batch, learning_rate: f64) -> Result<()> {
         let loss = (self.loss)(batch)?;
-        self.optimiser.step(&loss, learning_rate)?;
+        self.optimiser.step(&self.parameters, &loss, learning_rate)?;
         self.loss_sum = no_grad(|| self.loss_sum.f_add(&loss.f_detach()?))?;
         Ok(())
+    }
+
+    fn reset_momentum(&mut self) -> Result<()> {
+        self.optimiser.reset()
     }
 
     fn take_loss(&mut self) -> Result<f64> {

@@ -1,0 +1,161 @@
+// Rows as a training step sees them, changed at random: a batched affine warp with bilinear interpolation, and noise.
+//
+// All tensors here are on the CPU, contiguous, and of the shapes that augment.rs has checked. What is drawn is a hash of the
+// row's place in the batch (for noise: of the value's place) under the step's key, so that the bits do not depend on the
+// number of threads.
+
+#include <algorithm>
+#include <cmath>
+#include <cstddef>
+#include <cstdint>
+#include <vector>
+
+#include <ATen/ATen.h>
+
+#include "guard.h"
+#include "hash.h"
+#include "parallel.h"
+
+using dec::guarded;
+
+namespace {
+
+// See augment.rs.
+struct WarpRule {
+  int64_t height;
+  int64_t width;
+  float rotation;
+  float zoom;
+  float shear;
+  float shift_y;
+  float shift_x;
+  bool edge;
+};
+
+// Uniform in [-1, 1): draw `number` of the row at `place`.
+float draw(const dec::Keys& keys, uint32_t place, uint32_t number) {
+  const uint32_t bits = dec::hashed(keys, place * 8U + number);
+  return static_cast<float>(bits >> 8) * 0x1p-23F - 1.0F;
+}
+
+// Where the value of an output pixel is taken from: y = yy * r + yx * c + y0, x = xy * r + xx * c + x0.
+struct Map {
+  float yy, yx, y0;
+  float xy, xx, x0;
+};
+
+Map map_of(const WarpRule& rule, const dec::Keys& keys, uint32_t place) {
+  const float angle = rule.rotation * draw(keys, place, 0);
+  const float zoom = 1.0F + rule.zoom * draw(keys, place, 1);
+  const float shear = rule.shear * draw(keys, place, 2);
+  const float dy = rule.shift_y * draw(keys, place, 3);
+  const float dx = rule.shift_x * draw(keys, place, 4);
+  const float sine = std::sin(angle) / zoom, cosine = std::cos(angle) / zoom;
+  Map map{cosine, sine, 0.0F, -sine + shear * cosine, cosine + shear * sine, 0.0F};
+  // About the middle of the image.
+  const float cy = static_cast<float>(rule.height - 1) / 2.0F, cx = static_cast<float>(rule.width - 1) / 2.0F;
+  map.y0 = cy + dy - map.yy * cy - map.yx * cx;
+  map.x0 = cx + dx - map.xy * cy - map.xx * cx;
+  return map;
+}
+
+// One line of the output from an image with a border of two pixels around it; `stride` is the bordered width.
+DEC_VECTORISED void warp_line(const float* __restrict bordered, float* __restrict to, int32_t stride, int64_t width, float y,
+                              float x, float dy, float dx, float low, float high_y, float high_x) {
+  for (int64_t c = 0; c < width; ++c) {
+    const auto at = static_cast<float>(c);
+    float sy = y + dy * at, sx = x + dx * at;
+    sy = std::min(std::max(sy, low), high_y) + 2.0F;
+    sx = std::min(std::max(sx, low), high_x) + 2.0F;
+    const auto row = static_cast<int32_t>(sy), column = static_cast<int32_t>(sx);  // not negative: cut is floor
+    const float fy = sy - static_cast<float>(row), fx = sx - static_cast<float>(column);
+    const int32_t place = row * stride + column;
+    const float top = bordered[place] * (1.0F - fx) + bordered[place + 1] * fx;
+    const float bottom = bordered[place + stride] * (1.0F - fx) + bordered[place + stride + 1] * fx;
+    to[c] = top * (1.0F - fy) + bottom * fy;
+  }
+}
+
+DEC_VECTORISED void widen(const uint8_t* __restrict from, float* __restrict to, int64_t width, float scale) {
+  for (int64_t j = 0; j < width; ++j) {
+    to[j] = static_cast<float>(from[j]) * scale;
+  }
+}
+
+DEC_VECTORISED void scaled(const float* __restrict from, float* __restrict to, int64_t width, float scale) {
+  for (int64_t j = 0; j < width; ++j) {
+    to[j] = from[j] * scale;
+  }
+}
+
+// The sum of four uniform numbers of 16 bits, of mean 0 and variance 1: near a Gaussian, and without a logarithm.
+DEC_VECTORISED void add_noise(float* __restrict x, int64_t count, uint32_t place, const dec::Keys* given, float deviation) {
+  const dec::Keys keys = *given;
+  const float factor = deviation * 1.7320508F / 65536.0F;  // a uniform number's variance is 1/12, and there are four
+  for (int64_t i = 0; i < count; ++i) {
+    const uint32_t where = 2U * (place + static_cast<uint32_t>(i));
+    const uint32_t one = dec::hashed(keys, where), two = dec::hashed(keys, where + 1U);
+    const uint32_t sum = (one & 0xffffU) + (one >> 16) + (two & 0xffffU) + (two >> 16);
+    x[i] += (static_cast<float>(static_cast<int32_t>(sum)) - 131070.0F) * factor;
+  }
+}
+
+}  // namespace
+
+extern "C" {
+
+// out[i] = the image scale * stored[indices[i]], warped; false in `inside` if an index is outside the rows.
+char* dec_augment_warp(const at::Tensor* stored, const at::Tensor* indices, float scale, const at::Tensor* key,
+                       const WarpRule* rule, const at::Tensor* out, bool* inside) {
+  return guarded([&] {
+    const int64_t n = stored->size(0), rows = indices->numel(), height = rule->height, width = rule->width;
+    const int64_t* index = indices->const_data_ptr<int64_t>();
+    *inside = std::all_of(index, index + rows, [n](int64_t i) { return i >= 0 && i < n; });
+    if (!*inside) {
+      return;
+    }
+    const dec::Keys keys = dec::keys_of(*key->const_data_ptr<int64_t>(), 0);
+    const bool bytes = stored->scalar_type() == at::kByte;
+    const void* from = stored->const_data_ptr();
+    float* to = out->mutable_data_ptr<float>();
+    const int64_t stride = width + 4;
+    // Outside an image there is nothing: its border is 0, and what lies beyond is taken from the border. A row whose edge goes
+    // on is never read beyond it.
+    const float low = rule->edge ? 0.0F : -1.0F;
+    const float high_y = static_cast<float>(rule->edge ? height - 1 : height);
+    const float high_x = static_cast<float>(rule->edge ? width - 1 : width);
+    at::parallel_for(0, rows, dec::row_grain(height * width * 8), [&](int64_t begin, int64_t end) {
+      std::vector<float> bordered(static_cast<std::size_t>((height + 4) * stride));
+      for (int64_t i = begin; i < end; ++i) {
+        for (int64_t r = 0; r < height; ++r) {
+          float* line = bordered.data() + (r + 2) * stride + 2;
+          const int64_t at = (index[i] * height + r) * width;
+          if (bytes) {
+            widen(static_cast<const uint8_t*>(from) + at, line, width, scale);
+          } else {
+            scaled(static_cast<const float*>(from) + at, line, width, scale);
+          }
+        }
+        const Map map = map_of(*rule, keys, static_cast<uint32_t>(i));
+        for (int64_t r = 0; r < height; ++r) {
+          const auto at = static_cast<float>(r);
+          warp_line(bordered.data(), to + (i * height + r) * width, static_cast<int32_t>(stride), width,
+                    map.yy * at + map.y0, map.xy * at + map.x0, map.yx, map.xx, low, high_y, high_x);
+        }
+      }
+    });
+  });
+}
+
+// x += noise of this standard deviation, in place.
+char* dec_augment_noise(const at::Tensor* x, float deviation, const at::Tensor* key, uint32_t site) {
+  return guarded([&] {
+    const dec::Keys keys = dec::keys_of(*key->const_data_ptr<int64_t>(), site);
+    float* values = x->mutable_data_ptr<float>();
+    at::parallel_for(0, x->numel(), dec::kGrain, [&](int64_t begin, int64_t end) {
+      add_noise(values + begin, end - begin, static_cast<uint32_t>(begin), &keys, deviation);
+    });
+  });
+}
+
+}  // extern "C"

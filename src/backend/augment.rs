@@ -1,0 +1,289 @@
+//! Rows as a training step sees them, changed at random: an affine warp of images, noise.
+//!
+//! On the CPU every function is one call of `augment.cpp`; elsewhere it is the same mathematics in tensor operations (`generic`
+//! below). What is drawn is a hash of `key` and of the row's place in the batch (for noise: of the value's place), so that it
+//! is the same for any number of threads, on every device, and in a run that is resumed.
+#![allow(unsafe_code)]
+
+use std::ffi::c_char;
+
+use tch::{no_grad, Kind, Tensor};
+use torch_sys::C_tensor;
+
+use super::dense::{on_cpu, plain, require};
+use super::dense_generic::{hashed, set};
+use super::shim::check;
+use crate::error::Result;
+
+/// How far an image may be changed, each either way; and what lies outside it.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Warp {
+    /// Pixels.
+    pub height: i64,
+    /// Pixels.
+    pub width: i64,
+    /// Radians.
+    pub rotation: f32,
+    /// 0.1 is 90 to 110 %; below 1.
+    pub zoom: f32,
+    /// Pixels to the side per pixel down.
+    pub shear: f32,
+    /// Pixels.
+    pub shift_y: f32,
+    /// Pixels.
+    pub shift_x: f32,
+    /// Whether the outermost pixels go on outside; else there is nothing, 0.
+    pub edge: bool,
+}
+
+extern "C" {
+    fn dec_augment_warp(
+        stored: *const C_tensor,
+        indices: *const C_tensor,
+        scale: f32,
+        key: *const C_tensor,
+        rule: *const Warp,
+        out: *const C_tensor,
+        inside: *mut bool,
+    ) -> *mut c_char;
+    fn dec_augment_noise(x: *const C_tensor, deviation: f32, key: *const C_tensor, site: u32) -> *mut c_char;
+}
+
+/// `out` \[b, h·w\] ← `scale` · `stored`\[`indices`\], each row an image of uint8 or float32 \[n, h·w\] that is turned, zoomed,
+/// sheared and shifted by amounts drawn uniformly, with bilinear interpolation. `key` is one int64 on the tensors' device.
+///
+/// # Errors
+/// Shapes that do not fit each other, an index outside the rows.
+pub fn warp(stored: &Tensor, indices: &Tensor, scale: f64, key: &Tensor, rule: &Warp, out: &Tensor) -> Result<()> {
+    let (_, width) = stored.size2()?;
+    plain(out, &[indices.size1()?, width], Kind::Float)?;
+    plain(indices, &indices.size(), Kind::Int64)?;
+    plain(key, &[1], Kind::Int64)?;
+    require(rule.height > 0 && rule.width > 0 && rule.height.checked_mul(rule.width) == Some(width), || {
+        format!("rows of {width} values are no images of {} x {} pixels", rule.height, rule.width)
+    })?;
+    if !on_cpu(&[stored, indices, key, out]) {
+        return generic::warp(stored, indices, scale, key, rule, out);
+    }
+    require(matches!(stored.kind(), Kind::Uint8 | Kind::Float) && stored.is_contiguous(), || {
+        format!("rows of kind {:?} or not contiguous", stored.kind())
+    })?;
+    let mut inside = true;
+    // SAFETY: contiguous CPU tensors of the kinds and shapes that the function takes, rows of height · width values; it
+    // checks the indices itself, clamps the places it reads to the image and its border, and writes `out` and `inside`
+    // alone; `rule` outlives the call.
+    unsafe {
+        let (stored, indices, key, out) = (stored.as_ptr(), indices.as_ptr(), key.as_ptr(), out.as_ptr());
+        check(dec_augment_warp(stored, indices, scale as f32, key, rule, out, &mut inside))
+    }?;
+    require(inside, || "an index is outside the rows".to_owned())
+}
+
+/// `x` ← `x` + noise of mean 0 and standard `deviation`, in place. The noise is the sum of four uniform numbers, which is near
+/// a Gaussian. `site` tells apart what one step draws under the same key.
+///
+/// # Errors
+/// A tensor that is not float32 and contiguous.
+pub fn noise(x: &Tensor, deviation: f64, key: &Tensor, site: u32) -> Result<()> {
+    plain(x, &x.size(), Kind::Float)?;
+    plain(key, &[1], Kind::Int64)?;
+    let site = site.wrapping_mul(0x9e37_79b9); // far apart in the 32 bits
+    if !on_cpu(&[x, key]) {
+        return generic::noise(x, deviation, key, site);
+    }
+    // SAFETY: a contiguous float32 CPU tensor, which the function writes, and a key of one int64.
+    unsafe { check(dec_augment_noise(x.as_ptr(), deviation as f32, key.as_ptr(), site)) }
+}
+
+/// The same in tensor operations.
+mod generic {
+    use super::{hashed, no_grad, set, Kind, Result, Tensor, Warp};
+
+    pub(super) fn warp(
+        stored: &Tensor,
+        indices: &Tensor,
+        scale: f64,
+        key: &Tensor,
+        rule: &Warp,
+        out: &Tensor,
+    ) -> Result<()> {
+        no_grad(|| {
+            let (b, height, width) = (indices.size1()?, rule.height, rule.width);
+            let float = (Kind::Float, stored.device());
+            let places = Tensor::f_arange(b * 8, (Kind::Int64, stored.device()))?;
+            let bits = hashed(&places, key, 0)?.f_bitwise_right_shift_tensor_scalar(8)?;
+            let draws = bits.f_to_kind(Kind::Float)?.f_mul_scalar(0.5f64.powi(23))?.f_sub_scalar(1.0)?.f_view([b, 8])?;
+            let draw = |number: i64, most: f32| -> Result<Tensor> {
+                Ok(draws.f_narrow(1, number, 1)?.f_mul_scalar(f64::from(most))?)
+            };
+            let angle = draw(0, rule.rotation)?;
+            let zoom = draw(1, rule.zoom)?.f_add_scalar(1.0)?;
+            let shear = draw(2, rule.shear)?;
+            let (dy, dx) = (draw(3, rule.shift_y)?, draw(4, rule.shift_x)?);
+            let (sine, cosine) = (angle.f_sin()?.f_div(&zoom)?, angle.f_cos()?.f_div(&zoom)?);
+            let (cy, cx) = ((height - 1) as f64 / 2.0, (width - 1) as f64 / 2.0);
+            let rows = Tensor::f_arange(height, float)?.f_sub_scalar(cy)?;
+            let rows = rows.f_view([height, 1])?.f_expand([height, width], false)?.f_reshape([1, height * width])?;
+            let columns = Tensor::f_arange(width, float)?.f_sub_scalar(cx)?;
+            let columns = columns.f_view([1, width])?.f_expand([height, width], false)?.f_reshape([1, height * width])?;
+            let y = cosine.f_mul(&rows)?.f_add(&sine.f_mul(&columns)?)?.f_add(&dy)?.f_add_scalar(cy)?;
+            let from_rows = shear.f_mul(&cosine)?.f_sub(&sine)?.f_mul(&rows)?;
+            let from_columns = shear.f_mul(&sine)?.f_add(&cosine)?.f_mul(&columns)?;
+            let x = from_rows.f_add(&from_columns)?.f_add(&dx)?.f_add_scalar(cx)?;
+
+            let low = if rule.edge { 0.0 } else { -1.0 };
+            let high = |side: i64| (if rule.edge { side - 1 } else { side }) as f64;
+            let y = y.f_clamp(low, high(height))?.f_add_scalar(2.0)?;
+            let x = x.f_clamp(low, high(width))?.f_add_scalar(2.0)?;
+            let (top, left) = (y.f_floor()?, x.f_floor()?);
+            let (fy, fx) = (y.f_sub(&top)?, x.f_sub(&left)?);
+            let stride = width + 4;
+            let place = top.f_mul_scalar(stride)?.f_add(&left)?.f_to_kind(Kind::Int64)?;
+            let images = stored.f_index_select(0, indices)?.f_to_kind(Kind::Float)?.f_mul_scalar(scale)?;
+            let bordered = images.f_view([b, height, width])?.f_constant_pad_nd([2, 2, 2, 2])?.f_view([b, -1])?;
+            let at = |offset: i64| -> Result<Tensor> {
+                Ok(bordered.f_gather(1, &place.f_add_scalar(offset)?, false)?)
+            };
+            let upper = at(0)?.f_lerp_tensor(&at(1)?, &fx)?;
+            let lower = at(stride)?.f_lerp_tensor(&at(stride + 1)?, &fx)?;
+            set(out, &upper.f_lerp_tensor(&lower, &fy)?)
+        })
+    }
+
+    pub(super) fn noise(x: &Tensor, deviation: f64, key: &Tensor, site: u32) -> Result<()> {
+        no_grad(|| {
+            let places = Tensor::f_arange(2 * x.numel() as i64, (Kind::Int64, x.device()))?;
+            let bits = hashed(&places, key, site)?;
+            let halves = bits.f_bitwise_and(0xffff)?.f_add(&bits.f_bitwise_right_shift_tensor_scalar(16)?)?;
+            let sum = halves.f_view([-1, 2])?.f_sum_dim_intlist(1, false, None)?.f_to_kind(Kind::Float)?;
+            let factor = deviation * 3f64.sqrt() / 65536.0;
+            set(x, &x.f_add(&sum.f_sub_scalar(131_070.0)?.f_mul_scalar(factor)?.f_view(x.size().as_slice())?)?)
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::backend::threads;
+    use tch::Device;
+
+    fn key(value: i64) -> Tensor {
+        Tensor::from_slice(&[value])
+    }
+
+    fn still(height: i64, width: i64) -> Warp {
+        Warp { height, width, rotation: 0.0, zoom: 0.0, shear: 0.0, shift_y: 0.0, shift_x: 0.0, edge: false }
+    }
+
+    fn images(n: i64, values: i64) -> Tensor {
+        tch::manual_seed(3);
+        Tensor::randint(256, [n, values], (Kind::Uint8, Device::Cpu))
+    }
+
+    fn warped(stored: &Tensor, rule: &Warp, of: i64) -> Tensor {
+        let n = stored.size()[0];
+        let out = Tensor::empty(stored.size(), (Kind::Float, Device::Cpu));
+        warp(stored, &Tensor::arange(n, (Kind::Int64, Device::Cpu)), 0.5, &key(of), rule, &out).unwrap();
+        out
+    }
+
+    #[test]
+    fn a_warp_that_does_nothing_is_a_gather() {
+        let stored = images(5, 6 * 9);
+        for edge in [false, true] {
+            let out = warped(&stored, &Warp { edge, ..still(6, 9) }, 1);
+            assert!(out.allclose(&(stored.to_kind(Kind::Float) * 0.5), 1e-5, 1e-4, false));
+        }
+    }
+
+    #[test]
+    fn both_paths_warp_alike() {
+        for (height, width) in [(6, 9), (28, 28), (1, 40), (17, 1)] {
+            let stored = images(40, height * width);
+            for edge in [false, true] {
+                let rule = Warp { rotation: 0.5, zoom: 0.3, shear: 0.2, shift_y: 2.5, shift_x: 1.5, edge, height, width };
+                let out = warped(&stored, &rule, 77);
+                let other = Tensor::empty(stored.size(), (Kind::Float, Device::Cpu));
+                let indices = Tensor::arange(40, (Kind::Int64, Device::Cpu));
+                generic::warp(&stored, &indices, 0.5, &key(77), &rule, &other).unwrap();
+                let difference = (&out - &other).abs().max().double_value(&[]);
+                assert!(difference < 0.02, "{height} x {width}: {difference}"); // of 127; a place is rounded to 1e-5 pixels
+                assert!((&out - stored.to_kind(Kind::Float) * 0.5).abs().max().double_value(&[]) > 1.0);
+            }
+        }
+    }
+
+    #[test]
+    fn a_shift_moves_pixels_and_what_comes_in_is_empty_or_the_edge() {
+        // One bright row; shifted far down or up, every image keeps at most that row and loses it where it leaves.
+        let stored = Tensor::full([200, 8], 200, (Kind::Uint8, Device::Cpu));
+        let rule = Warp { shift_x: 4.0, ..still(1, 8) };
+        let empty = warped(&stored, &rule, 5);
+        assert_eq!(empty.max().double_value(&[]), 100.0);
+        assert_eq!(empty.min().double_value(&[]), 0.0);
+        let kept = warped(&stored, &Warp { edge: true, ..rule }, 5);
+        assert_eq!(kept.min().double_value(&[]), 100.0);
+        // Drawn uniformly: about half of a row is lost at most, a quarter on average.
+        let lost = 1.0 - empty.mean(Kind::Float).double_value(&[]) / 100.0;
+        assert!((0.2..0.3).contains(&lost), "{lost}");
+    }
+
+    #[test]
+    fn a_quarter_turn_is_a_quarter_turn() {
+        // Rotations drawn from ±90°: the one drawn is recovered from a single bright pixel right of the middle.
+        let mut image = vec![0u8; 81];
+        image[4 * 9 + 7] = 200;
+        let stored = Tensor::from_slice(&image).view([1, 81]).repeat([300, 1]);
+        let out = warped(&stored, &Warp { rotation: std::f32::consts::FRAC_PI_2, ..still(9, 9) }, 9).view([300, 9, 9]);
+        let places = Tensor::arange(9, (Kind::Float, Device::Cpu)) - 4.0;
+        let mass = out.sum_dim_intlist([1i64, 2].as_slice(), false, Kind::Float);
+        let y = (&out * places.view([1, 9, 1])).sum_dim_intlist([1i64, 2].as_slice(), false, Kind::Float) / &mass;
+        let x = (&out * places.view([1, 1, 9])).sum_dim_intlist([1i64, 2].as_slice(), false, Kind::Float) / &mass;
+        let radius = (x.square() + y.square()).sqrt();
+        assert!((&radius - 3.0).abs().max().double_value(&[]) < 0.3, "turned about the middle");
+        assert!(x.min().double_value(&[]) < 0.5 && y.max().double_value(&[]) > 2.5 && y.min().double_value(&[]) < -2.5);
+    }
+
+    #[test]
+    fn noise_has_its_mean_and_deviation_and_is_the_same_on_both_paths() {
+        let x = Tensor::zeros([300, 100], (Kind::Float, Device::Cpu));
+        noise(&x, 0.3, &key(4), 1).unwrap();
+        assert!(x.mean(Kind::Float).double_value(&[]).abs() < 0.01);
+        assert!((x.std(true).double_value(&[]) - 0.3).abs() < 0.01);
+        let other = x.zeros_like();
+        generic::noise(&other, 0.3, &key(4), 1u32.wrapping_mul(0x9e37_79b9)).unwrap();
+        assert!(x.allclose(&other, 1e-5, 1e-6, false));
+    }
+
+    #[test]
+    fn keys_change_what_is_drawn_and_threads_do_not() {
+        let _alone = threads::tests::alone();
+        let stored = images(70, 28 * 28);
+        let rule = Warp { rotation: 0.3, shift_x: 2.0, ..still(28, 28) };
+        let results: Vec<Tensor> = (1..=3)
+            .map(|count| {
+                threads::set(Some(count)).unwrap();
+                let out = warped(&stored, &rule, 12);
+                noise(&out, 0.1, &key(12), 3).unwrap();
+                out
+            })
+            .collect();
+        threads::set(None).unwrap();
+        assert!(results[0] == results[1] && results[0] == results[2]);
+        assert_ne!(warped(&stored, &rule, 13), warped(&stored, &rule, 12));
+    }
+
+    #[test]
+    fn what_does_not_fit_is_refused() {
+        let stored = images(3, 12);
+        let out = Tensor::empty([1, 12], (Kind::Float, Device::Cpu));
+        let at = |index: i64| Tensor::from_slice(&[index]);
+        assert!(warp(&stored, &at(0), 1.0, &key(0), &still(3, 5), &out).is_err());
+        assert!(warp(&stored, &at(3), 1.0, &key(0), &still(3, 4), &out).is_err());
+        assert!(warp(&stored, &at(-1), 1.0, &key(0), &still(3, 4), &out).is_err());
+        assert!(warp(&stored, &at(2), 1.0, &key(0), &still(3, 4), &out).is_ok());
+    }
+}

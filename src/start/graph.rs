@@ -1,0 +1,152 @@
+//! The graph of nearest neighbours with self-tuning weights (Zelnik-Manor & Perona 2004):
+//! w_ij = exp(−‖x_i − x_j‖² / (σ_i σ_j)) where j is among the neighbours of i or i among those of j, σ_i the distance from x_i
+//! to its 7th neighbour. It is symmetric, and every row has an edge.
+
+use tch::Tensor;
+
+use super::neighbours::{neighbours, Neighbours};
+use super::GoOn;
+use crate::backend::graph::Sparse;
+use crate::data::values_of;
+use crate::error::Result;
+
+/// The neighbour whose distance is a row's scale, counted from 1.
+const SCALE_NEIGHBOUR: usize = 7;
+
+/// A symmetric weighted graph over rows.
+#[derive(Debug)]
+pub struct NeighbourGraph {
+    /// Where each row's edges begin, and where the last one's end.
+    starts: Vec<i64>,
+    columns: Vec<i32>,
+    weights: Vec<f32>,
+}
+
+impl NeighbourGraph {
+    /// The graph of the `k` nearest neighbours of `rows` \[n, m\] (of all others, where there are not so many).
+    ///
+    /// # Errors
+    /// Fewer than two rows, [`crate::Error::Interrupted`], or a libtorch failure.
+    pub fn new(rows: &Tensor, k: i64, go_on: &mut GoOn) -> Result<Self> {
+        let n = rows.size2()?.0;
+        Self::of(&neighbours(None, rows, k.min(n - 1), go_on)?)
+    }
+
+    /// The graph of neighbours that are known.
+    fn of(found: &Neighbours) -> Result<Self> {
+        let (n, k) = found.indices.size2()?;
+        let (n, k) = (n as usize, k as usize);
+        let indices: Vec<i64> = values_of(&found.indices)?;
+        let distances: Vec<f32> = values_of(&found.distances)?;
+        let scale_at = SCALE_NEIGHBOUR.min(k) - 1;
+        let mut scales: Vec<f64> = (0..n).map(|i| f64::from(distances[i * k + scale_at]).sqrt()).collect();
+        // Rows with seven duplicates: their scale is the smallest there is, so that duplicates have weight 1.
+        let smallest = scales.iter().copied().filter(|&s| s > 0.0).fold(f64::INFINITY, f64::min);
+        let smallest = if smallest.is_finite() { smallest } else { 1.0 };
+        for scale in &mut scales {
+            *scale = scale.max(smallest);
+        }
+
+        // Both directions of every edge; an edge that both ends name comes twice and is kept once.
+        let mut edges: Vec<Vec<(i32, f32)>> = vec![Vec::with_capacity(2 * k); n];
+        for i in 0..n {
+            for (&j, &squared) in indices[i * k..(i + 1) * k].iter().zip(&distances[i * k..(i + 1) * k]) {
+                let j = j as usize;
+                // Far outliers: a weight that is 0 in float32 would leave them without an edge.
+                let weight = (-f64::from(squared) / (scales[i] * scales[j])).exp().max(1e-12) as f32;
+                edges[i].push((j as i32, weight));
+                edges[j].push((i as i32, weight));
+            }
+        }
+        let mut graph = Self { starts: vec![0], columns: Vec::new(), weights: Vec::new() };
+        for mut row in edges {
+            row.sort_unstable_by_key(|&(column, _)| column);
+            row.dedup_by_key(|&mut (column, _)| column);
+            graph.columns.extend(row.iter().map(|&(column, _)| column));
+            graph.weights.extend(row.iter().map(|&(_, weight)| weight));
+            graph.starts.push(graph.columns.len() as i64);
+        }
+        Ok(graph)
+    }
+
+    /// n.
+    pub fn n_rows(&self) -> usize {
+        self.starts.len() - 1
+    }
+
+    /// The edges of a row: the rows at their other ends, and their weights.
+    pub fn edges(&self, row: usize) -> impl Iterator<Item = (usize, f32)> + '_ {
+        let range = self.starts[row] as usize..self.starts[row + 1] as usize;
+        range.map(|e| (self.columns[e] as usize, self.weights[e]))
+    }
+
+    /// The sum of a row's weights; above 0.
+    pub fn degree(&self, row: usize) -> f64 {
+        self.edges(row).map(|(_, weight)| f64::from(weight)).sum()
+    }
+
+    /// D^−1/2 W D^−1/2, whose eigenvalues lie in \[−1, 1\]: one minus those of the normalised Laplacian.
+    ///
+    /// # Errors
+    /// A libtorch failure (out of memory, say).
+    pub fn normalised(&self) -> Result<Sparse> {
+        let roots: Vec<f64> = (0..self.n_rows()).map(|row| self.degree(row).sqrt()).collect();
+        let mut weights = Vec::with_capacity(self.weights.len());
+        for row in 0..self.n_rows() {
+            weights.extend(self.edges(row).map(|(j, weight)| (f64::from(weight) / (roots[row] * roots[j])) as f32));
+        }
+        Sparse::new(&self.starts, &self.columns, &weights)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use std::ops::ControlFlow;
+    use tch::{Device, Kind};
+
+    fn graph(rows: &Tensor, k: i64) -> NeighbourGraph {
+        NeighbourGraph::new(rows, k, &mut || ControlFlow::Continue(())).unwrap()
+    }
+
+    #[test]
+    fn weights_are_symmetric_and_those_of_the_formula() {
+        tch::manual_seed(1);
+        let rows = Tensor::randn([60, 3], (Kind::Double, Device::Cpu)).to_kind(Kind::Float);
+        let graph = graph(&rows, 9);
+        let far = |i: usize, j: usize| (rows.get(i as i64) - rows.get(j as i64)).square().sum(Kind::Double).double_value(&[]);
+        let nearest = |i: usize| {
+            let mut order: Vec<usize> = (0..60).filter(|&j| j != i).collect();
+            order.sort_by(|&a, &b| far(i, a).total_cmp(&far(i, b)));
+            order
+        };
+        let scale = |i: usize| far(i, nearest(i)[6]).sqrt();
+        let mut edges = 0;
+        for i in 0..60 {
+            for j in 0..60 {
+                let weight = graph.edges(i).find(|&(column, _)| column == j).map(|(_, weight)| f64::from(weight));
+                let joined = i != j && (nearest(i)[..9].contains(&j) || nearest(j)[..9].contains(&i));
+                let expected = joined.then(|| (-far(i, j) / (scale(i) * scale(j))).exp());
+                match (weight, expected) {
+                    (Some(weight), Some(expected)) => assert!((weight - expected).abs() < 1e-5, "{i} {j}"),
+                    (None, None) => {}
+                    other => panic!("{i} {j}: {other:?}"),
+                }
+                edges += usize::from(joined);
+            }
+        }
+        assert_eq!(graph.columns.len(), edges);
+    }
+
+    #[test]
+    fn duplicates_and_few_rows_make_a_graph() {
+        let same = Tensor::ones([20, 2], (Kind::Float, Device::Cpu));
+        let all_same = graph(&same, 15);
+        assert!((0..20).all(|row| all_same.edges(row).all(|(_, weight)| weight == 1.0)));
+        let two = graph(&Tensor::from_slice(&[0.0f32, 5.0]).view([2, 1]), 15);
+        assert_eq!(two.edges(0).map(|(j, _)| j).collect::<Vec<_>>(), [1]);
+        let outlier = Tensor::cat(&[same * 0.5, Tensor::full([1, 2], 1e9, (Kind::Float, Device::Cpu))], 0);
+        assert!(graph(&outlier, 5).degree(20) > 0.0);
+    }
+}

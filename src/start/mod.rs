@@ -1,0 +1,32 @@
+//! The first assignment of the latent rows to clusters, which self-training starts from.
+//!
+//! k-means ([`crate::kmeans`]) looks for round clusters of one size; the latent of an autoencoder has others. Spectral
+//! clustering ([`spectral`]) looks for groups of rows that are each other's neighbours, whatever their shape; a Gaussian mixture
+//! ([`mixture`]) for ellipses.
+
+mod eigen;
+mod graph;
+mod information;
+pub mod mixture;
+mod neighbours;
+pub mod spectral;
+
+pub use eigen::{leading_eigenvectors, Eigen};
+pub use graph::NeighbourGraph;
+pub use information::{merge_clusters, mutual_information, Joint};
+pub use neighbours::{neighbours, Neighbours};
+
+use std::ops::ControlFlow;
+
+use crate::error::{Error, Result};
+
+/// Asked between two pieces of work whether to go on.
+pub type GoOn<'a> = dyn FnMut() -> ControlFlow<()> + 'a;
+
+/// [`Error::Interrupted`] where `go_on` says to stop.
+fn check(go_on: &mut GoOn) -> Result<()> {
+    match go_on() {
+        ControlFlow::Continue(()) => Ok(()),
+        ControlFlow::Break(()) => Err(Error::Interrupted),
+    }
+}

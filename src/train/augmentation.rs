@@ -1,0 +1,139 @@
+//! How a batch's rows are changed at random (`[augment]` of the recipe).
+
+use tch::Tensor;
+
+use crate::backend::augment::{self, Warp};
+use crate::backend::dense::{self, Dropout};
+use crate::config::{AugmentConfig, AugmentKind};
+use crate::data::Rows;
+use crate::error::{Error, Result};
+
+/// Sites of what one step draws; the masks of dropout have the numbers of the layers.
+const NOISE: u32 = 1000;
+const FEATURE_DROPOUT: u32 = 1001;
+
+/// One way to change rows.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Augmentation {
+    /// Images turned, zoomed, sheared, shifted; or rows shifted along themselves.
+    Warp(Warp),
+    /// Gaussian noise of this standard deviation, then dropped features, the others scaled up to make up for them.
+    Noise {
+        /// In units of the scaled rows.
+        deviation: f64,
+        /// The probability to drop a value, at least 0 and below 1.
+        dropout: f64,
+    },
+}
+
+impl Augmentation {
+    /// What `config` asks for, on rows of `n_features` values with this root mean square (as training sees them, scaled), which
+    /// are images of this height and width where that is known. `None`: nothing is to be done.
+    ///
+    /// # Errors
+    /// [`Error::Config`] for images whose shape is not known or does not fit.
+    pub fn new(
+        config: &AugmentConfig,
+        image: Option<[usize; 2]>,
+        n_features: usize,
+        root_mean_square: f64,
+    ) -> Result<Option<Self>> {
+        let image = config.image.or(image);
+        if let Some([height, width]) = image.filter(|[h, w]| h.checked_mul(*w) != Some(n_features)) {
+            return Err(Error::Config(format!(
+                "augment.image = [{height}, {width}]: a row has {n_features} values, not {height} x {width}"
+            )));
+        }
+        let kind = match (config.kind, image) {
+            (AugmentKind::Auto, Some([height, width])) if height.min(width) >= 4 => AugmentKind::Image,
+            (AugmentKind::Auto, _) => AugmentKind::Noise,
+            (kind, _) => kind,
+        };
+        Ok(match (kind, image) {
+            (AugmentKind::None | AugmentKind::Auto, _) => None,
+            (AugmentKind::Image, None) => {
+                return Err(Error::Config(format!(
+                    "augment.kind = image: the rows have {n_features} values and no height and width; give them (--set \
+                     augment.image=[HEIGHT,WIDTH])"
+                )))
+            }
+            (AugmentKind::Image, Some([height, width])) => Some(Self::Warp(Warp {
+                height: height as i64,
+                width: width as i64,
+                rotation: config.rotation.to_radians() as f32,
+                zoom: config.zoom as f32,
+                shear: config.shear as f32,
+                shift_y: (config.shift * height as f64) as f32,
+                shift_x: (config.shift * width as f64) as f32,
+                edge: false,
+            })),
+            (AugmentKind::TimeShift, _) => Some(Self::Warp(Warp {
+                height: 1,
+                width: n_features as i64,
+                rotation: 0.0,
+                zoom: 0.0,
+                shear: 0.0,
+                shift_y: 0.0,
+                shift_x: (config.time_shift * n_features as f64) as f32,
+                edge: true,
+            })),
+            (AugmentKind::Noise, _) => {
+                Some(Self::Noise { deviation: config.noise * root_mean_square, dropout: config.feature_dropout })
+            }
+        })
+    }
+
+    /// The `rows` at `indices` (int64 \[b\]), scaled and changed, into `out` \[b, d\]; `key` (one int64 on the device) is what is
+    /// drawn from.
+    ///
+    /// # Errors
+    /// An index outside the rows, another shape.
+    pub fn gather(&self, rows: &Rows, indices: &Tensor, key: &Tensor, out: &Tensor) -> Result<()> {
+        match *self {
+            Self::Warp(warp) => {
+                let (stored, scale) = rows.stored();
+                augment::warp(stored, indices, scale, key, &warp, out)
+            }
+            Self::Noise { deviation, dropout } => {
+                rows.gather(indices, out)?;
+                augment::noise(out, deviation, key, NOISE)?;
+                if dropout == 0.0 {
+                    return Ok(());
+                }
+                dense::dropout(out, out, Dropout { p: dropout, key, site: FEATURE_DROPOUT })
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn new(config: &AugmentConfig, image: Option<[usize; 2]>) -> Result<Option<Augmentation>> {
+        Augmentation::new(config, image, 784, 0.5)
+    }
+
+    #[test]
+    fn auto_goes_by_whether_the_rows_are_images() {
+        let config = AugmentConfig::default();
+        let Some(Augmentation::Warp(warp)) = new(&config, Some([28, 28])).unwrap() else { panic!() };
+        assert_eq!((warp.height, warp.shift_x), (28, 2.8));
+        let noise = Augmentation::Noise { deviation: 0.05, dropout: 0.1 };
+        assert_eq!(new(&config, None).unwrap(), Some(noise));
+        assert_eq!(new(&config, Some([1, 784])).unwrap(), Some(noise), "a line is no image");
+        assert_eq!(new(&AugmentConfig { kind: AugmentKind::None, ..config }, Some([28, 28])).unwrap(), None);
+    }
+
+    #[test]
+    fn an_image_without_its_shape_is_refused_with_the_remedy() {
+        let config = AugmentConfig { kind: AugmentKind::Image, ..AugmentConfig::default() };
+        let message = new(&config, None).unwrap_err().to_string();
+        assert!(message.contains("augment.image=[HEIGHT,WIDTH]"), "{message}");
+        let wrong = AugmentConfig { image: Some([20, 20]), ..config };
+        let message = new(&wrong, None).unwrap_err().to_string();
+        assert!(message.contains("784"), "{message}");
+        assert!(new(&AugmentConfig { image: Some([14, 56]), ..wrong }, None).unwrap().is_some());
+    }
+}

@@ -1,0 +1,75 @@
+//! How long a stage trains where the recipe says `auto`: an epoch of few rows has few steps, and so there are more of them.
+//!
+//! The figures are those that the table of `RESULTS.md` was measured with.
+
+use crate::config::{ClusterConfig, Count};
+
+/// At least so many epochs, and as many more as it takes to come to so many steps.
+#[derive(Debug, Clone, Copy)]
+struct Rule {
+    epochs: u64,
+    steps: u64,
+}
+
+impl Rule {
+    fn epochs(self, rows: i64, batch_size: usize) -> u64 {
+        let per_epoch = (rows.max(1) as u64).div_ceil(batch_size.max(1) as u64);
+        self.epochs.max(self.steps.div_ceil(per_epoch))
+    }
+}
+
+const PRETRAIN: Rule = Rule { epochs: 25, steps: 2400 };
+const OVER_CLUSTERING: Rule = Rule { epochs: 4, steps: 400 };
+const HANDOVER: Rule = Rule { epochs: 4, steps: 200 };
+const SELF_TRAINING: Rule = Rule { epochs: 12, steps: 1000 };
+
+/// Epochs of pretraining end to end.
+pub(super) fn pretrain_epochs(given: Count, rows: i64, batch_size: usize) -> u64 {
+    given.or(|| PRETRAIN.epochs(rows, batch_size))
+}
+
+/// Epochs of training towards more clusters than are wanted.
+pub(super) fn over_clustering_epochs(given: Count, rows: i64, batch_size: usize) -> u64 {
+    given.or(|| OVER_CLUSTERING.epochs(rows, batch_size))
+}
+
+/// Epochs of training towards the first assignment.
+pub(super) fn handover_epochs(given: Count, rows: i64, batch_size: usize) -> u64 {
+    given.or(|| HANDOVER.epochs(rows, batch_size))
+}
+
+/// Rounds of self-training: as many as come to the epochs of the rule.
+pub(super) fn rounds(config: &ClusterConfig, rows: i64) -> u64 {
+    config.max_rounds.or(|| {
+        let epochs = SELF_TRAINING.epochs(rows, config.batch_size);
+        match config.update_interval_steps {
+            None => epochs.div_ceil(config.epochs_per_round),
+            Some(interval) => {
+                let per_epoch = (rows.max(1) as u64).div_ceil(config.batch_size.max(1) as u64);
+                (epochs * per_epoch).div_ceil(interval)
+            }
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn few_rows_train_for_more_epochs() {
+        assert_eq!(pretrain_epochs(Count::Auto, 70_000, 256), 25);
+        assert_eq!(pretrain_epochs(Count::Auto, 10_000, 256), 60);
+        assert_eq!(pretrain_epochs(Count::Auto, 1_797, 256), 300);
+        assert_eq!(pretrain_epochs(Count::Given(3), 1_797, 256), 3);
+        assert_eq!(pretrain_epochs(Count::Auto, 1, 256), 2400);
+    }
+
+    #[test]
+    fn rounds_come_to_the_same_epochs() {
+        let config = ClusterConfig::default();
+        assert_eq!(rounds(&config, 10_000), 25);
+        assert_eq!(rounds(&ClusterConfig { epochs_per_round: 5, ..config.clone() }, 10_000), 5);
+        assert_eq!(rounds(&ClusterConfig { update_interval_steps: Some(20), ..config }, 10_000), 50);
+    }
+}
