@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
+use dec::config::Schedule;
 use dec::data::Rows;
 use dec::kmeans::{self, KMeansParams};
 use dec::metrics::{self, Contingency};
@@ -12,8 +13,11 @@ use dec::model::clustering::{
     cluster_frequency, kl_divergence, kl_gradients, log_soft_assignment, soft_assignment, target_distribution,
     ClusteringLayer,
 };
-use dec::model::Autoencoder;
-use dec::train::Sgd;
+use dec::model::{Autoencoder, Init};
+use dec::start::{self, NeighbourGraph};
+use dec::train::engine::{ClusteringTerm, Engine, EngineParams, Objective, Pull};
+use dec::train::optimiser::{Optimiser, OptimiserState};
+use dec::train::step::{Batch, Step};
 use ndarray::Array2;
 use serde::Deserialize;
 use tch::{no_grad, Device, Kind, Tensor};
@@ -28,6 +32,9 @@ struct Golden {
     labellings: Vec<Labelling>,
     silhouettes: Vec<Silhouette>,
     kmeans: KMeans,
+    objectives: Vec<ObjectiveSteps>,
+    schedules: Vec<Rates>,
+    spectral: Spectral,
 }
 
 #[derive(Deserialize)]
@@ -68,6 +75,41 @@ struct KlSgd {
     losses: Vec<f64>,
     final_encoder: BTreeMap<String, Parameter>,
     final_centroids: Matrix,
+}
+
+#[derive(Deserialize)]
+struct ObjectiveSteps {
+    objective: String,
+    optimiser: String,
+    widths: Vec<i64>,
+    learning_rate: f64,
+    momentum: f64,
+    weight_decay: f64,
+    gamma: f64,
+    initial: BTreeMap<String, Parameter>,
+    initial_centroids: Matrix,
+    x: Matrix,
+    p: Matrix,
+    losses: Vec<f64>,
+    r#final: BTreeMap<String, Parameter>,
+    final_centroids: Matrix,
+}
+
+#[derive(Deserialize)]
+struct Rates {
+    schedule: String,
+    lr: f64,
+    rates: Vec<f64>,
+}
+
+#[derive(Deserialize)]
+struct Spectral {
+    rows: Matrix,
+    k: i64,
+    indices: Vec<Vec<i64>>,
+    distances: Matrix,
+    degrees: Vec<f64>,
+    eigenvalues: Vec<f64>,
 }
 
 #[derive(Deserialize)]
@@ -221,17 +263,23 @@ fn assert_parameters(net: &Autoencoder, expected: &BTreeMap<String, Parameter>) 
     }
 }
 
+fn optimiser(momentum: f64, parameters: &[Tensor]) -> OptimiserState {
+    let parameters: Vec<&Tensor> = parameters.iter().collect();
+    OptimiserState::new(Optimiser::Sgd { momentum, decay: 0.0 }, &parameters).unwrap()
+}
+
 #[test]
 fn ten_steps_on_the_reconstruction_match() {
     let case = golden().autoencoder_sgd;
     let net = network(&case.widths, &case.initial);
-    let mut optimiser = Sgd::new(net.parameters(), case.momentum).unwrap();
+    let parameters = net.parameters();
+    let mut optimiser = optimiser(case.momentum, &parameters);
     assert_eq!(case.losses.len(), 10);
     for (step, (batch, expected)) in case.batches.iter().zip(&case.losses).enumerate() {
         let x = matrix(batch, Kind::Float);
         let loss = net.forward(&x).mse_loss(&x, tch::Reduction::Mean);
         assert_near(&format!("loss {step}"), loss.double_value(&[]), *expected, 1e-5);
-        optimiser.step(&loss, case.learning_rate).unwrap();
+        optimiser.step(&parameters, &loss, case.learning_rate).unwrap();
     }
     assert_eq!(case.r#final.len(), case.initial.len());
     assert_parameters(&net, &case.r#final);
@@ -245,18 +293,99 @@ fn ten_steps_on_the_divergence_match() {
     let (x, p) = (matrix(&case.x, Kind::Float), matrix(&case.p, Kind::Float));
     let mut trained = net.encoder_parameters();
     trained.push(layer.centroids().shallow_clone());
-    let mut optimiser = Sgd::new(trained, case.momentum).unwrap();
+    let mut optimiser = optimiser(case.momentum, &trained);
     assert_eq!(case.losses.len(), 10);
     for (step, expected) in case.losses.iter().enumerate() {
         let loss = kl_divergence(&p, &layer.log_soft_assignment(&net.encode(&x)).unwrap()).unwrap();
         assert_near(&format!("loss {step}"), loss.double_value(&[]), *expected, 1e-6);
-        optimiser.step(&loss, case.learning_rate).unwrap();
+        optimiser.step(&trained, &loss, case.learning_rate).unwrap();
     }
     assert_close("μ", layer.centroids(), &matrix(&case.final_centroids, Kind::Float), 1e-5);
     assert_parameters(&net, &case.final_encoder);
     // The decoder has no part in this loss.
     let decoder = case.initial.into_iter().filter(|(name, _)| name.starts_with("decoder")).collect();
     assert_parameters(&net, &decoder);
+}
+
+/// The step engine, every objective with every optimiser.
+#[test]
+fn ten_steps_of_the_engine_match() {
+    let cases = golden().objectives;
+    assert_eq!(cases.len(), 9);
+    for case in cases {
+        let name = format!("{} by {}", case.objective, case.optimiser);
+        let net = network(&case.widths, &case.initial);
+        let rows = Rows::from_tensor(matrix(&case.x, Kind::Float));
+        let layer = ClusteringLayer::new(&matrix(&case.initial_centroids, Kind::Float), 1.0).unwrap();
+        let clustering = ClusteringTerm {
+            layer: net.depth() - 1,
+            centroids: layer.centroids().shallow_clone(),
+            p: matrix(&case.p, Kind::Float),
+            pull: if case.objective == "aspc" { Pull::Squared } else { Pull::StudentT(1.0) },
+            weight: if case.objective == "idec" { case.gamma } else { 1.0 },
+        };
+        let (stack, objective) = match case.objective.as_str() {
+            "idec" => (net.stack(), Objective::Both { reconstruction: 1.0, clustering }),
+            _ => (net.encoder_stack(), Objective::Clustering(clustering)),
+        };
+        let (momentum, decay) = (case.momentum, case.weight_decay);
+        let optimiser = match case.optimiser.as_str() {
+            "sgd" => Optimiser::Sgd { momentum, decay },
+            kind => Optimiser::Adam { beta1: momentum, decay, decoupled: kind == "adamw" },
+        };
+        let batch_size = rows.n_rows();
+        let params =
+            EngineParams { batch_size, dropout: 0.0, augmentation: None, optimiser, seed: 0, cuda_graphs: false };
+        let mut engine = Engine::new(stack.unwrap(), objective, &rows, params).unwrap();
+        let indices = Tensor::arange(batch_size, (Kind::Int64, Device::Cpu));
+        assert_eq!(case.losses.len(), 10);
+        for (number, expected) in case.losses.iter().enumerate() {
+            engine.step(&Batch { indices: &indices, number: number as u64 }, case.learning_rate).unwrap();
+            assert_near(&format!("{name}: loss {number}"), engine.take_loss().unwrap(), *expected, 1e-5);
+        }
+        assert_close(&name, layer.centroids(), &matrix(&case.final_centroids, Kind::Float), 2e-5);
+        let actual: BTreeMap<String, Tensor> = net.named_parameters().into_iter().collect();
+        for (parameter_name, value) in &case.r#final {
+            assert_close(&format!("{name}: {parameter_name}"), &actual[parameter_name], &parameter(value), 2e-5);
+        }
+    }
+}
+
+/// PyTorch's CosineAnnealingLR and OneCycleLR with its defaults.
+#[test]
+fn rates_are_pytorchs() {
+    for case in golden().schedules {
+        let schedule = match case.schedule.as_str() {
+            "cosine" => Schedule::Cosine(case.lr),
+            "one_cycle" => Schedule::OneCycle(case.lr),
+            other => panic!("{other}"),
+        };
+        for (step, &expected) in case.rates.iter().enumerate() {
+            let found = schedule.rate(step as u64, case.rates.len() as u64);
+            let problem = format!("{} {step} of {}: {found}, not {expected}", case.schedule, case.rates.len());
+            assert!((found - expected).abs() <= 1e-12 * case.lr, "{problem}");
+        }
+    }
+}
+
+#[test]
+fn neighbours_graph_and_eigenvalues_are_scikit_learns_and_scipys() {
+    let case = golden().spectral;
+    let rows = matrix(&case.rows, Kind::Float);
+    let go_on = &mut || ControlFlow::Continue(());
+    let found = start::neighbours(None, &rows, case.k, go_on).unwrap();
+    assert_eq!(Vec::<i64>::try_from(found.indices.view(-1)).unwrap(), case.indices.concat());
+    let distances = matrix(&case.distances, Kind::Float);
+    assert_close("distances", &found.distances.sqrt(), &distances, 1e-5);
+    let graph = NeighbourGraph::new(&rows, case.k, go_on).unwrap();
+    for (row, &degree) in case.degrees.iter().enumerate() {
+        assert_near("degree", graph.degree(row), degree, 1e-5);
+    }
+    let count = case.eigenvalues.len() as i64;
+    let eigen = start::leading_eigenvectors(&graph.normalised().unwrap(), count, 0, go_on).unwrap();
+    for (found, &expected) in eigen.values.iter().zip(&case.eigenvalues) {
+        assert_near("eigenvalue", *found, expected, 1e-5);
+    }
 }
 
 #[test]

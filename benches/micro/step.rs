@@ -1,4 +1,5 @@
-//! A training step of each stage, as a run makes it: batch, forward, backward, update; 256 rows of 784 values.
+//! A training step of each stage of the notebook's recipe and of the default one, as a run makes it: batch, forward, backward,
+//! update; 256 rows of 784 values.
 //!
 //! A whole trainer runs, and its observer's clock is read where the stage's first and last steps are: so the figures are
 //! those of whatever engine the trainer chooses.
@@ -6,7 +7,7 @@
 use std::time::{Duration, Instant};
 
 use criterion::{Criterion, Throughput};
-use dec::config::Config;
+use dec::config::{Config, Count, Recipe};
 use dec::data::Dataset;
 use dec::train::{Event, Observer, Stage, Trainer};
 use tch::Device;
@@ -15,25 +16,31 @@ const ROWS: usize = 2_560; // ten batches, so that all are full
 const WARM_UP_STEPS: u64 = 10;
 
 pub fn bench(criterion: &mut Criterion, digits: &Dataset) {
-    let mut group = criterion.benchmark_group("step");
-    group.sample_size(10).throughput(Throughput::Elements(256));
-    for stage in [Stage::Pretrain(1), Stage::Pretrain(2), Stage::Pretrain(3), Stage::Finetune, Stage::Cluster] {
-        group.bench_function(stage.to_string(), |b| b.iter_custom(|steps| time(stage, steps, digits)));
+    let notebook = [Stage::Pretrain(1), Stage::Pretrain(2), Stage::Pretrain(3), Stage::Finetune, Stage::Cluster];
+    for (recipe, stages) in [("notebook", &notebook[..]), ("default", &[Stage::Autoencoder, Stage::Cluster])] {
+        let mut group = criterion.benchmark_group(format!("step_{recipe}"));
+        group.sample_size(10).throughput(Throughput::Elements(256));
+        for &stage in stages {
+            group.bench_function(stage.to_string(), |b| b.iter_custom(|steps| time(recipe, stage, steps, digits)));
+        }
+        group.finish();
     }
-    group.finish();
 }
 
 /// How long `steps` steps of `stage` take, the stages before it being as short as they can be.
-fn time(stage: Stage, steps: u64, digits: &Dataset) -> Duration {
+fn time(recipe: &str, stage: Stage, steps: u64, digits: &Dataset) -> Duration {
     let measured = WARM_UP_STEPS + steps;
-    let mut config = Config::default();
+    let mut config: Config = Recipe::load(recipe).unwrap().config;
     config.data.limit = Some(ROWS);
     config.model.init_std = 0.05; // a few steps leave the latent rows apart
     config.kmeans.n_init = 1;
-    config.pretrain.steps = Some(if matches!(stage, Stage::Pretrain(_)) { measured } else { 1 });
-    config.finetune.steps = Some(if stage == Stage::Finetune { measured } else { 1 });
+    config.start.over_clustering.clear();
+    let pretrains = matches!(stage, Stage::Autoencoder | Stage::Pretrain(_));
+    config.pretrain.steps = Some(if pretrains { measured } else { 1 });
+    config.finetune.steps = (recipe == "notebook").then_some(if stage == Stage::Finetune { measured } else { 1 });
     config.cluster.update_interval_steps = Some(measured);
-    config.cluster.max_rounds = 1;
+    config.cluster.max_rounds = Count::Given(1);
+    config.cluster.handover_epochs = Count::Given(0);
     let mut clock = Clock { stage, last: measured, running: false, from: None, to: None };
     let ended = Trainer::new(&config, digits, Device::Cpu).unwrap().run(&mut clock);
     match (clock.from, clock.to) {

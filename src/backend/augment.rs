@@ -113,7 +113,8 @@ mod generic {
             let float = (Kind::Float, stored.device());
             let places = Tensor::f_arange(b * 8, (Kind::Int64, stored.device()))?;
             let bits = hashed(&places, key, 0)?.f_bitwise_right_shift_tensor_scalar(8)?;
-            let draws = bits.f_to_kind(Kind::Float)?.f_mul_scalar(0.5f64.powi(23))?.f_sub_scalar(1.0)?.f_view([b, 8])?;
+            let draws =
+                bits.f_to_kind(Kind::Float)?.f_mul_scalar(0.5f64.powi(23))?.f_sub_scalar(1.0)?.f_view([b, 8])?;
             let draw = |number: i64, most: f32| -> Result<Tensor> {
                 Ok(draws.f_narrow(1, number, 1)?.f_mul_scalar(f64::from(most))?)
             };
@@ -126,7 +127,8 @@ mod generic {
             let rows = Tensor::f_arange(height, float)?.f_sub_scalar(cy)?;
             let rows = rows.f_view([height, 1])?.f_expand([height, width], false)?.f_reshape([1, height * width])?;
             let columns = Tensor::f_arange(width, float)?.f_sub_scalar(cx)?;
-            let columns = columns.f_view([1, width])?.f_expand([height, width], false)?.f_reshape([1, height * width])?;
+            let columns =
+                columns.f_view([1, width])?.f_expand([height, width], false)?.f_reshape([1, height * width])?;
             let y = cosine.f_mul(&rows)?.f_add(&sine.f_mul(&columns)?)?.f_add(&dy)?.f_add_scalar(cy)?;
             let from_rows = shear.f_mul(&cosine)?.f_sub(&sine)?.f_mul(&rows)?;
             let from_columns = shear.f_mul(&sine)?.f_add(&cosine)?.f_mul(&columns)?;
@@ -142,9 +144,7 @@ mod generic {
             let place = top.f_mul_scalar(stride)?.f_add(&left)?.f_to_kind(Kind::Int64)?;
             let images = stored.f_index_select(0, indices)?.f_to_kind(Kind::Float)?.f_mul_scalar(scale)?;
             let bordered = images.f_view([b, height, width])?.f_constant_pad_nd([2, 2, 2, 2])?.f_view([b, -1])?;
-            let at = |offset: i64| -> Result<Tensor> {
-                Ok(bordered.f_gather(1, &place.f_add_scalar(offset)?, false)?)
-            };
+            let at = |offset: i64| -> Result<Tensor> { Ok(bordered.f_gather(1, &place.f_add_scalar(offset)?, false)?) };
             let upper = at(0)?.f_lerp_tensor(&at(1)?, &fx)?;
             let lower = at(stride)?.f_lerp_tensor(&at(stride + 1)?, &fx)?;
             set(out, &upper.f_lerp_tensor(&lower, &fy)?)
@@ -204,7 +204,8 @@ mod tests {
         for (height, width) in [(6, 9), (28, 28), (1, 40), (17, 1)] {
             let stored = images(40, height * width);
             for edge in [false, true] {
-                let rule = Warp { rotation: 0.5, zoom: 0.3, shear: 0.2, shift_y: 2.5, shift_x: 1.5, edge, height, width };
+                let rule =
+                    Warp { rotation: 0.5, zoom: 0.3, shear: 0.2, shift_y: 2.5, shift_x: 1.5, edge, height, width };
                 let out = warped(&stored, &rule, 77);
                 let other = Tensor::empty(stored.size(), (Kind::Float, Device::Cpu));
                 let indices = Tensor::arange(40, (Kind::Int64, Device::Cpu));

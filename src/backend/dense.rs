@@ -564,8 +564,8 @@ mod tests {
             }
             let (w, v, rate) = (noise(&[rows, width]), noise(&[rows, width]), Tensor::from_slice(&[0.3f32]));
             let (w1, w2) = (w.copy(), w.copy());
-            descend(&w1, &v, &rate).unwrap();
-            generic::descend(&w2, &v, &rate).unwrap();
+            descend(&w1, &v, &rate, 0.0).unwrap();
+            generic::descend(&w2, &v, &rate, 0.0).unwrap();
             assert!(close(&w1, &w2));
         }
     }
@@ -663,7 +663,7 @@ mod tests {
             dropout(&y, &dropped, drops).unwrap();
             let sink = Sink { tensor: &sums, keep: 0.9 };
             activate_backward(&back, &dropped, true, Some(drops), sink).unwrap();
-            descend(&moved, &target, &Tensor::from_slice(&[0.1f32])).unwrap();
+            descend(&moved, &target, &Tensor::from_slice(&[0.1f32]), 0.0).unwrap();
             activate(&activated, &bias, true, Some(Dropout { p: 0.2, key: &key, site: 0 })).unwrap();
             let loss = Tensor::from_slice(&[0.0f64]);
             let sink = Sink { tensor: &sums, keep: 0.9 };
@@ -724,7 +724,7 @@ mod tests {
         let key = key(0);
         let certain = Dropout { p: 1.0, key: &key, site: 0 };
         assert!(problem(dropout(&t(&[2]), &t(&[2]), certain)).contains("dropout of 1"));
-        assert!(problem(descend(&t(&[2]), &t(&[3]), &t(&[1]))).contains("[3]"));
+        assert!(problem(descend(&t(&[2]), &t(&[3]), &t(&[1]), 0.0)).contains("[3]"));
         let loss = Tensor::zeros([1], (Kind::Double, Device::Cpu));
         let none = Tensor::zeros([0], (Kind::Int64, Device::Cpu));
         let (z, centroids, p) = (t(&[0, 2]), t(&[3, 2]), t(&[5, 3]));

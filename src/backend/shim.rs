@@ -135,16 +135,11 @@ impl Drop for ScriptModule {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use tch::Device;
+    use tch::{Device, Kind};
 
     fn wave(shape: &[i64], phase: f64) -> Tensor {
         let n: i64 = shape.iter().product();
         (Tensor::arange(n, (Kind::Double, Device::Cpu)) * 7.31 + phase).sin().to_kind(Kind::Float).reshape(shape)
-    }
-
-    /// The largest absolute difference; double throughout.
-    fn distance(a: &Tensor, b: &Tensor) -> f64 {
-        (a.to_kind(Kind::Double) - b.to_kind(Kind::Double)).abs().max().double_value(&[])
     }
 
     #[test]

@@ -10,7 +10,7 @@ use dec::data::{self, Dataset, Source};
 
 #[derive(Debug, PartialEq, Args)]
 pub struct RecipeArgs {
-    /// Recipe: a TOML file, or the name of a built-in one (default, notebook, dec-paper, seeds)
+    /// Recipe: a TOML file, or the name of a built-in one (`dec config --list` shows them)
     #[arg(short, long, value_name = "FILE|NAME", default_value = "default")]
     config: String,
 

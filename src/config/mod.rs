@@ -211,7 +211,7 @@ pub struct PretrainConfig {
     pub batch_size: usize,
     /// Layer-wise: fraction of the input's and of the code's values that dropout sets to zero. Default 0.
     pub dropout: f64,
-    /// Whether batches are augmented.
+    /// Whether batches are augmented; layer-wise those of the first layer alone.
     pub augment: bool,
     /// What turns gradients into steps.
     pub optimiser: OptimiserKind,
@@ -251,10 +251,10 @@ impl Default for PretrainConfig {
             dropout: 0.0,
             augment: true,
             optimiser: OptimiserKind::Adam,
-            lr: 1e-3,
+            lr: 3e-3,
             momentum: 0.9,
             weight_decay: 0.0,
-            schedule: ScheduleKind::Cosine,
+            schedule: ScheduleKind::OneCycle,
             lr_decay_factor: 10.0,
             lr_decay_steps: None,
         }

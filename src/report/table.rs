@@ -48,6 +48,7 @@ fn title(method: &str) -> &str {
     match method {
         "kmeans" => "k-means on the raw rows",
         "autoencoder_kmeans" => "autoencoder + k-means",
+        "start" => "first assignment",
         "dec" => "DEC",
         other => other,
     }

@@ -152,7 +152,8 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let dir = RunDir::create(root.path(), false).unwrap();
         tch::manual_seed(3);
-        let named = Autoencoder::new(&[7, 5, 3], Device::Cpu, Init::Normal(0.1)).unwrap().named_parameters();
+        let named =
+            Autoencoder::new(&[7, 5, 3], Device::Cpu, crate::model::Init::Normal(0.1)).unwrap().named_parameters();
         dir.write_weights(&named).unwrap();
         let mut read = Tensor::read_safetensors(dir.file("weights.safetensors")).unwrap();
         assert_eq!(read.len(), named.len());

@@ -8,10 +8,12 @@ use super::neighbours::{neighbours, Neighbours};
 use super::GoOn;
 use crate::backend::graph::Sparse;
 use crate::data::values_of;
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 /// The neighbour whose distance is a row's scale, counted from 1.
 const SCALE_NEIGHBOUR: usize = 7;
+/// The exponent of an edge at most: a weight of 0 would leave outliers without an edge.
+const FARTHEST: f64 = 30.0;
 
 /// A symmetric weighted graph over rows.
 #[derive(Debug)]
@@ -20,16 +22,21 @@ pub struct NeighbourGraph {
     starts: Vec<i64>,
     columns: Vec<i32>,
     weights: Vec<f32>,
+    degrees: Vec<f64>,
 }
 
 impl NeighbourGraph {
     /// The graph of the `k` nearest neighbours of `rows` \[n, m\] (of all others, where there are not so many).
     ///
     /// # Errors
-    /// Fewer than two rows, [`crate::Error::Interrupted`], or a libtorch failure.
+    /// Fewer than two rows or more than 2³¹ − 1, distances that are not finite, [`crate::Error::Interrupted`], or a libtorch
+    /// failure.
     pub fn new(rows: &Tensor, k: i64, go_on: &mut GoOn) -> Result<Self> {
         let n = rows.size2()?.0;
-        Self::of(&neighbours(None, rows, k.min(n - 1), go_on)?)
+        if !(2..=i64::from(i32::MAX)).contains(&n) {
+            return Err(Error::Rows(format!("{n} rows have no graph of neighbours")));
+        }
+        Self::of(&neighbours(None, rows, k.clamp(1, n - 1), go_on)?)
     }
 
     /// The graph of neighbours that are known.
@@ -38,32 +45,29 @@ impl NeighbourGraph {
         let (n, k) = (n as usize, k as usize);
         let indices: Vec<i64> = values_of(&found.indices)?;
         let distances: Vec<f32> = values_of(&found.distances)?;
-        let scale_at = SCALE_NEIGHBOUR.min(k) - 1;
-        let mut scales: Vec<f64> = (0..n).map(|i| f64::from(distances[i * k + scale_at]).sqrt()).collect();
-        // Rows with seven duplicates: their scale is the smallest there is, so that duplicates have weight 1.
-        let smallest = scales.iter().copied().filter(|&s| s > 0.0).fold(f64::INFINITY, f64::min);
-        let smallest = if smallest.is_finite() { smallest } else { 1.0 };
-        for scale in &mut scales {
-            *scale = scale.max(smallest);
+        if indices.iter().any(|&j| j < 0) {
+            return Err(Error::Rows("distances between rows are not finite".to_owned()));
         }
+        let scales = scales(&distances, n, k);
 
         // Both directions of every edge; an edge that both ends name comes twice and is kept once.
         let mut edges: Vec<Vec<(i32, f32)>> = vec![Vec::with_capacity(2 * k); n];
         for i in 0..n {
             for (&j, &squared) in indices[i * k..(i + 1) * k].iter().zip(&distances[i * k..(i + 1) * k]) {
                 let j = j as usize;
-                // Far outliers: a weight that is 0 in float32 would leave them without an edge.
-                let weight = (-f64::from(squared) / (scales[i] * scales[j])).exp().max(1e-12) as f32;
+                let far = f64::from(squared) / (scales[i] * scales[j]);
+                let weight = (-far.min(FARTHEST)).exp() as f32;
                 edges[i].push((j as i32, weight));
                 edges[j].push((i as i32, weight));
             }
         }
-        let mut graph = Self { starts: vec![0], columns: Vec::new(), weights: Vec::new() };
+        let mut graph = Self { starts: vec![0], columns: Vec::new(), weights: Vec::new(), degrees: Vec::new() };
         for mut row in edges {
             row.sort_unstable_by_key(|&(column, _)| column);
             row.dedup_by_key(|&mut (column, _)| column);
             graph.columns.extend(row.iter().map(|&(column, _)| column));
             graph.weights.extend(row.iter().map(|&(_, weight)| weight));
+            graph.degrees.push(row.iter().map(|&(_, weight)| f64::from(weight)).sum());
             graph.starts.push(graph.columns.len() as i64);
         }
         Ok(graph)
@@ -82,7 +86,7 @@ impl NeighbourGraph {
 
     /// The sum of a row's weights; above 0.
     pub fn degree(&self, row: usize) -> f64 {
-        self.edges(row).map(|(_, weight)| f64::from(weight)).sum()
+        self.degrees[row]
     }
 
     /// D^−1/2 W D^−1/2, whose eigenvalues lie in \[−1, 1\]: one minus those of the normalised Laplacian.
@@ -97,6 +101,20 @@ impl NeighbourGraph {
         }
         Sparse::new(&self.starts, &self.columns, &weights)
     }
+}
+
+/// Each row's scale: the distance to its 7th neighbour; where seven are duplicates of it, that to the first that is none, and
+/// where there is no such neighbour either, the mean of the other rows' scales.
+fn scales(distances: &[f32], n: usize, k: usize) -> Vec<f64> {
+    let own = |row: &[f32]| {
+        let from_seventh = &row[SCALE_NEIGHBOUR.min(k) - 1..];
+        from_seventh.iter().find(|&&d| d > 0.0).map(|&d| f64::from(d).sqrt())
+    };
+    let found: Vec<Option<f64>> = distances.chunks_exact(k).map(own).collect();
+    let known: Vec<f64> = found.iter().copied().flatten().collect();
+    let mean = if known.is_empty() { 1.0 } else { known.iter().sum::<f64>() / known.len() as f64 };
+    debug_assert_eq!(found.len(), n);
+    found.into_iter().map(|scale| scale.unwrap_or(mean)).collect()
 }
 
 #[cfg(test)]
@@ -115,7 +133,8 @@ mod tests {
         tch::manual_seed(1);
         let rows = Tensor::randn([60, 3], (Kind::Double, Device::Cpu)).to_kind(Kind::Float);
         let graph = graph(&rows, 9);
-        let far = |i: usize, j: usize| (rows.get(i as i64) - rows.get(j as i64)).square().sum(Kind::Double).double_value(&[]);
+        let far =
+            |i: usize, j: usize| (rows.get(i as i64) - rows.get(j as i64)).square().sum(Kind::Double).double_value(&[]);
         let nearest = |i: usize| {
             let mut order: Vec<usize> = (0..60).filter(|&j| j != i).collect();
             order.sort_by(|&a, &b| far(i, a).total_cmp(&far(i, b)));

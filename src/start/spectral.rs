@@ -65,14 +65,16 @@ pub struct Candidate {
 pub fn fit(rows: &Tensor, augmented: Option<&Tensor>, params: &SpectralParams, go_on: &mut GoOn) -> Result<Spectral> {
     let n = rows.size2()?.0 as usize;
     let k = params.n_clusters;
+    if k == 1 || n == 1 {
+        let candidates = vec![Candidate { n_vectors: 1, n_parts: 1, information: 0.0 }];
+        return Ok(Spectral { labels: vec![0; n], candidates, eigenvalues: vec![1.0] });
+    }
     let graph = NeighbourGraph::new(rows, params.n_neighbours as i64, go_on)?;
     let plans = plans(k, n, params.n_vectors);
     let widest = plans.iter().map(|plan| plan.n_vectors).max().unwrap_or(k).min(n);
     let eigen = leading_eigenvectors(&graph.normalised()?, widest as i64, params.seed, go_on)?;
     let related: Option<Vec<i64>> = match augmented {
-        Some(augmented) if plans.len() > 1 => {
-            Some(values_of(&neighbours(Some(augmented), rows, 1, go_on)?.indices)?)
-        }
+        Some(augmented) if plans.len() > 1 => Some(values_of(&neighbours(Some(augmented), rows, 1, go_on)?.indices)?),
         _ => None,
     };
     let joint = |labels: &[i64], parts: usize| {
@@ -128,10 +130,11 @@ fn plans(k: usize, n: usize, n_vectors: Option<u64>) -> Vec<Plan> {
         let n_vectors = usize::try_from(m).unwrap_or(n).min(n);
         return vec![Plan { n_vectors, n_parts: k, n_init: 20 }];
     }
+    // Parts of fewer than ten rows say nothing.
     let most = (n / 10).max(k).min(n);
     let step = k.div_ceil(10);
     let mut plans: Vec<Plan> =
-        (k..=(2 * k).min(most)).step_by(step).map(|n_vectors| Plan { n_vectors, n_parts: k, n_init: 10 }).collect();
+        (k..=(2 * k).min(n)).step_by(step).map(|n_vectors| Plan { n_vectors, n_parts: k, n_init: 10 }).collect();
     let mut parts: Vec<usize> =
         [1.5, 2.0, 3.0, 4.0, 5.0].iter().map(|factor| (factor * k as f64).ceil() as usize).collect();
     parts.retain(|&parts| k > 1 && parts > k && parts <= most);
@@ -221,8 +224,7 @@ mod tests {
         let rows = Tensor::cat(&[blob(0.0), blob(5.0), blob(10.0), blob(15.0)], 0);
         for (order, truth) in [([1, 0, 3, 2], [0, 0, 1, 1]), ([2, 3, 0, 1], [0, 1, 0, 1])] {
             let augmented = Tensor::cat(&order.map(|b| rows.narrow(0, 200 * b, 200)), 0);
-            let found =
-                fit(&rows, Some(&augmented), &params(2, None), &mut || ControlFlow::Continue(())).unwrap();
+            let found = fit(&rows, Some(&augmented), &params(2, None), &mut || ControlFlow::Continue(())).unwrap();
             let truth: Vec<i64> = (0..800).map(|i| truth[i / 200]).collect();
             assert_eq!(accuracy(&truth, &found.labels), 1.0, "{order:?}: {:?}", found.candidates);
         }

@@ -110,8 +110,7 @@ impl SelfTraining<'_> {
         let step = self.step(&p, plan, &batches)?;
         let mut steps = Steps::new(stage, step, plan.settings.rates(), batches);
         let handover = plan.handover_epochs.saturating_mul(steps.per_epoch());
-        let per_round =
-            plan.update_interval_steps.unwrap_or(plan.epochs_per_round.saturating_mul(steps.per_epoch()));
+        let per_round = plan.update_interval_steps.unwrap_or(plan.epochs_per_round.saturating_mul(steps.per_epoch()));
         let total = handover.saturating_add(per_round.saturating_mul(plan.max_rounds));
         steps.set_total(total);
         observer.on_event(&Event::StageStarted { stage, steps: total });
@@ -210,9 +209,8 @@ impl SelfTraining<'_> {
             let z = self.dec.encode_all(self.rows)?;
             let centroids = self.layer.centroids();
             let (k, _) = centroids.size2()?;
-            let distances = (0..k).map(|j| {
-                Ok(z.f_sub(&centroids.f_get(j)?)?.f_square()?.f_sum_dim_intlist(1, false, Kind::Float)?)
-            });
+            let distances = (0..k)
+                .map(|j| Ok(z.f_sub(&centroids.f_get(j)?)?.f_square()?.f_sum_dim_intlist(1, false, Kind::Float)?));
             let distances = Tensor::f_stack(&distances.collect::<Result<Vec<_>>>()?, 1)?;
             let (nearest, labels) = distances.f_min_dim(1, false)?;
             let mean = nearest.f_mean(Kind::Double)?.f_double_value(&[])?;
@@ -262,8 +260,7 @@ pub(super) fn autograd<'a>(
     loss: Loss,
     params: EngineParams,
 ) -> Result<impl Step + 'a> {
-    let mut parameters =
-        if loss.reconstructs { autoencoder.parameters() } else { autoencoder.encoder_parameters() };
+    let mut parameters = if loss.reconstructs { autoencoder.parameters() } else { autoencoder.encoder_parameters() };
     if matches!(loss.pull, Pull::StudentT(_)) {
         parameters.push(layer.centroids().shallow_clone());
     }

@@ -28,11 +28,11 @@ use std::time::Instant;
 
 use tch::{Device, Kind, Tensor};
 
-pub use observer::{Event, MethodResult, Observer, Stage, StageTime};
 use augmentation::Augmentation;
 use cluster::Plan;
 use engine::step_key;
 use finetune::Length;
+pub use observer::{Event, MethodResult, Observer, Stage, StageTime};
 use steps::StageRun;
 
 use crate::config::{Config, Optimisation, PretrainMethod, Scale, StartMethod, WeightInit};
@@ -97,8 +97,7 @@ impl<'a> Trainer<'a> {
             },
         };
         let magnitude = scale * root_mean_square(&dataset.features);
-        let augmentation =
-            Augmentation::new(&config.augment, dataset.image, dataset.n_features(), magnitude)?;
+        let augmentation = Augmentation::new(&config.augment, dataset.image, dataset.n_features(), magnitude)?;
         let init = match config.model.init {
             WeightInit::Normal => Init::Normal(config.model.init_std),
             WeightInit::FanIn => Init::FanIn,
@@ -259,8 +258,7 @@ impl<'a> Trainer<'a> {
         self.timed(stage, observer, |this, observer| {
             let mut run = this.stage_run(stage);
             run.seed = hash(run.seed ^ place as u64); // the same number of parts may come twice
-            let training =
-                cluster::SelfTraining { stage, dec: &this.dec, layer: &layer, rows, labels_true: None, run };
+            let training = cluster::SelfTraining { stage, dec: &this.dec, layer: &layer, rows, labels_true: None, run };
             let mut progress = cluster::Progress::default();
             training.train(labels, &plan, &mut progress, observer)?;
             Ok((progress.steps, ()))
@@ -328,7 +326,9 @@ impl<'a> Trainer<'a> {
             self.timed(stage, observer, |this, observer| {
                 let pair = this.dec.autoencoder.pair(layer);
                 let input = codes.as_ref().unwrap_or(rows);
-                let run = this.stage_run(stage);
+                // A code is no image any more: what is deeper trains on codes of the rows as they are.
+                let augmentation = this.augmentation.filter(|_| layer == 0);
+                let run = StageRun { augmentation, ..this.stage_run(stage) };
                 let steps = pretrain::train_layer(stage, &pair, input, &this.config.pretrain, run, observer)?;
                 if layer + 1 < depth {
                     codes = Some(pretrain::codes(&pair, input, this.dec.autoencoder.widest())?);
@@ -566,6 +566,7 @@ fn seed_for(seed: u64, purpose: &str) -> u64 {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+    use crate::config::{ClusterConfig, Count, ObjectiveKind};
     use crate::model::autoencoder::Activation;
     use tch::Kind;
 
@@ -597,8 +598,8 @@ mod tests {
         let rows = Rows::new(&Features::U8(features), 0.02, Device::Cpu).unwrap();
         let tanh = Activation::Function(Tensor::tanh);
         let autoencoder = Autoencoder::with_activation(&[8, 6, 2], Device::Cpu, Init::Normal(0.3), tanh).unwrap();
-        let run = StageRun { seed: 4, cuda_graphs: false };
-        let config = Config::default();
+        let run = StageRun { seed: 4, cuda_graphs: false, augmentation: None };
+        let config = crate::config::Recipe::load("notebook").unwrap().config;
 
         let falls =
             |losses: &Losses| losses.0.last() < losses.0.first() && losses.0.iter().all(|loss| loss.is_finite());
@@ -610,19 +611,41 @@ mod tests {
         let codes = pretrain::codes(&pair, &rows, 8).unwrap();
         assert!(codes.to_tensor().unwrap().allclose(&pair.encode(&rows.to_tensor().unwrap()), 1e-5, 1e-6, false));
         let mut losses = Losses::default();
-        finetune::train(&autoencoder, &rows, &finetuning, run, &mut losses).unwrap();
+        let length = Length { epochs: finetuning.epochs, steps: None };
+        let settings = finetuning.optimisation();
+        finetune::train(Stage::Finetune, &autoencoder, &rows, &settings, length, run, &mut losses).unwrap();
         assert!(falls(&losses), "{:?}", losses.0);
 
         let dec = Dec { scale: 0.02, autoencoder, clustering: None };
         let z = dec.encode_all(&rows).unwrap();
-        let layer = ClusteringLayer::new(&z.narrow(0, 0, 3), 1.0).unwrap();
-        let training = cluster::SelfTraining { dec: &dec, layer: &layer, rows: &rows, labels_true: None, run };
-        let mut progress = cluster::Progress::default();
-        let config = crate::config::ClusterConfig { tol: 0.0, max_rounds: 3, ..config.cluster };
-        let before = layer.centroids().copy();
-        training.train(vec![0; 60], &config, &mut progress, &mut Losses::default()).unwrap();
-        assert_eq!(progress.rounds, 3);
-        assert!(before != *layer.centroids(), "the centroids were not trained");
+        for objective in [ObjectiveKind::Dec, ObjectiveKind::Idec, ObjectiveKind::Aspc] {
+            let (stage, dec, rows) = (Stage::Cluster, &dec, &rows);
+            let layer = ClusteringLayer::new(&z.narrow(0, 0, 3), 1.0).unwrap();
+            let training = cluster::SelfTraining { stage, dec, layer: &layer, rows, labels_true: None, run };
+            let mut progress = cluster::Progress::default();
+            let max_rounds = Count::Given(3);
+            let config = ClusterConfig {
+                tol: 0.0,
+                objective,
+                max_rounds,
+                handover_epochs: Count::Given(2),
+                ..config.cluster.clone()
+            };
+            let plan = Plan::new(&config, rows.n_rows());
+            let before = (layer.centroids().copy(), dec.encode_all(rows).unwrap());
+            training.train(vec![0; 60], &plan, &mut progress, &mut Losses::default()).unwrap();
+            assert_eq!(progress.rounds, 3);
+            assert!(before.1 != dec.encode_all(rows).unwrap(), "{objective:?}: the encoder was not trained");
+            let fixed = objective == ObjectiveKind::Aspc;
+            assert_eq!(before.0 == *layer.centroids(), fixed, "{objective:?}: the centroids");
+        }
+    }
+
+    #[test]
+    fn means_are_of_the_clusters_and_of_all_where_there_is_no_row() {
+        let z = Tensor::from_slice(&[0.0f32, 2.0, 4.0, 10.0]).view([4, 1]);
+        let found: Vec<f32> = values_of(&means(&z, &[0, 0, 2, 2], 3).unwrap()).unwrap();
+        assert_eq!(found, [1.0, 4.0, 7.0]);
     }
 
     #[test]

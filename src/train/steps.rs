@@ -4,8 +4,8 @@ use std::time::Instant;
 
 use super::augmentation::Augmentation;
 use super::engine::EngineParams;
-use super::optimiser::Optimiser;
 use super::observer::{Event, Observer, Stage};
+use super::optimiser::Optimiser;
 use super::step::{Batch, Step};
 use crate::config::{Optimisation, Schedule};
 use crate::data::Batches;
@@ -92,7 +92,8 @@ impl<'a> Steps<'a> {
                 return Err(Error::Interrupted);
             }
             let indices = self.batches.next_batch()?;
-            self.step.step(&Batch { indices: &indices, number: self.done }, self.schedule.rate(self.done, self.total))?;
+            self.step
+                .step(&Batch { indices: &indices, number: self.done }, self.schedule.rate(self.done, self.total))?;
             self.summed += 1;
             self.done += 1;
             observer.on_event(&Event::Step { done: self.done });

@@ -150,3 +150,12 @@ fn options_before_a_subcommand() {
     scratch.dec(["config", "-q"]).ok();
     scratch.dec(["--seed=3", "config"]).failed(2, &["before a subcommand"]);
 }
+
+#[test]
+fn the_recipes_are_listed() {
+    let listed = Scratch::new().dec(["config", "--list"]).ok().stdout;
+    for name in ["default", "fast", "best", "notebook", "dec-paper", "idec", "dec-da", "idec-da", "aspc-da", "seeds"] {
+        let line = listed.lines().find(|line| line.split(' ').next() == Some(name));
+        assert!(line.is_some_and(|line| line.len() > name.len() + 10), "{name}: {listed}");
+    }
+}

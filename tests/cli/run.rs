@@ -7,7 +7,12 @@ use serde_json::Value;
 use crate::support::{assignments, each, events, without_times, write_npy, Scratch, RUN_FILES};
 
 /// A few hundred of the built-in digits and a network that is quick on them; libtorch's threads as they are by default.
-const DIGITS: [&str; 11] = [
+const DIGITS: [&str; 16] = [
+    "--config=notebook",
+    "--data=builtin",
+    "--set=data.scale=auto",
+    "--set=cluster.epochs_per_round=1",
+    "--set=cluster.train_after_tol=false",
     "--device=cpu",
     "--set=data.limit=300",
     "--set=model.hidden=[60, 60, 120]",
@@ -20,6 +25,64 @@ const DIGITS: [&str; 11] = [
     "--set=cluster.tol=0",
     "--set=pretrain.batch_size=128",
 ];
+
+/// The default recipe on as little, every stage of it.
+const DEFAULT: [&str; 8] = [
+    "--device=cpu",
+    "--set=data.limit=400",
+    "--set=model.hidden=[60, 60, 120]",
+    "--set=pretrain.epochs=4",
+    "--set=kmeans.n_init=2",
+    "--set=start.over_clustering_epochs=2",
+    "--set=cluster.handover_epochs=2",
+    "--set=cluster.max_rounds=3",
+];
+
+#[test]
+fn labels_touch_no_bit_of_the_default_recipe() {
+    let scratch = Scratch::new();
+    let shuffled: Vec<i64> = (0..10_000).map(|row| row * 7 % 10).collect();
+    write_npy(&scratch.path("shuffled.npy"), &[10_000], &shuffled);
+    let train = |out: &str, more: &[&str]| scratch.dec(DEFAULT.iter().chain(&["--out", out]).chain(more)).ok();
+    let own = train("own", &[]).stdout;
+    let other = train("other", &["--labels=shuffled.npy"]).stdout;
+    assert_ne!(own, other, "the scores are of the labels");
+    for file in ["assignments.csv", "model.pt", "weights.safetensors"] {
+        assert!(scratch.read(&format!("own/{file}")) == scratch.read(&format!("other/{file}")), "{file} differs");
+    }
+    let summary = scratch.json("own/summary.json");
+    let stages = each(&summary["stages"], "name");
+    assert_eq!(
+        stages,
+        ["kmeans_raw", "pretrain", "kmeans", "start", "over_40", "start", "over_30", "start", "cluster"]
+    );
+    assert_eq!(each(&summary["results"], "method"), ["kmeans", "autoencoder_kmeans", "start", "dec"]);
+}
+
+/// Every objective and every start, on rows that are no images.
+#[test]
+fn objectives_and_starts_run_on_rows_of_any_kind() {
+    let scratch = Scratch::blobs();
+    let small = crate::support::SMALL;
+    let cases: [&[&str]; 6] = [
+        &["cluster.objective=idec", "augment.kind=noise", "cluster.optimiser=adamw", "cluster.lr=1e-3"],
+        &["cluster.objective=aspc", "augment.kind=time_shift", "cluster.optimiser=adam", "cluster.lr=1e-3"],
+        &["start.method=gmm", "cluster.handover_epochs=1", "cluster.reset_momentum=true"],
+        &["start.method=spectral", "start.over_clustering=[3.0]", "start.over_clustering_epochs=1"],
+        &["start.method=spectral", "start.n_vectors=3", "cluster.update_interval_steps=2", "cluster.max_rounds=auto"],
+        &["pretrain.method=end_to_end", "pretrain.dropout=0", "finetune.epochs=0", "augment.image=[2, 4]"],
+    ];
+    for (place, settings) in cases.iter().enumerate() {
+        let out = format!("run-{place}");
+        let sets = settings.iter().flat_map(|setting| ["--set", setting]);
+        let more = ["--out", &out, "--labels=y.npy"];
+        scratch.dec(small.iter().copied().chain(sets).chain(more)).ok();
+        let summary = scratch.json(&format!("{out}/summary.json"));
+        let results = summary["results"].as_array().unwrap();
+        let acc = results.last().unwrap()["acc"].as_f64().unwrap();
+        assert!(acc > 0.9, "{settings:?}: {acc}");
+    }
+}
 
 fn digits(scratch: &Scratch, out: &str, seed: &str) -> String {
     let mut command = scratch.command(DIGITS.iter().chain(&["--out", out, "--seed", seed]));

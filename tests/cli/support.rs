@@ -14,8 +14,9 @@ use tempfile::TempDir;
 pub const RUN_FILES: [&str; 6] =
     ["assignments.csv", "config.toml", "events.jsonl", "model.pt", "summary.json", "weights.safetensors"];
 
-/// Options that make a run on [`Scratch::blobs`] take well under a second: a small network that learns quickly.
-pub const SMALL: [&str; 24] = [
+/// Options that make a run on [`Scratch::blobs`] take well under a second: a small network that learns quickly, layer by layer, and
+/// k-means as the start.
+pub const SMALL: [&str; 36] = [
     "--device=cpu",
     "--data=rows.npy",
     "--clusters=3",
@@ -40,6 +41,18 @@ pub const SMALL: [&str; 24] = [
     "--set=finetune.momentum=0.9",
     "--set=cluster.momentum=0.9",
     "--set=kmeans.max_iter=100",
+    "--set=model.init=normal",
+    "--set=augment.kind=none",
+    "--set=pretrain.method=layerwise",
+    "--set=pretrain.optimiser=sgd",
+    "--set=pretrain.schedule=constant",
+    "--set=finetune.optimiser=sgd",
+    "--set=finetune.schedule=constant",
+    "--set=start.method=kmeans",
+    "--set=start.over_clustering=[]",
+    "--set=cluster.handover_epochs=0",
+    "--set=cluster.optimiser=sgd",
+    "--set=cluster.schedule=constant",
 ];
 
 /// A temporary directory that `dec` runs in, and that holds everything it writes, downloads included.

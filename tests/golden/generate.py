@@ -153,6 +153,99 @@ def kl_sgd(rng, torch):
             "final_encoder": parameters(net, "encoder"), "final_centroids": centroids.tolist()}
 
 
+OBJECTIVES = {
+    # Xie et al. 2016; Guo et al. 2017, Eq. 8; Guo et al. 2020, Eq. 5: the squared distance to the row's own centroid, mean
+    # over the latent's values, for the rows that are learned from.
+    "dec": lambda x, y, q, p, squares: kl_rows(p, q).mean(),
+    "idec": lambda x, y, q, p, squares: ((y - x) ** 2).mean() + 0.1 * kl_rows(p, q).mean(),
+    "aspc": lambda x, y, q, p, squares: (p * squares).sum(dim=1).mean(),
+}
+
+
+def objectives(rng, torch):
+    """Every objective with every optimiser, ten steps."""
+    optimisers = {
+        "sgd": lambda parameters: torch.optim.SGD(parameters, lr=LEARNING_RATE, momentum=MOMENTUM, weight_decay=0.01),
+        "adam": lambda parameters: torch.optim.Adam(parameters, lr=0.01, betas=(MOMENTUM, 0.999), weight_decay=0.01),
+        "adamw": lambda parameters: torch.optim.AdamW(parameters, lr=0.01, betas=(MOMENTUM, 0.999), weight_decay=0.01),
+    }
+    return [objective(rng, torch, name, optimiser, make)
+            for name in OBJECTIVES for optimiser, make in optimisers.items()]
+
+
+def objective(rng, torch, name, optimiser, make):
+    widths = [6, 5, 4, 2]
+    net = network(rng, torch, widths, 1.0)
+    initial = parameters(net)
+    x = torch.tensor(rng.normal(size=(12, widths[0])).round(3))
+    near = net["encoder"](x[::4]).detach().numpy()
+    centroids = torch.tensor((near + 0.3 * rng.normal(size=near.shape)).round(3), requires_grad=name != "aspc")
+    initial_centroids = centroids.tolist()
+    q = soft_assignment(net["encoder"](x), centroids, 1.0)
+    if name == "aspc":
+        p = torch.nn.functional.one_hot(q.argmax(dim=1), 3).double()
+        p[::5] = 0.0
+    else:
+        p = target_distribution(q, q.sum(dim=0)).detach()
+    trained = list(net["encoder"].parameters())
+    trained += list(net["decoder"].parameters()) if name == "idec" else []
+    trained += [centroids] if name != "aspc" else []
+    steps = make(trained)
+    losses = []
+    for _ in range(STEPS):
+        steps.zero_grad()
+        z = net["encoder"](x)
+        squares = ((z[:, None, :] - centroids[None]) ** 2).mean(dim=2)
+        loss = OBJECTIVES[name](x, net["decoder"](z), soft_assignment(z, centroids, 1.0), p, squares)
+        loss.backward()
+        steps.step()
+        losses.append(loss.item())
+    return {"objective": name, "optimiser": optimiser, "widths": widths,
+            "learning_rate": LEARNING_RATE if optimiser == "sgd" else 0.01, "momentum": MOMENTUM, "weight_decay": 0.01,
+            "gamma": 0.1, "initial": initial, "initial_centroids": initial_centroids, "x": x.tolist(), "p": p.tolist(),
+            "losses": losses, "final": parameters(net), "final_centroids": centroids.tolist()}
+
+
+def schedules(torch):
+    """The rate of every step, from PyTorch's own schedulers."""
+    def rates(scheduler, total):
+        optimiser = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=LEARNING_RATE)
+        scheduler, found = scheduler(optimiser, total), []
+        for _ in range(total):
+            found.append(float(optimiser.param_groups[0]["lr"]))
+            optimiser.step()
+            if len(found) < total:
+                scheduler.step()
+        return found
+
+    from torch.optim.lr_scheduler import CosineAnnealingLR, OneCycleLR
+    kinds = {"cosine": lambda o, total: CosineAnnealingLR(o, T_max=total),
+             "one_cycle": lambda o, total: OneCycleLR(o, max_lr=LEARNING_RATE, total_steps=total)}
+    return [{"schedule": kind, "lr": LEARNING_RATE, "rates": rates(scheduler, total)}
+            for kind, scheduler in kinds.items() for total in (1, 2, 3, 10, 40)]
+
+
+def spectral(rng):
+    """Neighbours, the self-tuning graph, and its leading eigenvalues."""
+    import numpy
+    import scipy.sparse
+    from scipy.sparse.linalg import eigsh
+    from sklearn.neighbors import NearestNeighbors
+    rows = rng.normal(size=(60, 3)).round(3)
+    rows[::3] += 4.0
+    k = 9
+    distances, indices = NearestNeighbors(n_neighbors=k).fit(rows).kneighbors()
+    scale = distances[:, 6]
+    weights = numpy.exp(-distances ** 2 / (scale[:, None] * scale[indices]))
+    graph = scipy.sparse.csr_matrix((weights.ravel(), (numpy.repeat(numpy.arange(len(rows)), k), indices.ravel())))
+    graph = graph.maximum(graph.T)
+    degrees = numpy.asarray(graph.sum(axis=1)).ravel()
+    half = scipy.sparse.diags(degrees ** -0.5)
+    values = eigsh(half @ graph @ half, k=6, which="LA", v0=numpy.ones(len(rows)))[0]
+    return {"rows": rows.tolist(), "k": k, "indices": indices.tolist(), "distances": distances.tolist(),
+            "degrees": degrees.tolist(), "eigenvalues": sorted(values.tolist(), reverse=True)}
+
+
 def accuracy(labels_true, labels_pred):
     from scipy.optimize import linear_sum_assignment
     from sklearn.metrics.cluster import contingency_matrix
@@ -226,6 +319,9 @@ def compute():
         "labellings": labellings(rng()),
         "silhouettes": silhouettes(rng()),
         "kmeans": kmeans(rng()),
+        "objectives": objectives(rng(), torch),
+        "schedules": schedules(torch),
+        "spectral": spectral(rng()),
     }
 
 
