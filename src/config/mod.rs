@@ -151,9 +151,9 @@ pub struct AugmentConfig {
     pub rotation: f64,
     /// Images: shift either way at most, as a fraction of each side. Default 0.1.
     pub shift: f64,
-    /// Images: zoom either way at most; 0.1 is 90 to 110 %. Default 0.
+    /// Images: zoom either way at most; 0.1 is 90 to 110 %. Default 0.1.
     pub zoom: f64,
-    /// Images: shear either way at most, in widths a height. Default 0.
+    /// Images: shear either way at most, in pixels to the side per pixel down. Default 0.1.
     pub shear: f64,
     /// Noise: its standard deviation, as a fraction of the root mean square of all values. Default 0.1.
     pub noise: f64,
@@ -187,8 +187,8 @@ impl Default for AugmentConfig {
             image: None,
             rotation: 10.0,
             shift: 0.1,
-            zoom: 0.0,
-            shear: 0.0,
+            zoom: 0.1,
+            shear: 0.1,
             noise: 0.1,
             feature_dropout: 0.1,
             time_shift: 0.1,
@@ -353,7 +353,7 @@ pub struct StartConfig {
     /// neighbours ([`crate::start::spectral`]). Default `auto`.
     pub n_vectors: Count,
     /// Before the k clusters, so many times k clusters are found, and the encoder is trained towards them. One entry a round;
-    /// each at least 1. Default `[5.0, 3.0]`.
+    /// each at least 1. Default `[5.0]`.
     pub over_clustering: Vec<f64>,
     /// Epochs of each of these rounds. Default `auto`.
     pub over_clustering_epochs: Count,
@@ -365,7 +365,7 @@ impl Default for StartConfig {
             method: StartMethod::Spectral,
             n_neighbours: 15,
             n_vectors: Count::Auto,
-            over_clustering: vec![5.0, 3.0],
+            over_clustering: vec![5.0],
             over_clustering_epochs: Count::Auto,
         }
     }

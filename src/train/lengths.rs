@@ -18,8 +18,8 @@ impl Rule {
     }
 }
 
-const PRETRAIN: Rule = Rule { epochs: 25, steps: 2400 };
-const OVER_CLUSTERING: Rule = Rule { epochs: 4, steps: 400 };
+const PRETRAIN: Rule = Rule { epochs: 30, steps: 2400 };
+const OVER_CLUSTERING: Rule = Rule { epochs: 2, steps: 400 };
 const HANDOVER: Rule = Rule { epochs: 4, steps: 200 };
 const SELF_TRAINING: Rule = Rule { epochs: 12, steps: 1000 };
 
@@ -58,7 +58,7 @@ mod tests {
 
     #[test]
     fn few_rows_train_for_more_epochs() {
-        assert_eq!(pretrain_epochs(Count::Auto, 70_000, 256), 25);
+        assert_eq!(pretrain_epochs(Count::Auto, 70_000, 256), 30);
         assert_eq!(pretrain_epochs(Count::Auto, 10_000, 256), 60);
         assert_eq!(pretrain_epochs(Count::Auto, 1_797, 256), 300);
         assert_eq!(pretrain_epochs(Count::Given(3), 1_797, 256), 3);

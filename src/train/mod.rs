@@ -89,15 +89,25 @@ impl<'a> Trainer<'a> {
         order.truncate(config.data.limit.unwrap_or(usize::MAX));
         let dataset = dataset.select(&order);
         data::check_clusterable(&dataset, config.n_clusters)?;
+        let image = config.augment.image.or(dataset.image).or_else(|| {
+            let found = data::guess_image(&dataset.features)?;
+            tracing::info!(
+                "the rows look like images of {} x {} pixels and are treated as such (--set augment.kind=noise if they are \
+                 not)",
+                found[0],
+                found[1]
+            );
+            Some(found)
+        });
         let scale = match config.data.scale {
             Scale::Factor(factor) => factor,
-            Scale::Auto => match (&dataset.features, dataset.image) {
+            Scale::Auto => match (&dataset.features, image) {
                 (Features::U8(_), Some(_)) => 1.0 / 255.0,
                 (features, _) => 1.0 / root_mean_square(features),
             },
         };
         let magnitude = scale * root_mean_square(&dataset.features);
-        let augmentation = Augmentation::new(&config.augment, dataset.image, dataset.n_features(), magnitude)?;
+        let augmentation = Augmentation::new(&config.augment, image, dataset.n_features(), magnitude)?;
         let init = match config.model.init {
             WeightInit::Normal => Init::Normal(config.model.init_std),
             WeightInit::FanIn => Init::FanIn,
