@@ -399,6 +399,10 @@ pub struct ClusterConfig {
     pub handover_epochs: Count,
     /// How much of the smoothed assignment goes to all clusters alike. Default 0.1.
     pub label_smoothing: f64,
+    /// The share of every target that stays with the first assignment, smoothed: p ← (1 − `anchor`) p + `anchor` · start. Keeps
+    /// clusters from creeping into each other where they touch, while a row that p is sure of still changes. 0 to below 1;
+    /// default 0.3.
+    pub anchor: f64,
     /// Stop when fewer than this fraction of the rows changed cluster between two refreshes. 0, the default: never.
     pub tol: f64,
     /// Rounds (refreshes of q and p) at most. Default `auto`.
@@ -456,6 +460,7 @@ impl Default for ClusterConfig {
             alpha: 1.0,
             handover_epochs: Count::Auto,
             label_smoothing: 0.1,
+            anchor: 0.3,
             tol: 0.0,
             max_rounds: Count::Auto,
             epochs_per_round: 1,

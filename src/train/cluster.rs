@@ -8,7 +8,8 @@
 //!
 //! Batches may be augmented; p always comes from the rows as they are (Guo et al. 2018). Before p takes over, the hand-over
 //! trains towards the first assignment itself, smoothed: q around the centroids does not know all that spectral clustering
-//! found out.
+//! found out. A part of every later target stays with it too, the anchor: without, clusters of few rows creep into each other
+//! over the rounds.
 
 use std::time::Instant;
 
@@ -55,6 +56,7 @@ pub(super) struct Plan {
     gamma: f64,
     handover_epochs: u64,
     label_smoothing: f64,
+    anchor: f64,
     max_rounds: u64,
     epochs_per_round: u64,
     update_interval_steps: Option<u64>,
@@ -72,6 +74,7 @@ impl Plan {
             gamma: config.gamma,
             handover_epochs: lengths::handover_epochs(config.handover_epochs, rows, config.batch_size),
             label_smoothing: config.label_smoothing,
+            anchor: config.anchor,
             max_rounds: lengths::rounds(config, rows),
             epochs_per_round: config.epochs_per_round,
             update_interval_steps: config.update_interval_steps,
@@ -115,6 +118,14 @@ impl SelfTraining<'_> {
         steps.set_total(total);
         observer.on_event(&Event::StageStarted { stage, steps: total });
 
+        let anchor = match plan.objective {
+            ObjectiveKind::Dec | ObjectiveKind::Idec if plan.anchor > 0.0 && plan.max_rounds > 0 => {
+                let start = p.f_empty_like()?;
+                smoothed(&labels, plan.label_smoothing, &start)?;
+                Some(start.f_mul_scalar(plan.anchor)?)
+            }
+            _ => None,
+        };
         if handover > 0 {
             smoothed(&labels, plan.label_smoothing, &p)?;
             let trained = steps.train(handover, observer);
@@ -129,6 +140,10 @@ impl SelfTraining<'_> {
                 ObjectiveKind::Aspc => self.refresh_self_paced(&p, round, plan.max_rounds)?,
                 ObjectiveKind::Dec | ObjectiveKind::Idec => self.refresh(&p)?,
             };
+            if let Some(anchor) = &anchor {
+                let mut p = p.shallow_clone();
+                let _ = p.f_mul_scalar_(1.0 - plan.anchor)?.f_add_(anchor)?;
+            }
             let changed = changed_fraction(&labels, &next_labels);
             labels = next_labels;
             // In the first round nothing was trained since the start, so nothing can have changed: only a recipe that

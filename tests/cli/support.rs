@@ -16,7 +16,7 @@ pub const RUN_FILES: [&str; 6] =
 
 /// Options that make a run on [`Scratch::blobs`] take well under a second: a small network that learns quickly, layer by layer, and
 /// k-means as the start.
-pub const SMALL: [&str; 36] = [
+pub const SMALL: [&str; 37] = [
     "--device=cpu",
     "--data=rows.npy",
     "--clusters=3",
@@ -51,6 +51,7 @@ pub const SMALL: [&str; 36] = [
     "--set=start.method=kmeans",
     "--set=start.over_clustering=[]",
     "--set=cluster.handover_epochs=0",
+    "--set=cluster.anchor=0",
     "--set=cluster.optimiser=sgd",
     "--set=cluster.schedule=constant",
 ];
