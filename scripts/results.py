@@ -15,8 +15,8 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 # Accuracy of the method that the recipe is named for, on MNIST's 70,000 digits, and where it was published.
 PUBLISHED = {
     ("notebook", "mnist"): (0.8278, "the Keras notebook's own output"),
-    ("dec-paper", "mnist"): (0.8430, "Xie et al., ICML 2016, Table 2"),
-    ("idec", "mnist"): (0.8806, "Guo et al., IJCAI 2017, Table 2"),
+    ("dec-paper", "mnist"): (0.8430, "Xie et al., ICML 2016"),
+    ("idec", "mnist"): (0.8806, "Guo et al., IJCAI 2017"),
     ("dec-da", "mnist"): (0.985, "README of the authors' code (best of its variants), ACML 2018"),
     ("idec-da", "mnist"): (0.985, "README of the authors' code (best of its variants), ACML 2018"),
     ("dec-da", "builtin"): (0.983, "README of the authors' code (best of its variants), ACML 2018"),

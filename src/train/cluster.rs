@@ -3,8 +3,8 @@
 //! | objective | loss of a batch | p | centroids |
 //! |---|---|---|---|
 //! | `dec` (Xie et al. 2016, §3.1) | KL(P‖Q) | q²/f, rows sum to 1 | trained |
-//! | `idec` (Guo et al. 2017, Eq. 8) | mean squared error of the reconstruction + γ · KL(P‖Q) | likewise | trained |
-//! | `aspc` (Guo et al. 2020, Eq. 5 and 11) | ‖z − μ‖² to the row's centroid, mean over m | 1 for the cluster of a row whose distance is below λ | stay |
+//! | `idec` (Guo et al. 2017) | mean squared error of the reconstruction + γ · KL(P‖Q) | likewise | trained |
+//! | `aspc` (Guo et al. 2020) | ‖z − μ‖² to the row's centroid, mean over m | 1 for the cluster of a row whose distance is below λ | stay |
 //!
 //! Batches may be augmented; p always comes from the rows as they are (Guo et al. 2018). Before p takes over, the hand-over
 //! trains towards the first assignment itself, smoothed: q around the centroids does not know all that spectral clustering

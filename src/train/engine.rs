@@ -97,7 +97,7 @@ pub enum Pull {
     /// KL(P‖Q), q by a Student-t kernel with so many degrees of freedom; the centroids are trained too (Xie et al. 2016,
     /// Eq. 2).
     StudentT(f64),
-    /// Σ_j p_ij ‖z_i − μ_j‖² / m, the mean over the batch's rows; the centroids stay (Guo et al. 2020, Eq. 5, where p is 1 for a
+    /// Σ_j p_ij ‖z_i − μ_j‖² / m, the mean over the batch's rows; the centroids stay (Guo et al. 2020, where p is 1 for a
     /// confident row's cluster and 0 elsewhere).
     Squared,
 }

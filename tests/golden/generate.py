@@ -154,7 +154,7 @@ def kl_sgd(rng, torch):
 
 
 OBJECTIVES = {
-    # Xie et al. 2016; Guo et al. 2017, Eq. 8; Guo et al. 2020, Eq. 5: the squared distance to the row's own centroid, mean
+    # Xie et al. 2016; Guo et al. 2017; Guo et al. 2020: the squared distance to the row's own centroid, mean
     # over the latent's values, for the rows that are learned from.
     "dec": lambda x, y, q, p, squares: kl_rows(p, q).mean(),
     "idec": lambda x, y, q, p, squares: ((y - x) ** 2).mean() + 0.1 * kl_rows(p, q).mean(),
