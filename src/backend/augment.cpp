@@ -15,6 +15,7 @@
 #include "guard.h"
 #include "hash.h"
 #include "parallel.h"
+#include "rows.h"
 
 using dec::guarded;
 
@@ -76,18 +77,6 @@ DEC_VECTORISED void warp_line(const float* __restrict bordered, float* __restric
   }
 }
 
-DEC_VECTORISED void widen(const uint8_t* __restrict from, float* __restrict to, int64_t width, float scale) {
-  for (int64_t j = 0; j < width; ++j) {
-    to[j] = static_cast<float>(from[j]) * scale;
-  }
-}
-
-DEC_VECTORISED void scaled(const float* __restrict from, float* __restrict to, int64_t width, float scale) {
-  for (int64_t j = 0; j < width; ++j) {
-    to[j] = from[j] * scale;
-  }
-}
-
 // The sum of four uniform numbers of 16 bits, of mean 0 and variance 1: near a Gaussian, and without a logarithm.
 DEC_VECTORISED void add_noise(float* __restrict x, int64_t count, uint32_t place, const dec::Keys* given, float deviation) {
   const dec::Keys keys = *given;
@@ -110,7 +99,7 @@ char* dec_augment_warp(const at::Tensor* stored, const at::Tensor* indices, floa
   return guarded([&] {
     const int64_t n = stored->size(0), rows = indices->numel(), height = rule->height, width = rule->width;
     const int64_t* index = indices->const_data_ptr<int64_t>();
-    *inside = std::all_of(index, index + rows, [n](int64_t i) { return i >= 0 && i < n; });
+    *inside = dec::all_inside(index, rows, n);
     if (!*inside) {
       return;
     }
@@ -129,12 +118,7 @@ char* dec_augment_warp(const at::Tensor* stored, const at::Tensor* indices, floa
       for (int64_t i = begin; i < end; ++i) {
         for (int64_t r = 0; r < height; ++r) {
           float* line = bordered.data() + (r + 2) * stride + 2;
-          const int64_t at = (index[i] * height + r) * width;
-          if (bytes) {
-            widen(static_cast<const uint8_t*>(from) + at, line, width, scale);
-          } else {
-            scaled(static_cast<const float*>(from) + at, line, width, scale);
-          }
+          dec::scaled_values(from, bytes, (index[i] * height + r) * width, line, width, scale);
         }
         const Map map = map_of(*rule, keys, static_cast<uint32_t>(i));
         for (int64_t r = 0; r < height; ++r) {

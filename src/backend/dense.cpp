@@ -16,6 +16,7 @@
 #include "guard.h"
 #include "hash.h"
 #include "parallel.h"
+#include "rows.h"
 
 namespace at::native {
 // In libtorch_cpu, but in none of its headers: result = beta * result + alpha * mat1 * mat2, by oneDNN.
@@ -73,19 +74,6 @@ bool onednn_is_faster() {
 #endif
   }();
   return answer;
-}
-
-// Clones and templates do not go together: one plain function a type.
-DEC_VECTORISED void gather_bytes(const uint8_t* __restrict from, float* __restrict to, int64_t width, float scale) {
-  for (int64_t j = 0; j < width; ++j) {
-    to[j] = static_cast<float>(from[j]) * scale;
-  }
-}
-
-DEC_VECTORISED void gather_floats(const float* __restrict from, float* __restrict to, int64_t width, float scale) {
-  for (int64_t j = 0; j < width; ++j) {
-    to[j] = from[j] * scale;
-  }
 }
 
 DEC_VECTORISED void drop(const float* from, float* to, uint32_t place, int64_t count, const Mask* mask) {
@@ -261,7 +249,7 @@ char* dec_dense_gather(const at::Tensor* stored, const at::Tensor* indices, floa
     const int64_t n = stored->size(0), width = stored->size(1), rows = indices->numel();
     const int64_t* index = indices->const_data_ptr<int64_t>();
     float* to = out->mutable_data_ptr<float>();
-    *inside = std::all_of(index, index + rows, [n](int64_t i) { return i >= 0 && i < n; });
+    *inside = dec::all_inside(index, rows, n);
     if (!*inside) {
       return;
     }
@@ -269,11 +257,7 @@ char* dec_dense_gather(const at::Tensor* stored, const at::Tensor* indices, floa
     const void* from = stored->const_data_ptr();
     at::parallel_for(0, rows, dec::row_grain(width), [&](int64_t begin, int64_t end) {
       for (int64_t i = begin; i < end; ++i) {
-        if (bytes) {
-          gather_bytes(static_cast<const uint8_t*>(from) + index[i] * width, to + i * width, width, scale);
-        } else {
-          gather_floats(static_cast<const float*>(from) + index[i] * width, to + i * width, width, scale);
-        }
+        dec::scaled_values(from, bytes, index[i] * width, to + i * width, width, scale);
       }
     });
   });
@@ -398,7 +382,7 @@ char* dec_dense_kl(const at::Tensor* z, const at::Tensor* centroids, const at::T
     const int64_t* index = indices->const_data_ptr<int64_t>();
     float* dzs = dz->mutable_data_ptr<float>();
     float* dmu = centroid_gradient->mutable_data_ptr<float>();
-    *inside = std::all_of(index, index + rows, [n](int64_t i) { return i >= 0 && i < n; });
+    *inside = dec::all_inside(index, rows, n);
     if (!*inside) {
       return;
     }

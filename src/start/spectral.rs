@@ -12,8 +12,6 @@
 //! \[n, 5k + 12\] for the eigenvectors and up to 30 edges of 8 bytes a row, twice; computed for k = 10, 0.1 GB for 70,000 rows and
 //! 1.5 GB for a million.
 
-use std::ops::ControlFlow;
-
 use tch::{Kind, Tensor};
 
 use super::eigen::leading_eigenvectors;
@@ -104,7 +102,6 @@ pub fn fit(rows: &Tensor, augmented: Option<&Tensor>, params: &SpectralParams, g
             }
         }
         let information = mutual_information(&joint(&labels, k));
-        tracing::debug!("spectral: {plan:?}: {information:.4} nats");
         let candidate = Candidate { n_vectors: plan.n_vectors, n_parts: plan.n_parts, information };
         tried.push((candidate, labels));
     }
@@ -160,23 +157,20 @@ fn on_sphere(vectors: &Tensor, plan: &Plan, seed: u64, go_on: &mut GoOn) -> Resu
     Ok(fitted.labels)
 }
 
-/// [`fit`] that cannot be interrupted.
-///
-/// # Errors
-/// Those of [`fit`].
-pub fn fit_to_end(rows: &Tensor, params: &SpectralParams) -> Result<Spectral> {
-    fit(rows, None, params, &mut || ControlFlow::Continue(()))
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
     use crate::metrics::Contingency;
+    use std::ops::ControlFlow;
     use tch::Device;
 
     fn params(n_clusters: usize, n_vectors: Option<u64>) -> SpectralParams {
         SpectralParams { n_clusters, n_neighbours: 15, n_vectors, seed: 3 }
+    }
+
+    fn fit_to_end(rows: &Tensor, params: &SpectralParams) -> Result<Spectral> {
+        fit(rows, None, params, &mut || ControlFlow::Continue(()))
     }
 
     fn accuracy(truth: &[i64], labels: &[i64]) -> f64 {

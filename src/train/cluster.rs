@@ -15,13 +15,12 @@ use std::time::Instant;
 
 use tch::{no_grad, Kind, Tensor};
 
-use super::engine::{ClusteringTerm, Engine, Objective, Pull};
+use super::engine::{ClusteringTerm, Engine, EngineParams, Objective, Pull};
+use super::lengths;
 use super::observer::{Event, Observer, Stage};
-use super::optimiser::Optimiser;
 use super::pretrain::augmented;
 use super::step::{Autograd, Batch, Step};
 use super::steps::{StageRun, Steps};
-use super::{engine::EngineParams, lengths};
 use crate::backend::dense;
 use crate::config::{ClusterConfig, ObjectiveKind, Optimisation};
 use crate::data::{values_of, Batches, Rows};
@@ -279,8 +278,7 @@ pub(super) fn autograd<'a>(
     if matches!(loss.pull, Pull::StudentT(_)) {
         parameters.push(layer.centroids().shallow_clone());
     }
-    let optimiser: Optimiser = params.optimiser;
-    Autograd::new(parameters, optimiser, rows.device(), move |batch: &Batch| {
+    Autograd::new(parameters, params.optimiser, rows.device(), move |batch: &Batch| {
         let x = augmented(rows, batch, params)?;
         let z = autoencoder.encode(&x);
         let p = p.f_index_select(0, batch.indices)?;

@@ -13,9 +13,13 @@ struct Rule {
 
 impl Rule {
     fn epochs(self, rows: i64, batch_size: usize) -> u64 {
-        let per_epoch = (rows.max(1) as u64).div_ceil(batch_size.max(1) as u64);
-        self.epochs.max(self.steps.div_ceil(per_epoch))
+        self.epochs.max(self.steps.div_ceil(per_epoch(rows, batch_size)))
     }
+}
+
+/// Steps an epoch.
+fn per_epoch(rows: i64, batch_size: usize) -> u64 {
+    (rows.max(1) as u64).div_ceil(batch_size.max(1) as u64)
 }
 
 const PRETRAIN: Rule = Rule { epochs: 30, steps: 2400 };
@@ -44,10 +48,7 @@ pub(super) fn rounds(config: &ClusterConfig, rows: i64) -> u64 {
         let epochs = SELF_TRAINING.epochs(rows, config.batch_size);
         match config.update_interval_steps {
             None => epochs.div_ceil(config.epochs_per_round),
-            Some(interval) => {
-                let per_epoch = (rows.max(1) as u64).div_ceil(config.batch_size.max(1) as u64);
-                (epochs * per_epoch).div_ceil(interval)
-            }
+            Some(interval) => (epochs * per_epoch(rows, config.batch_size)).div_ceil(interval),
         }
     })
 }

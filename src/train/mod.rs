@@ -99,15 +99,15 @@ impl<'a> Trainer<'a> {
             );
             Some(found)
         });
+        let raw_magnitude = root_mean_square(&dataset.features);
         let scale = match config.data.scale {
             Scale::Factor(factor) => factor,
             Scale::Auto => match (&dataset.features, image) {
                 (Features::U8(_), Some(_)) => 1.0 / 255.0,
-                (features, _) => 1.0 / root_mean_square(features),
+                _ => 1.0 / raw_magnitude,
             },
         };
-        let magnitude = scale * root_mean_square(&dataset.features);
-        let augmentation = Augmentation::new(&config.augment, image, dataset.n_features(), magnitude)?;
+        let augmentation = Augmentation::new(&config.augment, image, dataset.n_features(), scale * raw_magnitude)?;
         let init = match config.model.init {
             WeightInit::Normal => Init::Normal(config.model.init_std),
             WeightInit::FanIn => Init::FanIn,
