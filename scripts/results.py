@@ -1,7 +1,8 @@
-"""Recipe x data x seeds: trains what is not there yet, then writes the table. Called by scripts/results."""
+"""Recipe x data x seeds: trains what is not recorded yet, records it, then writes the table. Called by scripts/results."""
 
 import argparse
 import datetime
+import hashlib
 import json
 import os
 import pathlib
@@ -9,10 +10,21 @@ import platform
 import statistics
 import subprocess
 import sys
+import time
+import tomllib
+
+import numpy
+import sklearn.cluster
+import sklearn.datasets
+import sklearn.metrics
+from scipy.optimize import linear_sum_assignment
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
+RECORDS = ROOT / "RESULTS.jsonl"
+TABLE = ROOT / "RESULTS.md"
+DEC = ROOT / "target/release/dec"
 
-# Accuracy of the method that the recipe is named for, on MNIST's 70,000 digits, and where it was published.
+# Accuracy of the method that the recipe is named for, and where it was published.
 PUBLISHED = {
     ("notebook", "mnist"): (0.8278, "the Keras notebook's own output"),
     ("dec-paper", "mnist"): (0.8430, "Xie et al., ICML 2016"),
@@ -22,28 +34,38 @@ PUBLISHED = {
     ("dec-da", "builtin"): (0.983, "README of the authors' code (best of its variants), ACML 2018"),
     ("idec-da", "builtin"): (0.983, "README of the authors' code (best of its variants), ACML 2018"),
 }
-NAMES = {"mnist": "MNIST (70,000)", "builtin": "MNIST-test (10,000, built in)", "digits": "scikit-learn digits (1,797)"}
+NAMES = {"mnist": "MNIST (70,000)", "builtin": "MNIST-test (10,000, built in)", "digits": "scikit-learn digits (1,797)",
+         "wine": "scikit-learn wine (178)", "cancer": "scikit-learn breast cancer (569)"}
 METHODS = {"kmeans": "k-means", "autoencoder_kmeans": "autoencoder + k-means", "start": "start", "dec": "recipe"}
+SCORES = ("acc", "nmi", "ari")
+BUNDLED = {"digits": sklearn.datasets.load_digits, "wine": sklearn.datasets.load_wine,
+           "cancer": sklearn.datasets.load_breast_cancer}  # that scikit-learn brings
+PEER = "spectral clustering alone"  # scikit-learn's, in place of a recipe
 
 
 def arguments():
     parser = argparse.ArgumentParser(
         prog="scripts/results", formatter_class=argparse.RawDescriptionHelpFormatter,
         description="Trains every recipe on every data set with every seed, one after the other, and tabulates accuracy,\n"
-                    "NMI and ARI. What finished before is kept: call it again to go on, or with more seeds.",
-        epilog="examples:\n  scripts/results --recipes default --data builtin,digits --seeds 0-9\n"
-               "  scripts/results --recipes fast,best --data mnist --data-dir mnist/ --seeds 0-2 --write\n"
+                    "NMI and ARI. Every run that finishes is recorded, a line in RESULTS.jsonl, and not made again unless the\n"
+                    "recipe's settings change: call it again to go on, or with more seeds. RESULTS.md is written from the\n"
+                    "records whose recipe is as it is now.",
+        epilog="examples:\n  scripts/results --recipes default --data builtin,digits,wine,cancer --seeds 0-9\n"
+               "  scripts/results --recipes fast,best --data mnist --data-dir mnist/ --seeds 0-2\n"
+               "  scripts/results --recipes spectral --data digits,wine,cancer --seeds 0-9\n"
                "  scripts/results --recipes default --data rows.npy --labels y.npy --clusters 7 --seeds 0-4")
-    parser.add_argument("--recipes", default="default", help="names or files, comma-separated [default: default]")
+    parser.add_argument("--recipes", default="default",
+                        help="names or files, comma-separated; `spectral` is scikit-learn's SpectralClustering on the raw rows "
+                             "[default: default]")
     parser.add_argument("--data", default="builtin",
-                        help="builtin, mnist, digits (scikit-learn's), or files, comma-separated [default: builtin]")
+                        help="builtin, mnist, digits, wine, cancer (scikit-learn's), or files, comma-separated [default: builtin]")
     parser.add_argument("--data-dir", help="directory of MNIST's four files")
     parser.add_argument("--labels", help="labels of the one file that --data names")
     parser.add_argument("--clusters", type=int, help="clusters of the one file that --data names")
     parser.add_argument("--seeds", default="0-2", help="numbers and ranges, comma-separated [default: 0-2]")
-    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="passed on to dec")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="passed on to dec; such runs are not recorded")
     parser.add_argument("--out", type=pathlib.Path, default=ROOT / "runs/results", help="where the runs are kept")
-    parser.add_argument("--write", action="store_true", help="write RESULTS.md from every run that is there")
+    parser.add_argument("--table", action="store_true", help="train nothing, only write RESULTS.md from the records")
     return parser.parse_args()
 
 
@@ -53,55 +75,94 @@ def seeds(text):
         yield from range(int(first), int(last or first) + 1)
 
 
-def digits(out):
-    """scikit-learn's digits as files, each row an image of 8 x 8."""
-    import numpy
-    from sklearn.datasets import load_digits
-    found = load_digits()
-    out.mkdir(parents=True, exist_ok=True)
-    numpy.save(out / "digits.npy", found.images.astype("uint8"))
-    numpy.save(out / "digits-labels.npy", found.target.astype("int64"))
-    return ["--data", str(out / "digits.npy"), "--labels", str(out / "digits-labels.npy")]
+def bundled(name):
+    """Rows and labels of one of scikit-learn's data sets; digits are images of 8 x 8."""
+    found = BUNDLED[name]()
+    rows = found.images.astype("uint8") if name == "digits" else found.data.astype("float32")
+    return rows, found.target.astype("int64")
 
 
-def rows(name, args):
+def options(name, args):
+    """What tells dec where the rows are and how many clusters to find."""
     if name == "builtin":
         return ["--data", "builtin"]
     if name == "mnist":
         return ["--data-dir", args.data_dir] if args.data_dir else ["--data", "mnist"]
-    if name == "digits":
-        return digits(args.out)
-    options = ["--data", name]
-    options += ["--labels", args.labels] if args.labels else []
-    return options + (["--clusters", str(args.clusters)] if args.clusters else [])
+    if name in BUNDLED:
+        rows, labels = bundled(name)
+        args.out.mkdir(parents=True, exist_ok=True)
+        files = [args.out / f"{name}.npy", args.out / f"{name}-labels.npy"]
+        for file, values in zip(files, (rows, labels)):
+            numpy.save(file, values)
+        return ["--data", str(files[0]), "--labels", str(files[1]), "--clusters", str(len(set(labels.tolist())))]
+    given = ["--data", name]
+    given += ["--labels", args.labels] if args.labels else []
+    return given + (["--clusters", str(args.clusters)] if args.clusters else [])
 
 
-def train(recipe, name, seed, args):
-    data = name if name in NAMES else pathlib.Path(name).stem
+def digest(recipe):
+    """Of a recipe's resolved settings, but for those that a run is told from outside."""
+    if recipe == "spectral":
+        return "scikit-learn " + sklearn.__version__
+    text = subprocess.run([DEC, "config", "--config", recipe], check=True, capture_output=True, text=True).stdout
+    settings = tomllib.loads(text)
+    for key in ("seed", "device", "threads", "n_clusters"):
+        settings.pop(key, None)
+    for key in ("source", "dir", "labels"):
+        settings["data"].pop(key, None)
+    return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def records():
+    lines = RECORDS.read_text().splitlines() if RECORDS.is_file() else []
+    return [json.loads(line) for line in lines]
+
+
+def record(run):
+    with RECORDS.open("a") as file:
+        file.write(json.dumps(run) + "\n")
+
+
+def spectral(name, seed):
+    """Scores of scikit-learn's spectral clustering on the raw rows."""
+    if name not in BUNDLED:
+        sys.exit(f"spectral clustering alone is for {', '.join(BUNDLED)}: scikit-learn's takes too long on more rows")
+    rows, truth = bundled(name)
+    k = len(set(truth.tolist()))
+    started = time.perf_counter()
+    model = sklearn.cluster.SpectralClustering(k, affinity="nearest_neighbors", n_neighbors=15, random_state=seed)
+    labels = model.fit_predict(rows.reshape(len(rows), -1).astype("float64"))
+    seconds = time.perf_counter() - started
+    counts = sklearn.metrics.cluster.contingency_matrix(truth, labels)
+    accuracy = counts[linear_sum_assignment(-counts)].sum() / len(rows)
+    scores = {"acc": accuracy, "nmi": sklearn.metrics.normalized_mutual_info_score(truth, labels),
+              "ari": sklearn.metrics.adjusted_rand_score(truth, labels)}
+    return {"dec": scores}, seconds
+
+
+def train(recipe, name, data, seed, args):
+    """Scores by method, and seconds; None for a run that failed."""
     run = args.out / "+".join([pathlib.Path(recipe).stem, *sorted(args.set)]).replace("/", "_") / data / f"seed-{seed}"
-    summary = run / "summary.json"
-    if summary.is_file() and json.loads(summary.read_text())["status"] == "finished":
-        return
-    command = [ROOT / "target/release/dec", "--quiet", "--config", recipe, *rows(name, args), "--seed", str(seed), "--out",
-               run, "--force"]
+    command = [DEC, "--quiet", "--config", recipe, *options(name, args), "--seed", str(seed), "--out", run, "--force"]
     for setting in args.set:
         command += ["--set", setting]
-    print(f"{recipe} on {data}, seed {seed}", flush=True)
     ended = subprocess.run([str(word) for word in command], stdout=subprocess.DEVNULL)
     if ended.returncode == 130 or ended.returncode < 0:
         sys.exit(130)
     if ended.returncode:
         print(f"  failed with exit code {ended.returncode}", file=sys.stderr)
+        return None
+    summary = json.loads((run / "summary.json").read_text())
+    scores = {result["method"]: {score: result[score] for score in SCORES} for result in summary["results"]}
+    return scores, summary["seconds"]
 
 
-def collect(out):
-    """{(recipe, data): [summary, ...]}, in the order of the folders' names."""
-    table = {}
-    for summary in sorted(out.glob("*/*/seed-*/summary.json")):
-        found = json.loads(summary.read_text())
-        if found["status"] == "finished":
-            table.setdefault((summary.parents[2].name, summary.parents[1].name), []).append(found)
-    return table
+def commit():
+    try:
+        return subprocess.run(["git", "-C", ROOT, "describe", "--always", "--dirty"], check=True, capture_output=True,
+                              text=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
 
 
 def spread(values):
@@ -114,47 +175,79 @@ def spread(values):
 
 
 def lines(table):
-    yield "| data | recipe | seeds | method | ACC | NMI | ARI | minutes | published |"
-    yield "|---|---|---|---|---|---|---|---|---|"
-    for (recipe, data), runs in sorted(table.items(), key=lambda item: (item[0][1], item[0][0])):
-        minutes = statistics.median(run["seconds"] for run in runs) / 60
+    yield "| data | recipe | seeds | method | ACC | NMI | ARI | minutes | machine | published |"
+    yield "|---|---|---|---|---|---|---|---|---|---|"
+    for (data, recipe), runs in sorted(table.items()):
+        minutes = [run["seconds"] / 60 for run in runs]
         published, source = PUBLISHED.get((recipe, data), (None, ""))
         for method, label in METHODS.items():
-            results = [result for run in runs for result in run["results"] if result["method"] == method]
-            if not results:
+            scores = [run["scores"][method] for run in runs if method in run["scores"]]
+            if not scores:
                 continue
-            scores = [spread([result[score] for result in results]) for score in ("acc", "nmi", "ari")]
             last = method == "dec"
-            cells = [NAMES.get(data, data), f"`{recipe}`", str(len(results)), label, *scores,
-                     f"{minutes:.1f}" if last else "", f"{published} ({source})" if last and published else ""]
+            tail = ["", "", ""]
+            if last:
+                time_taken = f"{statistics.median(minutes):.1f}" + (f" (longest {max(minutes):.1f})" if len(runs) > 1 else "")
+                machines = ", ".join(sorted({run["machine"] for run in runs}))
+                tail = [time_taken, machines, f"{published} ({source})" if published else ""]
+            name = PEER if recipe == "spectral" else f"`{recipe}`"
+            cells = [NAMES.get(data, data), name, str(len(scores)), "raw rows" if recipe == "spectral" else label,
+                     *(spread([one[score] for one in scores]) for score in SCORES), *tail]
             yield "| " + " | ".join(cells) + " |"
 
 
-def processor():
+def machine():
+    """Processors, and what decides how fast they multiply."""
+    name, simd = platform.machine(), ""
     try:
-        found = [line.split(":", 1)[1].strip() for line in pathlib.Path("/proc/cpuinfo").read_text().splitlines()
-                 if line.startswith("model name")]
-        return f"{len(os.sched_getaffinity(0))} processors, {found[0]}"
-    except (OSError, IndexError):
-        return f"{os.cpu_count()} processors, {platform.machine()}"
+        text = pathlib.Path("/proc/cpuinfo").read_text().splitlines()
+        name = next((line.split(":", 1)[1].strip() for line in text if line.startswith("model name")), name)
+        flags = next((line.split() for line in text if line.startswith("flags")), [])
+        simd = next((f" with {label}" for flag, label in (("avx512f", "AVX-512"), ("avx2", "AVX2")) if flag in flags), "")
+        count = len(os.sched_getaffinity(0))
+    except (OSError, AttributeError):
+        count = os.cpu_count()
+    return f"{count} x {name}{simd}"
 
 
 def main():
     args = arguments()
-    for name in args.data.split(","):
-        for recipe in args.recipes.split(","):
-            for seed in seeds(args.seeds):
-                train(recipe, name, seed, args)
-    table = "\n".join(lines(collect(args.out)))
-    print(table)
-    if args.write:
-        today = datetime.date.today().isoformat()
-        (ROOT / "RESULTS.md").write_text(
-            "# Results\n\n"
-            f"Written by `scripts/results` on {today}; {processor()}. Median [worst, best] over the seeds; minutes are the "
-            "median of\nwhole runs on a machine that may have had other work. ACC is by the Hungarian method, NMI normalised "
-            "by the arithmetic mean.\nLabels score, and touch nothing else.\n\n"
-            f"{table}\n")
+    if not args.table:
+        for name in args.data.split(","):
+            data = name if name in NAMES else pathlib.Path(name).stem
+            for recipe in args.recipes.split(","):
+                now = digest(recipe)
+                for seed in seeds(args.seeds):
+                    key = {"recipe": pathlib.Path(recipe).stem, "settings": now, "data": data, "seed": seed}
+                    if not args.set and any(key.items() <= run.items() for run in records()):
+                        continue
+                    print(f"{recipe} on {data}, seed {seed}", flush=True)
+                    made = spectral(name, seed) if recipe == "spectral" else train(recipe, name, data, seed, args)
+                    if made is None:
+                        continue
+                    scores, seconds = made
+                    print(f"  ACC {scores['dec']['acc']}, {seconds / 60:.1f} minutes", flush=True)
+                    if not args.set:
+                        record({**key, "scores": scores, "seconds": round(seconds, 1), "machine": machine(), "commit": commit(),
+                                "date": datetime.date.today().isoformat()})
+    table, current = {}, {}
+    for run in records():
+        recipe = run["recipe"]
+        if recipe not in current:
+            try:
+                current[recipe] = digest(recipe)
+            except subprocess.CalledProcessError:
+                current[recipe] = run["settings"]  # a file that is no longer there
+        if run["settings"] == current[recipe]:
+            table.setdefault((run["data"], recipe), []).append(run)
+    text = "\n".join(lines(table))
+    print(text)
+    TABLE.write_text(
+        "# Results\n\n"
+        "Written by `scripts/results` from RESULTS.jsonl, a line a run. Median [worst, best] over the seeds. Minutes are those of\n"
+        "whole runs, on a machine that may have had other work. ACC is by the Hungarian method, NMI normalised by the arithmetic\n"
+        "mean. Labels score, and touch nothing else.\n\n"
+        f"{text}\n")
     return 0
 
 

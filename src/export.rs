@@ -11,7 +11,8 @@
 //! | `predict` | the cluster of each row, the largest of its q (int64) | \[n\] |
 //! | `n_features`, `n_latent`, `n_clusters` | d, m, k | int |
 //!
-//! Weights and centroids are parameters (`encoder_0_weight`, ..., `centroids`), so that `.to(device)` and `.to(dtype)`
+//! Weights and centroids are parameters (`encoder_0_weight`, ..., `centroids`; `input_mean` and `input_deviation` \[1, d\] where
+//! rows are standardised), so that `.to(device)` and `.to(dtype)`
 //! move them; they ask for no gradient, so that a result is ready for `.numpy()`.
 
 use std::fmt::Write as _;
@@ -19,9 +20,11 @@ use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
+use ndarray::Axis;
 use tch::{no_grad, CModule, Device, IValue, Kind, TchError, Tensor};
 
 use crate::backend::ScriptModule;
+use crate::data::{tensor_of, Scaling};
 use crate::error::{Error, Result};
 
 /// How every TorchScript file (a zip archive) begins.
@@ -40,8 +43,8 @@ pub struct Predictor<'a> {
     pub centroids: &'a Tensor,
     /// α, the degrees of freedom of the Student-t kernel; above 0.
     pub alpha: f64,
-    /// What raw rows are multiplied by before the encoder; not 0.
-    pub scale: f64,
+    /// What is done to raw rows before the encoder.
+    pub scaling: &'a Scaling,
 }
 
 /// The widths of a predictor, checked.
@@ -69,6 +72,10 @@ pub fn to_torchscript(predictor: &Predictor) -> Result<Vec<u8>> {
         }
     }
     module.register_parameter("centroids", &own(predictor.centroids)?)?;
+    if let Scaling::Standardise { mean, deviation } = predictor.scaling {
+        module.register_parameter("input_mean", &tensor_of(mean.view().insert_axis(Axis(0)))?)?;
+        module.register_parameter("input_deviation", &tensor_of(deviation.view().insert_axis(Axis(0)))?)?;
+    }
     module.define(&source(predictor, widths))?;
     module.to_bytes()
 }
@@ -97,8 +104,14 @@ fn check(predictor: &Predictor) -> std::result::Result<Widths, String> {
     if !(predictor.alpha.is_finite() && predictor.alpha > 0.0) {
         return Err(format!("alpha is {}, not above 0", predictor.alpha));
     }
-    if !(predictor.scale.is_finite() && predictor.scale != 0.0) {
-        return Err(format!("the scale is {}, not a number other than 0", predictor.scale));
+    match predictor.scaling {
+        Scaling::Factor(factor) if !(factor.is_finite() && *factor != 0.0) => {
+            return Err(format!("the scale is {factor}, not a number other than 0"));
+        }
+        Scaling::Standardise { mean, deviation } if [mean.len(), deviation.len()] != [features as usize; 2] => {
+            return Err(format!("{} means and {} deviations for {features} features", mean.len(), deviation.len()));
+        }
+        _ => {}
     }
     Ok(Widths { features, latent, clusters })
 }
@@ -131,7 +144,7 @@ fn check_stack(name: &str, layers: &[(Tensor, Tensor)]) -> std::result::Result<(
 /// The module's methods as TorchScript.
 fn source(predictor: &Predictor, widths: Widths) -> String {
     let Widths { features, latent, clusters } = widths;
-    let Predictor { alpha, scale, .. } = *predictor;
+    let alpha = predictor.alpha;
     let exponent = -(alpha + 1.0) / 2.0;
     let stack = |name: &str, layers: usize| {
         let mut lines = String::new();
@@ -146,6 +159,13 @@ fn source(predictor: &Predictor, widths: Widths) -> String {
     };
     let encoder = stack("encoder", predictor.encoder.len());
     let decoder = stack("decoder", predictor.decoder.len());
+    let (scaled, unscaled) = match predictor.scaling {
+        Scaling::Factor(factor) => (format!("flat * {factor:?}"), format!("h / {factor:?}")),
+        Scaling::Standardise { .. } => (
+            "(flat - self.input_mean) / self.input_deviation".to_owned(),
+            "h * self.input_deviation + self.input_mean".to_owned(),
+        ),
+    };
     // {:?} of a float is the shortest text that reads back as the same float, and always a float literal.
     format!(
         r#"
@@ -163,7 +183,8 @@ def prepare(self, rows: Tensor) -> Tensor:
     assert rows.dim() >= 2, "expected rows of {features} features as [n, {features}] or [n, ...], got shape {{}}".format(rows.size())
     flat = torch.flatten(rows, 1)
     assert flat.size(1) == {features}, "expected rows of {features} features, got {{}} (shape {{}})".format(flat.size(1), rows.size())
-    return flat.to(self.encoder_0_weight.dtype) * {scale:?}
+    flat = flat.to(self.encoder_0_weight.dtype)
+    return {scaled}
 
 def encode_prepared(self, rows: Tensor) -> Tensor:
     h = rows
@@ -185,7 +206,7 @@ def predict(self, rows: Tensor) -> Tensor:
 
 def reconstruct(self, rows: Tensor) -> Tensor:
     h = self.encode(rows)
-{decoder}    return h / {scale:?}
+{decoder}    return {unscaled}
 "#
     )
 }
@@ -387,7 +408,8 @@ mod tests {
     fn parts_that_do_not_fit_are_refused() {
         let (encoder, decoder) = (layers(&[6, 5, 2]), layers(&[2, 5, 6]));
         let centroids = Tensor::zeros([3, 2], (Kind::Float, Device::Cpu));
-        let good = Predictor { encoder: &encoder, decoder: &decoder, centroids: &centroids, alpha: 1.0, scale: 0.02 };
+        let scaling = &Scaling::Factor(0.02);
+        let good = Predictor { encoder: &encoder, decoder: &decoder, centroids: &centroids, alpha: 1.0, scaling };
         assert_eq!(check(&good), Ok(Widths { features: 6, latent: 2, clusters: 3 }));
 
         let refused = |predictor: Predictor, part: &str| {
@@ -405,7 +427,7 @@ mod tests {
         refused(Predictor { centroids: &Tensor::zeros([3, 4], (Kind::Float, Device::Cpu)), ..good }, "not [k, 2]");
         refused(Predictor { alpha: 0.0, ..good }, "alpha is 0");
         refused(Predictor { alpha: f64::NAN, ..good }, "alpha");
-        refused(Predictor { scale: 0.0, ..good }, "scale is 0");
+        refused(Predictor { scaling: &Scaling::Factor(0.0), ..good }, "scale is 0");
     }
 
     #[test]

@@ -5,6 +5,7 @@
 use std::path::Path;
 use std::process::Command;
 
+use dec::data::Scaling;
 use dec::export::{to_torchscript, LoadedPredictor, Predictor};
 use dec::Error;
 use serde_json::{json, Value};
@@ -53,7 +54,7 @@ impl Parts {
             decoder: &self.decoder,
             centroids: &self.centroids,
             alpha: ALPHA,
-            scale: SCALE,
+            scaling: &Scaling::Factor(SCALE),
         }
     }
 
@@ -194,6 +195,35 @@ fn far_from_the_origin_q_is_as_exact() {
     let z = model.encode(&rows).unwrap();
     assert!(values(&z).iter().all(|value| (3900.0..4100.0).contains(value)));
     assert_close("q", &model.soft_assignment(&rows).unwrap(), &parts.assign(&z), 1e-5);
+}
+
+#[test]
+fn standardised_rows_are_standardised_inside() {
+    let directory = tempfile::tempdir().unwrap();
+    let parts = Parts::new(0.0);
+    let plain = LoadedPredictor::load(write_model(directory.path(), &parts), Device::Cpu).unwrap();
+    let scaling = Scaling::Standardise {
+        mean: (0..12).map(|j| 1000.0 * j as f32).collect(),
+        deviation: (0..12).map(|j| 0.5 + j as f32).collect(),
+    };
+    let path = directory.path().join("standardised.pt");
+    let predictor = Predictor { scaling: &scaling, ..parts.predictor() };
+    std::fs::write(&path, to_torchscript(&predictor).unwrap()).unwrap();
+    let model = LoadedPredictor::load(&path, Device::Cpu).unwrap();
+
+    // Rows that, standardised, are those that the plain model multiplies by its factor.
+    let rows = bytes(40);
+    let Scaling::Standardise { mean, deviation } = &scaling else { panic!("another scaling") };
+    let (mean, deviation) = (Tensor::from_slice(&mean.to_vec()), Tensor::from_slice(&deviation.to_vec()));
+    let raw = scaled(&rows).to_kind(Kind::Double) * &deviation + &mean;
+    let q = plain.soft_assignment(&rows).unwrap();
+    assert_close("q", &model.soft_assignment(&raw.to_kind(Kind::Float)).unwrap(), &q, 1e-3);
+    let back = plain.reconstruct(&rows).unwrap() * SCALE * &deviation + &mean;
+    assert_close("reconstruction", &model.reconstruct(&raw.to_kind(Kind::Float)).unwrap(), &back, 0.02);
+
+    let narrow = Scaling::Standardise { mean: [0.0].into_iter().collect(), deviation: [1.0].into_iter().collect() };
+    let refused = to_torchscript(&Predictor { scaling: &narrow, ..parts.predictor() }).unwrap_err().to_string();
+    assert!(refused.contains("12 features"), "{refused}");
 }
 
 #[test]

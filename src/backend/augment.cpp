@@ -30,14 +30,19 @@ struct WarpRule {
   float shear;
   float shift_y;
   float shift_x;
+  float elastic_y;
+  float elastic_x;
   bool edge;
 };
 
+// Tells the draws of the elastic field from the others of a step; as in augment.rs.
+constexpr uint32_t kBends = 0x5851f42dU;
+
+// Uniform in [-1, 1).
+float symmetric(uint32_t bits) { return static_cast<float>(bits >> 8) * 0x1p-23F - 1.0F; }
+
 // Uniform in [-1, 1): draw `number` of the row at `place`.
-float draw(const dec::Keys& keys, uint32_t place, uint32_t number) {
-  const uint32_t bits = dec::hashed(keys, place * 8U + number);
-  return static_cast<float>(bits >> 8) * 0x1p-23F - 1.0F;
-}
+float draw(const dec::Keys& keys, uint32_t place, uint32_t number) { return symmetric(dec::hashed(keys, place * 8U + number)); }
 
 // Where the value of an output pixel is taken from: y = yy * r + yx * c + y0, x = xy * r + xx * c + x0.
 struct Map {
@@ -60,12 +65,50 @@ Map map_of(const WarpRule& rule, const dec::Keys& keys, uint32_t place) {
   return map;
 }
 
-// One line of the output from an image with a border of two pixels around it; `stride` is the bordered width.
+// A field of displacements: cubic B-splines over this many cells a side, so that many control points.
+constexpr int64_t kCells = 4, kPoints = kCells + 3;
+
+// The weights of the control points at each of `side` pixels, [kPoints, side].
+std::vector<float> splines(int64_t side) {
+  std::vector<float> basis(static_cast<std::size_t>(kPoints * side), 0.0F);
+  for (int64_t i = 0; i < side; ++i) {
+    const float t = side > 1 ? static_cast<float>(i * kCells) / static_cast<float>(side - 1) : 0.0F;
+    const int64_t cell = std::min(static_cast<int64_t>(t), kCells - 1);
+    const float u = t - static_cast<float>(cell), v = 1.0F - u;
+    const float weights[4] = {v * v * v / 6.0F, (3.0F * u * u * u - 6.0F * u * u + 4.0F) / 6.0F,
+                              (3.0F * v * v * v - 6.0F * v * v + 4.0F) / 6.0F, u * u * u / 6.0F};
+    for (int64_t k = 0; k < 4; ++k) {
+      basis[(cell + k) * side + i] = weights[k];
+    }
+  }
+  return basis;
+}
+
+// What `points` [kPoints, kPoints] come to along the line at `row` of the image: field [width].
+DEC_VECTORISED void bend_line(const float* points, const float* down, int64_t height, int64_t row,
+                              const float* __restrict across, int64_t width, float* __restrict field) {
+  for (int64_t c = 0; c < width; ++c) {
+    field[c] = 0.0F;
+  }
+  for (int64_t h = 0; h < kPoints; ++h) {
+    float along = 0.0F;
+    for (int64_t g = 0; g < kPoints; ++g) {
+      along += down[g * height + row] * points[g * kPoints + h];
+    }
+    for (int64_t c = 0; c < width; ++c) {
+      field[c] += along * across[h * width + c];
+    }
+  }
+}
+
+// One line of the output from an image with a border of two pixels around it; `stride` is the bordered width, and `bend_y` and
+// `bend_x` are added to the places.
 DEC_VECTORISED void warp_line(const float* __restrict bordered, float* __restrict to, int32_t stride, int64_t width, float y,
-                              float x, float dy, float dx, float low, float high_y, float high_x) {
+                              float x, float dy, float dx, const float* __restrict bend_y, const float* __restrict bend_x,
+                              float low, float high_y, float high_x) {
   for (int64_t c = 0; c < width; ++c) {
     const auto at = static_cast<float>(c);
-    float sy = y + dy * at, sx = x + dx * at;
+    float sy = y + dy * at + bend_y[c], sx = x + dx * at + bend_x[c];
     sy = std::min(std::max(sy, low), high_y) + 2.0F;
     sx = std::min(std::max(sx, low), high_x) + 2.0F;
     const auto row = static_cast<int32_t>(sy), column = static_cast<int32_t>(sx);  // not negative: cut is floor
@@ -93,7 +136,7 @@ DEC_VECTORISED void add_noise(float* __restrict x, int64_t count, uint32_t place
 
 extern "C" {
 
-// out[i] = the image scale * stored[indices[i]], warped; false in `inside` if an index is outside the rows.
+// out[i] = the image scale * stored[indices[i]], warped and bent; false in `inside` if an index is outside the rows.
 char* dec_augment_warp(const at::Tensor* stored, const at::Tensor* indices, float scale, const at::Tensor* key,
                        const WarpRule* rule, const at::Tensor* out, bool* inside) {
   return guarded([&] {
@@ -104,6 +147,9 @@ char* dec_augment_warp(const at::Tensor* stored, const at::Tensor* indices, floa
       return;
     }
     const dec::Keys keys = dec::keys_of(*key->const_data_ptr<int64_t>(), 0);
+    const dec::Keys bends = dec::keys_of(*key->const_data_ptr<int64_t>(), kBends);
+    const bool elastic = rule->elastic_y != 0.0F || rule->elastic_x != 0.0F;
+    const std::vector<float> down = splines(height), across = splines(width);
     const bool bytes = stored->scalar_type() == at::kByte;
     const void* from = stored->const_data_ptr();
     float* to = out->mutable_data_ptr<float>();
@@ -115,16 +161,28 @@ char* dec_augment_warp(const at::Tensor* stored, const at::Tensor* indices, floa
     const float high_x = static_cast<float>(rule->edge ? width - 1 : width);
     at::parallel_for(0, rows, dec::row_grain(height * width * 8), [&](int64_t begin, int64_t end) {
       std::vector<float> bordered(static_cast<std::size_t>((height + 4) * stride));
+      std::vector<float> bend_y(static_cast<std::size_t>(width), 0.0F), bend_x(bend_y);
+      float points_y[kPoints * kPoints], points_x[kPoints * kPoints];
       for (int64_t i = begin; i < end; ++i) {
         for (int64_t r = 0; r < height; ++r) {
           float* line = bordered.data() + (r + 2) * stride + 2;
           dec::scaled_values(from, bytes, (index[i] * height + r) * width, line, width, scale);
         }
         const Map map = map_of(*rule, keys, static_cast<uint32_t>(i));
+        for (int64_t k = 0; elastic && k < kPoints * kPoints; ++k) {
+          const uint32_t place = (static_cast<uint32_t>(i) * kPoints * kPoints + static_cast<uint32_t>(k)) * 2U;
+          points_y[k] = rule->elastic_y * symmetric(dec::hashed(bends, place));
+          points_x[k] = rule->elastic_x * symmetric(dec::hashed(bends, place + 1U));
+        }
         for (int64_t r = 0; r < height; ++r) {
           const auto at = static_cast<float>(r);
+          if (elastic) {
+            bend_line(points_y, down.data(), height, r, across.data(), width, bend_y.data());
+            bend_line(points_x, down.data(), height, r, across.data(), width, bend_x.data());
+          }
           warp_line(bordered.data(), to + (i * height + r) * width, static_cast<int32_t>(stride), width,
-                    map.yy * at + map.y0, map.xy * at + map.x0, map.yx, map.xx, low, high_y, high_x);
+                    map.yy * at + map.y0, map.xy * at + map.x0, map.yx, map.xx, bend_y.data(), bend_x.data(), low,
+                    high_y, high_x);
         }
       }
     });

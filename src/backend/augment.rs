@@ -1,4 +1,4 @@
-//! Rows as a training step sees them, changed at random: an affine warp of images, noise.
+//! Rows as a training step sees them, changed at random: an affine and elastic warp of images, noise.
 //!
 //! On the CPU every function is one call of `augment.cpp`; elsewhere it is the same mathematics in tensor operations (`generic`
 //! below). What is drawn is a hash of `key` and of the row's place in the batch (for noise: of the value's place), so that it
@@ -33,6 +33,10 @@ pub struct Warp {
     pub shift_y: f32,
     /// Pixels.
     pub shift_x: f32,
+    /// Pixels, by which the control points of a smooth field of displacements are moved.
+    pub elastic_y: f32,
+    /// Pixels, likewise.
+    pub elastic_x: f32,
     /// Whether the outermost pixels go on outside; else there is nothing, 0.
     pub edge: bool,
 }
@@ -51,7 +55,8 @@ extern "C" {
 }
 
 /// `out` \[b, h·w\] ← `scale` · `stored`\[`indices`\], each row an image of uint8 or float32 \[n, h·w\] that is turned, zoomed,
-/// sheared and shifted by amounts drawn uniformly, with bilinear interpolation. `key` is one int64 on the tensors' device.
+/// sheared, shifted and bent by amounts drawn uniformly, with bilinear interpolation. The bend is a field of displacements of cubic
+/// B-splines over 4 × 4 cells, whose 7 × 7 control points are drawn. `key` is one int64 on the tensors' device.
 ///
 /// # Errors
 /// Shapes that do not fit each other, an index outside the rows.
@@ -100,6 +105,26 @@ pub fn noise(x: &Tensor, deviation: f64, key: &Tensor, site: u32) -> Result<()> 
 mod generic {
     use super::{hashed, no_grad, set, Kind, Result, Tensor, Warp};
 
+    /// As in `augment.cpp`.
+    const BENDS: u32 = 0x5851_f42d;
+    const CELLS: i64 = 4;
+    const POINTS: i64 = CELLS + 3;
+
+    /// The weights of the control points at each of `side` pixels, \[side, POINTS\].
+    fn splines(side: i64) -> Result<Tensor> {
+        let mut basis = vec![0.0f32; (side * POINTS) as usize];
+        for i in 0..side {
+            let t = if side > 1 { (i * CELLS) as f64 / (side - 1) as f64 } else { 0.0 };
+            let cell = (t as i64).min(CELLS - 1);
+            let (u, v) = (t - cell as f64, 1.0 - (t - cell as f64));
+            let inner = |u: f64| (3.0 * u.powi(3) - 6.0 * u.powi(2) + 4.0) / 6.0;
+            for (k, weight) in [v.powi(3) / 6.0, inner(u), inner(v), u.powi(3) / 6.0].into_iter().enumerate() {
+                basis[(i * POINTS + cell) as usize + k] = weight as f32;
+            }
+        }
+        Ok(Tensor::f_from_slice(&basis)?.f_view([side, POINTS])?)
+    }
+
     pub(super) fn warp(
         stored: &Tensor,
         indices: &Tensor,
@@ -133,6 +158,17 @@ mod generic {
             let from_rows = shear.f_mul(&cosine)?.f_sub(&sine)?.f_mul(&rows)?;
             let from_columns = shear.f_mul(&sine)?.f_add(&cosine)?.f_mul(&columns)?;
             let x = from_rows.f_add(&from_columns)?.f_add(&dx)?.f_add_scalar(cx)?;
+            let points =
+                hashed(&Tensor::f_arange(2 * b * POINTS * POINTS, (Kind::Int64, stored.device()))?, key, BENDS)?;
+            let points = points.f_bitwise_right_shift_tensor_scalar(8)?.f_to_kind(Kind::Float)?;
+            let points = points.f_mul_scalar(0.5f64.powi(23))?.f_sub_scalar(1.0)?.f_view([b, POINTS, POINTS, 2])?;
+            let (down, across) =
+                (splines(height)?.f_to_device(stored.device())?, splines(width)?.f_to_device(stored.device())?);
+            let bend = |axis: i64, most: f32| -> Result<Tensor> {
+                let points = points.f_select(3, axis)?.f_mul_scalar(f64::from(most))?;
+                Ok(down.f_matmul(&points)?.f_matmul(&across.f_tr()?)?.f_reshape([b, height * width])?)
+            };
+            let (y, x) = (y.f_add(&bend(0, rule.elastic_y)?)?, x.f_add(&bend(1, rule.elastic_x)?)?);
 
             let low = if rule.edge { 0.0 } else { -1.0 };
             let high = |side: i64| (if rule.edge { side - 1 } else { side }) as f64;
@@ -175,7 +211,9 @@ mod tests {
     }
 
     fn still(height: i64, width: i64) -> Warp {
-        Warp { height, width, rotation: 0.0, zoom: 0.0, shear: 0.0, shift_y: 0.0, shift_x: 0.0, edge: false }
+        let still = (0.0, 0.0);
+        let ((rotation, zoom), (shift_y, shift_x), (elastic_y, elastic_x)) = (still, still, still);
+        Warp { height, width, rotation, zoom, shear: 0.0, shift_y, shift_x, elastic_y, elastic_x, edge: false }
     }
 
     fn images(n: i64, values: i64) -> Tensor {
@@ -204,8 +242,9 @@ mod tests {
         for (height, width) in [(6, 9), (28, 28), (1, 40), (17, 1)] {
             let stored = images(40, height * width);
             for edge in [false, true] {
-                let rule =
-                    Warp { rotation: 0.5, zoom: 0.3, shear: 0.2, shift_y: 2.5, shift_x: 1.5, edge, height, width };
+                let (rotation, zoom, shear) = (0.5, 0.3, 0.2);
+                let (shift_y, shift_x, elastic_y, elastic_x) = (2.5, 1.5, 3.0, 2.0);
+                let rule = Warp { height, width, rotation, zoom, shear, shift_y, shift_x, elastic_y, elastic_x, edge };
                 let out = warped(&stored, &rule, 77);
                 let other = Tensor::empty(stored.size(), (Kind::Float, Device::Cpu));
                 let indices = Tensor::arange(40, (Kind::Int64, Device::Cpu));
@@ -249,6 +288,25 @@ mod tests {
     }
 
     #[test]
+    fn an_elastic_field_is_smooth_and_differs_from_place_to_place() {
+        // A ramp along the row, so that a pixel tells where it was taken from.
+        let ramp: Vec<u8> = (0..28 * 28).map(|i| (i % 28 * 8 + 8) as u8).collect();
+        let stored = Tensor::from_slice(&ramp).view([1, 784]).repeat([200, 1]);
+        let out = warped(&stored, &Warp { elastic_x: 4.0, ..still(28, 28) }, 21);
+        let moved = ((out - stored.to_kind(Kind::Float) * 0.5) / 4.0).view([200, 28, 28]);
+        let inner = moved.narrow(2, 6, 16); // away from where the ramp ends
+        let deviation = inner.std(true).double_value(&[]);
+        // Control points within ±4 have a deviation of 4/√3; their splines take the mean of several.
+        assert!((0.7..1.5).contains(&deviation), "{deviation}");
+        let mean = inner.mean_dim(0, false, Kind::Float).abs().max().double_value(&[]);
+        assert!(mean < 0.4, "no direction is preferred: {mean}");
+        let step = inner.narrow(1, 0, 27) - inner.narrow(1, 1, 27);
+        assert!(step.abs().max().double_value(&[]) < 1.2, "from line to line");
+        let spread = inner.std_dim([1i64, 2].as_slice(), true, false).mean(Kind::Float).double_value(&[]);
+        assert!(spread > 0.5, "more than one shift of the whole image: {spread}");
+    }
+
+    #[test]
     fn noise_has_its_mean_and_deviation_and_is_the_same_on_both_paths() {
         let x = Tensor::zeros([300, 100], (Kind::Float, Device::Cpu));
         noise(&x, 0.3, &key(4), 1).unwrap();
@@ -263,7 +321,7 @@ mod tests {
     fn keys_change_what_is_drawn_and_threads_do_not() {
         let _alone = threads::tests::alone();
         let stored = images(70, 28 * 28);
-        let rule = Warp { rotation: 0.3, shift_x: 2.0, ..still(28, 28) };
+        let rule = Warp { rotation: 0.3, shift_x: 2.0, elastic_y: 3.0, ..still(28, 28) };
         let results: Vec<Tensor> = (1..=3)
             .map(|count| {
                 threads::set(Some(count)).unwrap();

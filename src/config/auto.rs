@@ -44,14 +44,16 @@ impl FromStr for Threads {
 
 /// What the rows are multiplied by before the network sees them.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-#[serde(untagged, expecting = "a number, or \"auto\"")]
+#[serde(untagged, expecting = "a number, \"auto\" or \"standardise\"")]
 pub enum Scale {
     /// A given factor.
     Factor(f64),
-    /// 1/255 for images of bytes, so that they lie in [0, 1]; for other rows one over the root mean square of all values, so
-    /// that the mean of ‖x‖²/d is 1 (Xie et al. 2016, §4.1).
+    /// What suits the rows: [`crate::data::Scaling::new`].
     #[serde(with = "word")]
     Auto,
+    /// Not one factor: each feature less its mean, over its standard deviation.
+    #[serde(with = "standardise")]
+    Standardise,
 }
 
 /// How many: epochs, rounds, eigenvectors.
@@ -84,18 +86,48 @@ impl Count {
     }
 }
 
-/// The word `auto` as a unit.
-mod word {
-    use serde::{de::Error, Deserialize, Deserializer, Serializer};
+/// How often, and how finely, more clusters than are wanted are found first.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(untagged, expecting = "a list of factors, or \"auto\"")]
+pub enum OverClustering {
+    /// So many times k clusters, in turn.
+    Factors(Vec<f64>),
+    /// Once, 5 k, for images that are augmented; for other rows not at all: noise connects no more than the neighbours that it
+    /// leads to, and training towards the parts only moves them apart.
+    #[default]
+    #[serde(with = "word")]
+    Auto,
+}
 
-    pub fn serialize<S: Serializer>(serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str("auto")
-    }
-
-    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<(), D::Error> {
-        match String::deserialize(deserializer)?.as_str() {
-            "auto" => Ok(()),
-            other => Err(D::Error::custom(format!("`{other}` is neither a number nor \"auto\""))),
+impl OverClustering {
+    /// The factors, where they are given.
+    pub fn given(&self) -> Option<&[f64]> {
+        match self {
+            Self::Factors(factors) => Some(factors),
+            Self::Auto => None,
         }
     }
 }
+
+/// A word as a unit, in a module of its own for `#[serde(with)]`.
+macro_rules! word {
+    ($module:ident, $word:literal) => {
+        mod $module {
+            use serde::{de::Error, Deserialize, Deserializer, Serializer};
+
+            pub fn serialize<S: Serializer>(serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.serialize_str($word)
+            }
+
+            pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<(), D::Error> {
+                match String::deserialize(deserializer)?.as_str() {
+                    $word => Ok(()),
+                    other => Err(D::Error::custom(format!("`{other}` is not \"{}\"", $word))),
+                }
+            }
+        }
+    };
+}
+
+word!(word, "auto");
+word!(standardise, "standardise");

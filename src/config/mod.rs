@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-pub use auto::{Count, Scale, Threads};
+pub use auto::{Count, OverClustering, Scale, Threads};
 pub use recipe::{Recipe, BUILT_IN};
 pub use schedule::{Schedule, ScheduleKind};
 pub use sweep::{members, Member};
@@ -155,6 +155,8 @@ pub struct AugmentConfig {
     pub zoom: f64,
     /// Images: shear either way at most, in pixels to the side per pixel down. Default 0.1.
     pub shear: f64,
+    /// Images: how far the control points of an elastic bend move either way at most, as a fraction of each side. Default 0.14.
+    pub elastic: f64,
     /// Noise: its standard deviation, as a fraction of the root mean square of all values. Default 0.1.
     pub noise: f64,
     /// Noise: the probability with which a value is dropped. Default 0.1.
@@ -172,7 +174,7 @@ pub enum AugmentKind {
     /// `image` for rows that are known to be images, `noise` for others.
     #[default]
     Auto,
-    /// Rotation, shift, zoom and shear, by bilinear interpolation (Guo et al. 2018).
+    /// Rotation and shift (Guo et al. 2018), zoom, shear and an elastic bend (Simard et al. 2003), by bilinear interpolation.
     Image,
     /// Gaussian noise and dropped features.
     Noise,
@@ -189,6 +191,7 @@ impl Default for AugmentConfig {
             shift: 0.1,
             zoom: 0.1,
             shear: 0.1,
+            elastic: 0.14,
             noise: 0.1,
             feature_dropout: 0.1,
             time_shift: 0.1,
@@ -353,8 +356,8 @@ pub struct StartConfig {
     /// neighbours ([`crate::start::spectral`]). Default `auto`.
     pub n_vectors: Count,
     /// Before the k clusters, so many times k clusters are found, and the encoder is trained towards them. One entry a round;
-    /// each at least 1. Default `[5.0]`.
-    pub over_clustering: Vec<f64>,
+    /// each at least 1. Default `auto`.
+    pub over_clustering: OverClustering,
     /// Epochs of each of these rounds. Default `auto`.
     pub over_clustering_epochs: Count,
 }
@@ -365,7 +368,7 @@ impl Default for StartConfig {
             method: StartMethod::Spectral,
             n_neighbours: 15,
             n_vectors: Count::Auto,
-            over_clustering: vec![5.0],
+            over_clustering: OverClustering::Auto,
             over_clustering_epochs: Count::Auto,
         }
     }
@@ -530,7 +533,10 @@ mod tests {
         ) {
             let mut config = Config { seed, ..Config::default() };
             config.threads = threads.map_or(Threads::Auto, Threads::Count);
-            config.data = DataConfig { source, limit, scale: factor.map_or(Scale::Auto, Scale::Factor), ..config.data };
+            let word = if seed % 2 == 0 { Scale::Auto } else { Scale::Standardise };
+            config.data = DataConfig { source, limit, scale: factor.map_or(word, Scale::Factor), ..config.data };
+            let factors = |f| OverClustering::Factors(vec![f; hidden.len()]);
+            config.start.over_clustering = factor.map_or(OverClustering::Auto, factors);
             config.data.dir = Some(PathBuf::from("a dir/with \"quotes\""));
             config.model.hidden = hidden;
             config.pretrain.lr = lr;

@@ -21,7 +21,12 @@ impl Config {
         at_least_one("n_clusters", self.n_clusters as u64)?;
 
         if let Scale::Factor(factor) = self.data.scale {
-            check("data.scale", factor, (factor as f32).is_normal() && factor > 0.0, "a number above 0, or \"auto\"")?;
+            check(
+                "data.scale",
+                factor,
+                (factor as f32).is_normal() && factor > 0.0,
+                "a number above 0, \"auto\" or \"standardise\"",
+            )?;
         }
         if let Some(limit) = self.data.limit {
             at_least_one("data.limit", limit as u64)?;
@@ -41,6 +46,7 @@ impl Config {
         fraction("augment.shift", a.shift)?;
         fraction("augment.zoom", a.zoom)?;
         fraction("augment.shear", a.shear)?;
+        fraction("augment.elastic", a.elastic)?;
         not_negative("augment.noise", a.noise)?;
         fraction("augment.feature_dropout", a.feature_dropout)?;
         fraction("augment.time_shift", a.time_shift)?;
@@ -69,7 +75,7 @@ impl Config {
         let s = &self.start;
         at_least_one("start.n_neighbours", s.n_neighbours)?;
         optional_at_least_one("start.n_vectors", s.n_vectors.given())?;
-        for &factor in &s.over_clustering {
+        for &factor in s.over_clustering.given().unwrap_or_default() {
             check("start.over_clustering", factor, (1.0..=1000.0).contains(&factor), "factors from 1 to 1000")?;
         }
         optional_at_least_one("start.over_clustering_epochs", s.over_clustering_epochs.given())?;
@@ -147,7 +153,7 @@ fn fraction(key: &str, found: f64) -> Result<()> {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use crate::config::{Count, Threads};
+    use crate::config::{Count, OverClustering, Threads};
 
     #[test]
     fn the_defaults_are_valid() {
@@ -157,7 +163,7 @@ mod tests {
     #[test]
     fn every_refusal_names_the_key_and_what_was_found() {
         type Spoil = fn(&mut Config);
-        let cases: [(&str, &str, Spoil); 45] = [
+        let cases: [(&str, &str, Spoil); 46] = [
             ("n_clusters", "0", |c| c.n_clusters = 0),
             ("seed", "18446744073709551615", |c| c.seed = u64::MAX),
             ("device", "gpu", |c| c.device = "gpu".to_owned()),
@@ -197,11 +203,12 @@ mod tests {
             ("augment.image", "0", |c| c.augment.image = Some([0, 3])),
             ("augment.rotation", "181", |c| c.augment.rotation = 181.0),
             ("augment.shift", "1", |c| c.augment.shift = 1.0),
+            ("augment.elastic", "1", |c| c.augment.elastic = 1.0),
             ("augment.noise", "-1", |c| c.augment.noise = -1.0),
             ("augment.feature_dropout", "1", |c| c.augment.feature_dropout = 1.0),
             ("start.n_neighbours", "0", |c| c.start.n_neighbours = 0),
             ("start.n_vectors", "0", |c| c.start.n_vectors = Count::Given(0)),
-            ("start.over_clustering", "0.5", |c| c.start.over_clustering = vec![3.0, 0.5]),
+            ("start.over_clustering", "0.5", |c| c.start.over_clustering = OverClustering::Factors(vec![3.0, 0.5])),
             ("start.over_clustering_epochs", "0", |c| c.start.over_clustering_epochs = Count::Given(0)),
         ];
         for (key, found, spoil) in cases {

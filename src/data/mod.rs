@@ -18,6 +18,7 @@ mod input;
 mod mnist;
 mod npy;
 mod rows;
+mod scaling;
 mod shape;
 
 use std::path::Path;
@@ -32,6 +33,7 @@ pub use checks::{check_clusterable, check_finite};
 pub use fetch::{fetch_mnist, FetchProgress, Fetched, Outcome, DEFAULT_MIRRORS};
 pub(crate) use rows::hash;
 pub use rows::{array_of, permutation, tensor_of, values_of, Batches, Rows};
+pub use scaling::Scaling;
 pub use shape::guess_image;
 
 /// Rows to cluster, as they were read: unscaled, in the file's order.

@@ -10,14 +10,14 @@ pub use stack::{DenseLayer, DenseStack};
 
 use tch::{Kind, Tensor};
 
-use crate::data::Rows;
+use crate::data::{tensor_of, Rows, Scaling};
 use crate::error::Result;
 
 /// What a run trains: an autoencoder and, from the initialisation on, centroids in its latent space.
 #[derive(Debug)]
 pub struct Dec {
-    /// Rows are multiplied by this before the encoder sees them.
-    pub scale: f64,
+    /// What is done to raw rows before the encoder sees them.
+    pub scaling: Scaling,
     /// Encoder and decoder.
     pub autoencoder: Autoencoder,
     /// The clustering layer; `None` until k-means has placed the centroids.
@@ -25,13 +25,23 @@ pub struct Dec {
 }
 
 impl Dec {
-    /// Every parameter with its PyTorch-style name: `encoder.0.weight` …, `decoder.0.weight` …, `centroids`.
-    pub fn named_parameters(&self) -> Vec<(String, Tensor)> {
+    /// Every tensor of the model with its PyTorch-style name: `encoder.0.weight` …, `decoder.0.weight` …, `centroids`; and where
+    /// rows are standardised, `input.mean` and `input.deviation`.
+    ///
+    /// # Errors
+    /// A libtorch failure.
+    pub fn named_tensors(&self) -> Result<Vec<(String, Tensor)>> {
         let mut named = self.autoencoder.named_parameters();
         if let Some(layer) = &self.clustering {
             named.push(("centroids".to_owned(), layer.centroids().shallow_clone()));
         }
-        named
+        if let Scaling::Standardise { mean, deviation } = &self.scaling {
+            for (name, values) in [("input.mean", mean), ("input.deviation", deviation)] {
+                let row = tensor_of(values.view().insert_axis(ndarray::Axis(0)))?;
+                named.push((name.to_owned(), row.f_squeeze_dim(0)?));
+            }
+        }
+        Ok(named)
     }
 
     /// The latent rows z \[n, m\] of the whole data set, without a graph, in blocks that bound the memory.

@@ -100,14 +100,14 @@ impl RunDir {
     /// # Errors
     /// [`Error::Output`] if a file cannot be written.
     pub fn write_outcome(&self, trainer: &Trainer, summary: &Summary) -> Result<()> {
-        self.write_weights(&trainer.dec.named_parameters())?;
+        self.write_weights(&trainer.dec.named_tensors()?)?;
         if let Some(clustering) = &trainer.dec.clustering {
             let script = export::to_torchscript(&Predictor {
                 encoder: &trainer.dec.autoencoder.encoder_weights(),
                 decoder: &trainer.dec.autoencoder.decoder_weights(),
                 centroids: clustering.centroids(),
                 alpha: clustering.alpha(),
-                scale: trainer.dec.scale,
+                scaling: &trainer.dec.scaling,
             })?;
             write_atomic(&self.file(MODEL), &script)?;
         }

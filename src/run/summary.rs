@@ -4,6 +4,7 @@ use serde::Serialize;
 
 use crate::backend;
 use crate::config::Recipe;
+use crate::data::Scaling;
 use crate::error::{Error, Result};
 use crate::train::{MethodResult, StageTime, Trainer};
 
@@ -34,7 +35,8 @@ pub struct Summary {
     n_features: usize,
     n_latent: usize,
     n_clusters: usize,
-    scale: f64,
+    /// What rows are multiplied by; absent where each feature is standardised, as weights.safetensors tells.
+    scale: Option<f64>,
     results: Vec<MethodResult>,
     stages: Vec<StageTime>,
     rounds: u64,
@@ -70,7 +72,10 @@ impl Summary {
             n_features: trainer.n_features(),
             n_latent: recipe.config.model.n_latent,
             n_clusters: recipe.config.n_clusters,
-            scale: trainer.dec.scale,
+            scale: match trainer.dec.scaling {
+                Scaling::Factor(factor) => Some(factor),
+                Scaling::Standardise { .. } => None,
+            },
             results: trainer.results.clone(),
             stages: trainer.stages.clone(),
             rounds: trainer.rounds,

@@ -15,7 +15,7 @@ const FEATURE_DROPOUT: u32 = 1001;
 /// One way to change rows.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Augmentation {
-    /// Images turned, zoomed, sheared, shifted; or rows shifted along themselves.
+    /// Images turned, zoomed, sheared, shifted, bent; or rows shifted along themselves.
     Warp(Warp),
     /// Gaussian noise of this standard deviation, then dropped features, the others scaled up to make up for them.
     Noise {
@@ -64,6 +64,8 @@ impl Augmentation {
                 shear: config.shear as f32,
                 shift_y: (config.shift * height as f64) as f32,
                 shift_x: (config.shift * width as f64) as f32,
+                elastic_y: (config.elastic * height as f64) as f32,
+                elastic_x: (config.elastic * width as f64) as f32,
                 edge: false,
             })),
             (AugmentKind::TimeShift, _) => Some(Self::Warp(Warp {
@@ -74,12 +76,19 @@ impl Augmentation {
                 shear: 0.0,
                 shift_y: 0.0,
                 shift_x: (config.time_shift * n_features as f64) as f32,
+                elastic_y: 0.0,
+                elastic_x: 0.0,
                 edge: true,
             })),
             (AugmentKind::Noise, _) => {
                 Some(Self::Noise { deviation: config.noise * root_mean_square, dropout: config.feature_dropout })
             }
         })
+    }
+
+    /// Whether it moves the pixels of images.
+    pub fn is_of_images(&self) -> bool {
+        matches!(self, Self::Warp(warp) if !warp.edge)
     }
 
     /// The `rows` at `indices` (int64 \[b\]), scaled and changed, into `out` \[b, d\]; `key` (one int64 on the device) is what is
@@ -119,8 +128,11 @@ mod tests {
         let config = AugmentConfig::default();
         let Some(Augmentation::Warp(warp)) = new(&config, Some([28, 28])).unwrap() else { panic!() };
         assert_eq!((warp.height, warp.shift_x), (28, 2.8));
+        assert!(Augmentation::Warp(warp).is_of_images());
         let noise = Augmentation::Noise { deviation: 0.05, dropout: 0.1 };
         assert_eq!(new(&config, None).unwrap(), Some(noise));
+        let shift = new(&AugmentConfig { kind: AugmentKind::TimeShift, ..config.clone() }, None).unwrap().unwrap();
+        assert!(!noise.is_of_images() && !shift.is_of_images());
         assert_eq!(new(&config, Some([1, 784])).unwrap(), Some(noise), "a line is no image");
         assert_eq!(new(&AugmentConfig { kind: AugmentKind::None, ..config }, Some([28, 28])).unwrap(), None);
     }

@@ -36,7 +36,7 @@ pub use observer::{Event, MethodResult, Observer, Stage, StageTime};
 use steps::StageRun;
 
 use crate::config::{Config, Optimisation, PretrainMethod, Scale, StartMethod, WeightInit};
-use crate::data::{self, array_of, hash, permutation, tensor_of, values_of, Dataset, Features, Rows};
+use crate::data::{self, array_of, hash, permutation, tensor_of, values_of, Dataset, Rows, Scaling};
 use crate::error::{Error, Result};
 use crate::kmeans::{self, KMeans, KMeansParams, Progress};
 use crate::metrics::{self, Contingency};
@@ -99,15 +99,14 @@ impl<'a> Trainer<'a> {
             );
             Some(found)
         });
-        let raw_magnitude = root_mean_square(&dataset.features);
-        let scale = match config.data.scale {
-            Scale::Factor(factor) => factor,
-            Scale::Auto => match (&dataset.features, image) {
-                (Features::U8(_), Some(_)) => 1.0 / 255.0,
-                _ => 1.0 / raw_magnitude,
-            },
-        };
-        let augmentation = Augmentation::new(&config.augment, image, dataset.n_features(), scale * raw_magnitude)?;
+        let (scaling, magnitude) = Scaling::new(config.data.scale, &dataset.features, image.is_some());
+        if let (Scale::Auto, Scaling::Standardise { .. }) = (config.data.scale, &scaling) {
+            tracing::info!(
+                "a few features hold nearly all of the variance, so each is standardised (--set data.scale=1 if their units \
+                 compare)"
+            );
+        }
+        let augmentation = Augmentation::new(&config.augment, image, dataset.n_features(), magnitude)?;
         let init = match config.model.init {
             WeightInit::Normal => Init::Normal(config.model.init_std),
             WeightInit::FanIn => Init::FanIn,
@@ -115,11 +114,12 @@ impl<'a> Trainer<'a> {
         tch::manual_seed(seed_for(config.seed, "weights") as i64);
         let widths = config.widths(dataset.n_features() as i64);
         let autoencoder = Autoencoder::new(&widths, device, init)?;
-        let dec = Dec { scale, autoencoder, clustering: None };
+        let rows = Rows::new(&scaling.stored(dataset.features), scaling.factor(), device)?;
+        let dec = Dec { scaling, autoencoder, clustering: None };
         Ok(Self {
             config,
             order,
-            rows: Rows::new(&dataset.features, scale, device)?,
+            rows,
             labels_true: dataset.labels,
             data_name: dataset.name,
             augmentation,
@@ -224,7 +224,7 @@ impl<'a> Trainer<'a> {
         let n = rows.n_rows() as usize;
         let mut z = z;
         let mut trained = false;
-        for (place, factor) in config.start.over_clustering.iter().enumerate() {
+        for (place, factor) in self.over_clustering().iter().enumerate() {
             // Parts of fewer than ten rows say nothing.
             let parts = ((factor * config.n_clusters as f64).ceil() as usize).min(n / 10);
             if parts <= config.n_clusters {
@@ -244,6 +244,14 @@ impl<'a> Trainer<'a> {
         let inertia = metrics::inertia(array_of(&z)?.view(), &labels, array_of(&centroids)?.view())?;
         self.score("start", &z, &labels, inertia, observer)?;
         Ok((labels, centroids))
+    }
+
+    /// How many times k clusters are found before the k.
+    fn over_clustering(&self) -> Vec<f64> {
+        const OF_IMAGES: f64 = 5.0;
+        let images = self.config.cluster.augment && self.augmentation.is_some_and(|a| a.is_of_images());
+        let auto = || if images { vec![OF_IMAGES] } else { Vec::new() };
+        self.config.start.over_clustering.given().map_or_else(auto, <[f64]>::to_vec)
     }
 
     /// Finds `parts` clusters in the latent rows `z`, trains the encoder towards them, and returns the latent rows after it.
@@ -554,15 +562,6 @@ fn check_latent(z: &Tensor) -> Result<()> {
     Ok(())
 }
 
-/// The root mean square of all values, summed in float64.
-fn root_mean_square(features: &Features) -> f64 {
-    let (sum, n) = match features {
-        Features::U8(a) => (a.iter().map(|&v| f64::from(v).powi(2)).sum::<f64>(), a.len()),
-        Features::F32(a) => (a.iter().map(|&v| f64::from(v).powi(2)).sum::<f64>(), a.len()),
-    };
-    (sum / n as f64).sqrt()
-}
-
 /// A seed of its own for every purpose, so that a longer stage does not change what the next one draws.
 ///
 /// FNV-1a over the purpose, mixed with the run's seed by SplitMix64's finaliser.
@@ -577,6 +576,7 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
     use crate::config::{ClusterConfig, Count, ObjectiveKind};
+    use crate::data::Features;
     use crate::model::autoencoder::Activation;
     use tch::Kind;
 
@@ -626,7 +626,7 @@ mod tests {
         finetune::train(Stage::Finetune, &autoencoder, &rows, &settings, length, run, &mut losses).unwrap();
         assert!(falls(&losses), "{:?}", losses.0);
 
-        let dec = Dec { scale: 0.02, autoencoder, clustering: None };
+        let dec = Dec { scaling: Scaling::Factor(0.02), autoencoder, clustering: None };
         let z = dec.encode_all(&rows).unwrap();
         for objective in [ObjectiveKind::Dec, ObjectiveKind::Idec, ObjectiveKind::Aspc] {
             let (stage, dec, rows) = (Stage::Cluster, &dec, &rows);

@@ -56,6 +56,28 @@ fn labels_touch_no_bit_of_the_default_recipe() {
     assert_eq!(each(&summary["results"], "method"), ["kmeans", "autoencoder_kmeans", "start", "dec"]);
 }
 
+/// Features in units of their own count alike, and the predictor knows of it.
+#[test]
+fn a_table_of_many_units_is_standardised() {
+    let scratch = Scratch::blobs();
+    let (rows, _) = crate::support::blobs();
+    let unit = |place: usize| [1.0f32, 2e5, 1e-4, 30.0, 1.0, 7.0, 1e3, 0.01][place % 8];
+    let rows: Vec<f32> =
+        rows.iter().enumerate().map(|(place, value)| value * unit(place) + 3.0 * unit(place)).collect();
+    write_npy(&scratch.path("rows.npy"), &[180, 8], &rows);
+    let small = crate::support::SMALL;
+    let run = scratch.dec(small.iter().copied().chain(["--labels=y.npy", "--out=run", "-v"])).ok();
+    assert!(run.stderr.contains("standardised"), "{}", run.stderr);
+    let summary = scratch.json("run/summary.json");
+    assert!(summary["results"].as_array().unwrap().iter().all(|result| result["acc"].as_f64().unwrap() > 0.9));
+    assert_eq!(summary["scale"], Value::Null);
+    let predicted = scratch.dec(["predict", "--model=run/model.pt", "rows.npy"]).ok().stdout;
+    let labels = |text: &str| -> Vec<String> {
+        text.lines().map(|line| line.split(',').nth(1).unwrap_or_default().to_owned()).collect()
+    };
+    assert_eq!(labels(&predicted), labels(&String::from_utf8(scratch.read("run/assignments.csv")).unwrap()));
+}
+
 /// Every objective and every start, on rows that are no images.
 #[test]
 fn objectives_and_starts_run_on_rows_of_any_kind() {
