@@ -473,7 +473,7 @@ impl Default for ClusterConfig {
             batch_size: 256,
             augment: true,
             optimiser: OptimiserKind::Adam,
-            lr: 5e-4,
+            lr: 2e-3,
             momentum: 0.9,
             weight_decay: 0.0,
             schedule: ScheduleKind::Cosine,
