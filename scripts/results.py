@@ -11,12 +11,12 @@ import statistics
 import subprocess
 import sys
 import time
-import tomllib
 
 import numpy
 import sklearn.cluster
 import sklearn.datasets
 import sklearn.metrics
+import sklearn.preprocessing
 from scipy.optimize import linear_sum_assignment
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
@@ -49,13 +49,14 @@ def arguments():
         description="Trains every recipe on every data set with every seed, one after the other, and tabulates accuracy,\n"
                     "NMI and ARI. Every run that finishes is recorded, a line in RESULTS.jsonl, and not made again unless the\n"
                     "recipe's settings change: call it again to go on, or with more seeds. RESULTS.md is written from the\n"
-                    "records whose recipe is as it is now.",
+                    "records whose recipe has the settings that it has now. (What `auto` comes to is the program's: a record\n"
+                    "names its commit.)",
         epilog="examples:\n  scripts/results --recipes default --data builtin,digits,wine,cancer --seeds 0-9\n"
                "  scripts/results --recipes fast,best --data mnist --data-dir mnist/ --seeds 0-2\n"
                "  scripts/results --recipes spectral --data digits,wine,cancer --seeds 0-9\n"
                "  scripts/results --recipes default --data rows.npy --labels y.npy --clusters 7 --seeds 0-4")
     parser.add_argument("--recipes", default="default",
-                        help="names or files, comma-separated; `spectral` is scikit-learn's SpectralClustering on the raw rows "
+                        help="names or files, comma-separated; `spectral` is scikit-learn's SpectralClustering on the rows "
                              "[default: default]")
     parser.add_argument("--data", default="builtin",
                         help="builtin, mnist, digits, wine, cancer (scikit-learn's), or files, comma-separated [default: builtin]")
@@ -105,12 +106,9 @@ def digest(recipe):
     if recipe == "spectral":
         return "scikit-learn " + sklearn.__version__
     text = subprocess.run([DEC, "config", "--config", recipe], check=True, capture_output=True, text=True).stdout
-    settings = tomllib.loads(text)
-    for key in ("seed", "device", "threads", "n_clusters"):
-        settings.pop(key, None)
-    for key in ("source", "dir", "labels"):
-        settings["data"].pop(key, None)
-    return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]
+    told = ("seed", "device", "threads", "n_clusters", "source", "dir", "labels")
+    settings = [line for line in text.splitlines() if line.partition(" =")[0] not in told]
+    return hashlib.sha256("\n".join(settings).encode()).hexdigest()[:16]
 
 
 def records():
@@ -124,14 +122,17 @@ def record(run):
 
 
 def spectral(name, seed):
-    """Scores of scikit-learn's spectral clustering on the raw rows."""
+    """Scores of scikit-learn's spectral clustering on the rows, tables standardised."""
     if name not in BUNDLED:
         sys.exit(f"spectral clustering alone is for {', '.join(BUNDLED)}: scikit-learn's takes too long on more rows")
     rows, truth = bundled(name)
     k = len(set(truth.tolist()))
     started = time.perf_counter()
     model = sklearn.cluster.SpectralClustering(k, affinity="nearest_neighbors", n_neighbors=15, random_state=seed)
-    labels = model.fit_predict(rows.reshape(len(rows), -1).astype("float64"))
+    rows = rows.reshape(len(rows), -1).astype("float64")
+    if name != "digits":  # columns in units of their own, which dec standardises too
+        rows = sklearn.preprocessing.StandardScaler().fit_transform(rows)
+    labels = model.fit_predict(rows)
     seconds = time.perf_counter() - started
     counts = sklearn.metrics.cluster.contingency_matrix(truth, labels)
     accuracy = counts[linear_sum_assignment(-counts)].sum() / len(rows)
@@ -140,8 +141,9 @@ def spectral(name, seed):
     return {"dec": scores}, seconds
 
 
-def train(recipe, name, data, seed, args):
+def train(recipe, name, seed, args):
     """Scores by method, and seconds; None for a run that failed."""
+    data = name if name in NAMES else pathlib.Path(name).stem
     run = args.out / "+".join([pathlib.Path(recipe).stem, *sorted(args.set)]).replace("/", "_") / data / f"seed-{seed}"
     command = [DEC, "--quiet", "--config", recipe, *options(name, args), "--seed", str(seed), "--out", run, "--force"]
     for setting in args.set:
@@ -158,9 +160,13 @@ def train(recipe, name, data, seed, args):
 
 
 def commit():
+    """The commit, and whether what is built from it has been changed since."""
+    git = ["git", "-C", str(ROOT)]
     try:
-        return subprocess.run(["git", "-C", ROOT, "describe", "--always", "--dirty"], check=True, capture_output=True,
-                              text=True).stdout.strip()
+        found = subprocess.run([*git, "rev-parse", "--short", "HEAD"], check=True, capture_output=True, text=True).stdout.strip()
+        sources = ["src", "configs", "build.rs", "Cargo.toml", "Cargo.lock"]
+        changed = subprocess.run([*git, "diff", "--quiet", "HEAD", "--", *sources]).returncode != 0
+        return found + ("-dirty" if changed else "")
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
 
@@ -191,7 +197,7 @@ def lines(table):
                 machines = ", ".join(sorted({run["machine"] for run in runs}))
                 tail = [time_taken, machines, f"{published} ({source})" if published else ""]
             name = PEER if recipe == "spectral" else f"`{recipe}`"
-            cells = [NAMES.get(data, data), name, str(len(scores)), "raw rows" if recipe == "spectral" else label,
+            cells = [NAMES.get(data, data), name, str(len(scores)), "the rows" if recipe == "spectral" else label,
                      *(spread([one[score] for one in scores]) for score in SCORES), *tail]
             yield "| " + " | ".join(cells) + " |"
 
@@ -212,23 +218,25 @@ def machine():
 
 def main():
     args = arguments()
+    made_by = commit()
     if not args.table:
         for name in args.data.split(","):
-            data = name if name in NAMES else pathlib.Path(name).stem
             for recipe in args.recipes.split(","):
                 now = digest(recipe)
                 for seed in seeds(args.seeds):
-                    key = {"recipe": pathlib.Path(recipe).stem, "settings": now, "data": data, "seed": seed}
+                    key = {"recipe": recipe, "settings": now, "data": name, "seed": seed}
+                    if name not in NAMES:
+                        key |= {"clusters": args.clusters, "labels": args.labels}
                     if not args.set and any(key.items() <= run.items() for run in records()):
                         continue
-                    print(f"{recipe} on {data}, seed {seed}", flush=True)
-                    made = spectral(name, seed) if recipe == "spectral" else train(recipe, name, data, seed, args)
+                    print(f"{recipe} on {name}, seed {seed}", flush=True)
+                    made = spectral(name, seed) if recipe == "spectral" else train(recipe, name, seed, args)
                     if made is None:
                         continue
                     scores, seconds = made
                     print(f"  ACC {scores['dec']['acc']}, {seconds / 60:.1f} minutes", flush=True)
                     if not args.set:
-                        record({**key, "scores": scores, "seconds": round(seconds, 1), "machine": machine(), "commit": commit(),
+                        record({**key, "scores": scores, "seconds": round(seconds, 1), "machine": machine(), "commit": made_by,
                                 "date": datetime.date.today().isoformat()})
     table, current = {}, {}
     for run in records():
@@ -237,7 +245,7 @@ def main():
             try:
                 current[recipe] = digest(recipe)
             except subprocess.CalledProcessError:
-                current[recipe] = run["settings"]  # a file that is no longer there
+                current[recipe] = None  # a file that is no longer there
         if run["settings"] == current[recipe]:
             table.setdefault((run["data"], recipe), []).append(run)
     text = "\n".join(lines(table))

@@ -111,6 +111,11 @@ fn check(predictor: &Predictor) -> std::result::Result<Widths, String> {
         Scaling::Standardise { mean, deviation } if [mean.len(), deviation.len()] != [features as usize; 2] => {
             return Err(format!("{} means and {} deviations for {features} features", mean.len(), deviation.len()));
         }
+        Scaling::Standardise { mean, deviation }
+            if !(mean.iter().all(|m| m.is_finite()) && deviation.iter().all(|s| s.is_finite() && *s > 0.0)) =>
+        {
+            return Err("means and deviations of the features are not all numbers, deviations above 0".to_owned());
+        }
         _ => {}
     }
     Ok(Widths { features, latent, clusters })

@@ -224,6 +224,9 @@ fn standardised_rows_are_standardised_inside() {
     let narrow = Scaling::Standardise { mean: [0.0].into_iter().collect(), deviation: [1.0].into_iter().collect() };
     let refused = to_torchscript(&Predictor { scaling: &narrow, ..parts.predictor() }).unwrap_err().to_string();
     assert!(refused.contains("12 features"), "{refused}");
+    let still = Scaling::Standardise { mean: vec![0.0; 12].into(), deviation: vec![0.0; 12].into() };
+    let refused = to_torchscript(&Predictor { scaling: &still, ..parts.predictor() }).unwrap_err().to_string();
+    assert!(refused.contains("above 0"), "{refused}");
 }
 
 #[test]

@@ -109,8 +109,8 @@ DEC_VECTORISED void warp_line(const float* __restrict bordered, float* __restric
   for (int64_t c = 0; c < width; ++c) {
     const auto at = static_cast<float>(c);
     float sy = y + dy * at + bend_y[c], sx = x + dx * at + bend_x[c];
-    sy = std::min(std::max(sy, low), high_y) + 2.0F;
-    sx = std::min(std::max(sx, low), high_x) + 2.0F;
+    sy = std::min(std::max(low, sy), high_y) + 2.0F;  // in this order a NaN comes to low
+    sx = std::min(std::max(low, sx), high_x) + 2.0F;
     const auto row = static_cast<int32_t>(sy), column = static_cast<int32_t>(sx);  // not negative: cut is floor
     const float fy = sy - static_cast<float>(row), fx = sx - static_cast<float>(column);
     const int32_t place = row * stride + column;

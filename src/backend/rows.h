@@ -22,7 +22,7 @@ DEC_VECTORISED static void scale_floats(const float* __restrict from, float* __r
 }
 
 // `width` values of `stored`, bytes or floats, from `at` on.
-inline void scaled_values(const void* stored, bool bytes, int64_t at, float* to, int64_t width, float scale) {
+static inline void scaled_values(const void* stored, bool bytes, int64_t at, float* to, int64_t width, float scale) {
   if (bytes) {
     widen_bytes(static_cast<const uint8_t*>(stored) + at, to, width, scale);
   } else {
@@ -31,7 +31,7 @@ inline void scaled_values(const void* stored, bool bytes, int64_t at, float* to,
 }
 
 // Whether all of `count` indices are those of one of `n` rows.
-inline bool all_inside(const int64_t* index, int64_t count, int64_t n) {
+static inline bool all_inside(const int64_t* index, int64_t count, int64_t n) {
   return std::all_of(index, index + count, [n](int64_t i) { return i >= 0 && i < n; });
 }
 

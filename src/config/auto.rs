@@ -42,7 +42,7 @@ impl FromStr for Threads {
     }
 }
 
-/// What the rows are multiplied by before the network sees them.
+/// What is done to the values of raw rows before the network sees them.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(untagged, expecting = "a number, \"auto\" or \"standardise\"")]
 pub enum Scale {

@@ -94,7 +94,7 @@ pub struct DataConfig {
     /// IDX or NPY file with one integer a row, for scoring alone.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub labels: Option<PathBuf>,
-    /// What the rows are multiplied by. Default `auto`.
+    /// What is done to the values before the network sees them. Default `auto`.
     pub scale: Scale,
     /// Use so many rows only, chosen at random from `seed`.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -44,7 +44,7 @@ impl Config {
         }
         check("augment.rotation", a.rotation, (0.0..=180.0).contains(&a.rotation), "degrees, from 0 to 180")?;
         fraction("augment.shift", a.shift)?;
-        fraction("augment.zoom", a.zoom)?;
+        check("augment.zoom", a.zoom, a.zoom >= 0.0 && (a.zoom as f32) < 1.0, "a number from 0 to below 1")?;
         fraction("augment.shear", a.shear)?;
         fraction("augment.elastic", a.elastic)?;
         not_negative("augment.noise", a.noise)?;
@@ -163,7 +163,7 @@ mod tests {
     #[test]
     fn every_refusal_names_the_key_and_what_was_found() {
         type Spoil = fn(&mut Config);
-        let cases: [(&str, &str, Spoil); 46] = [
+        let cases: [(&str, &str, Spoil); 47] = [
             ("n_clusters", "0", |c| c.n_clusters = 0),
             ("seed", "18446744073709551615", |c| c.seed = u64::MAX),
             ("device", "gpu", |c| c.device = "gpu".to_owned()),
@@ -203,6 +203,7 @@ mod tests {
             ("augment.image", "0", |c| c.augment.image = Some([0, 3])),
             ("augment.rotation", "181", |c| c.augment.rotation = 181.0),
             ("augment.shift", "1", |c| c.augment.shift = 1.0),
+            ("augment.zoom", "0.99999999", |c| c.augment.zoom = 0.99999999),
             ("augment.elastic", "1", |c| c.augment.elastic = 1.0),
             ("augment.noise", "-1", |c| c.augment.noise = -1.0),
             ("augment.feature_dropout", "1", |c| c.augment.feature_dropout = 1.0),

@@ -1,6 +1,6 @@
 //! What is done to the values of raw rows before the network sees them.
 
-use ndarray::{Array1, Array2, Axis};
+use ndarray::{Array1, Array2};
 
 use super::Features;
 use crate::config::Scale;
@@ -23,26 +23,35 @@ pub enum Scaling {
 }
 
 impl Scaling {
-    /// What `scale` comes to for these rows, `images` or not; with the root mean square of the values after it.
+    /// What `scale` comes to for these rows, `ordered` if their values have places, as pixels and moments do; with the root
+    /// mean square of the values after it.
     ///
-    /// `auto`: images of bytes come to lie in \[0, 1\]. Of other rows each feature is standardised where a tenth of the features
-    /// (at least one) holds nine tenths of the variance, as in a table whose columns have units of their own; else all values
-    /// are divided by their root mean square, so that the mean of ‖x‖²/d is 1 (Xie et al. 2016, §4.1).
-    pub fn new(scale: Scale, features: &Features, images: bool) -> (Self, f64) {
-        let magnitude = root_mean_square(features);
-        let by = |factor: f64| (Self::Factor(factor), factor * magnitude);
+    /// `auto`: images of bytes come to lie in \[0, 1\]. Of rows without order each feature is standardised where a tenth of the
+    /// features (at least one) holds nine tenths of the variance, as in a table whose columns have units of their own. All else
+    /// is divided by its root mean square, so that the mean of ‖x‖²/d is 1 (Xie et al. 2016, §4.1).
+    pub fn new(scale: Scale, features: &Features, images: bool, ordered: bool) -> (Self, f64) {
+        let by = |factor: f64| (Self::Factor(factor), factor * root_mean_square(features));
         match scale {
             Scale::Factor(factor) => by(factor),
+            Scale::Standardise => Self::standardise(&Moments::of(features)),
             Scale::Auto if images && matches!(features, Features::U8(_)) => by(1.0 / 255.0),
-            Scale::Auto if images || !some_dominate(&moments(features).1) => by(1.0 / magnitude),
-            Scale::Auto | Scale::Standardise => {
-                let (mean, deviation) = moments(features);
-                let varying = deviation.iter().filter(|&&s| s > 0.0).count();
-                let deviation = deviation.mapv(|s| if s > 0.0 { s as f32 } else { 1.0 });
-                let magnitude = (varying as f64 / deviation.len().max(1) as f64).sqrt();
-                (Self::Standardise { mean: mean.mapv(|m| m as f32), deviation }, magnitude)
+            Scale::Auto if images || ordered => by(1.0 / root_mean_square(features)),
+            Scale::Auto => {
+                let moments = Moments::of(features);
+                if moments.some_dominate() {
+                    Self::standardise(&moments)
+                } else {
+                    by(1.0 / root_mean_square(features))
+                }
             }
         }
+    }
+
+    fn standardise(moments: &Moments) -> (Self, f64) {
+        let varying = moments.deviation.iter().filter(|&&s| s > 0.0).count();
+        let magnitude = (varying as f64 / moments.deviation.len().max(1) as f64).sqrt();
+        let deviation = moments.deviation.mapv(|s| if s > 0.0 { s as f32 } else { 1.0 });
+        (Self::Standardise { mean: moments.mean.mapv(|m| m as f32), deviation }, magnitude)
     }
 
     /// The factor that remains to be applied to what [`Scaling::stored`] gives.
@@ -53,7 +62,7 @@ impl Scaling {
         }
     }
 
-    /// The rows as training stores them: in their own type where one factor is all that there is to do.
+    /// The rows as training stores them: in their own type where one factor is all that there is to do, else as float32.
     pub fn stored(&self, features: Features) -> Features {
         match (self, features) {
             (Self::Factor(_), features) => features,
@@ -71,44 +80,62 @@ fn standardised(mut rows: Array2<f32>, mean: &Array1<f32>, deviation: &Array1<f3
     Features::F32(rows)
 }
 
-/// Whether a tenth of the features holds nearly all of the variance.
-fn some_dominate(deviation: &Array1<f64>) -> bool {
-    let mut variance: Vec<f64> = deviation.iter().map(|s| s * s).collect();
-    variance.sort_unstable_by(|a, b| b.total_cmp(a));
-    let tenth = variance.len().div_ceil(10);
-    variance.len() > 1 && variance[..tenth].iter().sum::<f64>() > DOMINANT * variance.iter().sum::<f64>()
+/// Of each feature, in float64.
+struct Moments {
+    mean: Array1<f64>,
+    /// 0 for a feature that is the same in all rows, or whose deviation float32 cannot divide by.
+    deviation: Array1<f64>,
 }
 
-/// Each feature's mean and standard deviation, in float64; a deviation that is rounding alone is 0.
-fn moments(features: &Features) -> (Array1<f64>, Array1<f64>) {
-    let (n, d) = (features.n_rows().max(1) as f64, features.n_features());
-    let sum = |f: &dyn Fn(usize, f64) -> f64| {
-        let mut sums = Array1::<f64>::zeros(d);
-        let mut add = |row: &mut dyn Iterator<Item = f64>| {
-            for (j, (sum, value)) in sums.iter_mut().zip(row).enumerate() {
-                *sum += f(j, value);
+impl Moments {
+    fn of(features: &Features) -> Self {
+        let (n, d) = (features.n_rows().max(1) as f64, features.n_features());
+        let mut mean = Array1::<f64>::zeros(d);
+        let mut least = Array1::from_elem(d, f64::INFINITY);
+        let mut most = Array1::from_elem(d, f64::NEG_INFINITY);
+        each_value(features, |j, value| {
+            mean[j] += value;
+            least[j] = least[j].min(value);
+            most[j] = most[j].max(value);
+        });
+        mean /= n;
+        let mut squares = Array1::<f64>::zeros(d);
+        each_value(features, |j, value| squares[j] += (value - mean[j]).powi(2));
+        let mut deviation = squares.mapv(|sum| (sum / n).sqrt());
+        for (j, s) in deviation.iter_mut().enumerate() {
+            if least[j] == most[j] || !(*s as f32).is_normal() {
+                *s = 0.0;
             }
-        };
-        match features {
-            Features::U8(a) => a.axis_iter(Axis(0)).for_each(|row| add(&mut row.iter().map(|&v| f64::from(v)))),
-            Features::F32(a) => a.axis_iter(Axis(0)).for_each(|row| add(&mut row.iter().map(|&v| f64::from(v)))),
         }
-        sums / n
-    };
-    let mean = sum(&|_, value| value);
-    let deviation = sum(&|j, value| (value - mean[j]).powi(2)).mapv(f64::sqrt);
-    let deviation =
-        ndarray::Zip::from(&deviation).and(&mean).map_collect(|&s, m| if s > 1e-6 * m.abs() { s } else { 0.0 });
-    (mean, deviation)
+        Self { mean, deviation }
+    }
+
+    /// Whether a tenth of the features holds nearly all of the variance.
+    fn some_dominate(&self) -> bool {
+        let mut variance: Vec<f64> = self.deviation.iter().map(|s| s * s).collect();
+        variance.sort_unstable_by(|a, b| b.total_cmp(a));
+        let tenth = variance.len().div_ceil(10);
+        variance.len() > 1 && variance[..tenth].iter().sum::<f64>() > DOMINANT * variance.iter().sum::<f64>()
+    }
+}
+
+/// `f` with each value and the feature that it is of.
+fn each_value(features: &Features, mut f: impl FnMut(usize, f64)) {
+    match features {
+        Features::U8(a) => {
+            a.rows().into_iter().for_each(|row| row.iter().enumerate().for_each(|(j, &v)| f(j, v.into())))
+        }
+        Features::F32(a) => {
+            a.rows().into_iter().for_each(|row| row.iter().enumerate().for_each(|(j, &v)| f(j, v.into())))
+        }
+    }
 }
 
 /// The root mean square of all values, summed in float64.
 fn root_mean_square(features: &Features) -> f64 {
-    let (sum, n) = match features {
-        Features::U8(a) => (a.iter().map(|&v| f64::from(v).powi(2)).sum::<f64>(), a.len()),
-        Features::F32(a) => (a.iter().map(|&v| f64::from(v).powi(2)).sum::<f64>(), a.len()),
-    };
-    (sum / n as f64).sqrt()
+    let mut sum = 0.0;
+    each_value(features, |_, value| sum += value * value);
+    (sum / (features.n_rows() * features.n_features()) as f64).sqrt()
 }
 
 #[cfg(test)]
@@ -116,43 +143,64 @@ mod tests {
     use super::*;
     use ndarray::array;
 
+    fn auto(features: &Features) -> (Scaling, f64) {
+        Scaling::new(Scale::Auto, features, false, false)
+    }
+
+    fn floats(features: Features) -> Array2<f32> {
+        match features {
+            Features::F32(rows) => rows,
+            Features::U8(_) => panic!("bytes"),
+        }
+    }
+
     #[test]
     fn columns_in_units_of_their_own_are_standardised() {
-        let table = Features::F32(array![[1.0, 5000.0, 7.0], [2.0, 7000.0, 7.0], [3.0, 9000.0, 7.0]]);
-        let (scaling, magnitude) = Scaling::new(Scale::Auto, &table, false);
-        assert!((magnitude - (2.0f64 / 3.0).sqrt()).abs() < 1e-12);
-        assert_eq!(scaling.factor(), 1.0);
-        let Features::F32(rows) = scaling.stored(table) else { panic!("bytes") };
+        let table = array![[1.0f32, 5000.0, 7.0], [2.0, 7000.0, 7.0], [3.0, 9000.0, 7.0]];
         let s = 1.5f32.sqrt();
         let expected = array![[-s, -s, 0.0], [0.0, 0.0, 0.0], [s, s, 0.0]];
-        assert!((rows - expected).iter().all(|difference| difference.abs() < 1e-6));
+        let bytes = array![[1u8, 50, 7], [2, 70, 7], [3, 90, 7]];
+        for table in [Features::F32(table), Features::U8(bytes)] {
+            let (scaling, magnitude) = auto(&table);
+            assert!((magnitude - (2.0f64 / 3.0).sqrt()).abs() < 1e-12);
+            assert_eq!(scaling.factor(), 1.0);
+            let rows = floats(scaling.stored(table));
+            assert!((&rows - &expected).iter().all(|difference| difference.abs() < 1e-6), "{rows}");
+        }
     }
 
     #[test]
     fn columns_of_one_kind_share_a_factor_and_stay_as_they_are() {
         let rows = Features::F32(array![[1.0, -1.0], [-3.0, 3.0]]);
-        let (scaling, magnitude) = Scaling::new(Scale::Auto, &rows, false);
+        let (scaling, magnitude) = auto(&rows);
         assert_eq!((&scaling, magnitude), (&Scaling::Factor(1.0 / 5f64.sqrt()), 1.0));
         assert_eq!(scaling.stored(rows.clone()), rows);
-        let (asked_for, _) = Scaling::new(Scale::Standardise, &rows, false);
+        let (asked_for, _) = Scaling::new(Scale::Standardise, &rows, false, false);
         assert!(matches!(asked_for, Scaling::Standardise { .. }));
+        let one = Features::F32(array![[1.0], [7.0]]);
+        assert!(matches!(auto(&one).0, Scaling::Factor(_)), "one feature dominates nothing");
     }
 
     #[test]
-    fn images_keep_their_dark_border() {
+    fn images_and_series_are_not_standardised_place_by_place() {
         let mut image = Array2::<u8>::zeros((4, 16));
         image[[0, 5]] = 255;
-        assert_eq!(Scaling::new(Scale::Auto, &Features::U8(image.clone()), true).0, Scaling::Factor(1.0 / 255.0));
-        let floats = Features::F32(image.mapv(f32::from));
-        assert!(matches!(Scaling::new(Scale::Auto, &floats, true).0, Scaling::Factor(_)));
-        assert!(matches!(Scaling::new(Scale::Auto, &floats, false).0, Scaling::Standardise { .. }));
+        let bytes = Features::U8(image.clone());
+        assert_eq!(Scaling::new(Scale::Auto, &bytes, true, true).0, Scaling::Factor(1.0 / 255.0));
+        let rows = Features::F32(image.mapv(f32::from));
+        assert!(matches!(Scaling::new(Scale::Auto, &rows, true, true).0, Scaling::Factor(_)));
+        assert!(matches!(Scaling::new(Scale::Auto, &rows, false, true).0, Scaling::Factor(_)));
+        assert!(matches!(auto(&rows).0, Scaling::Standardise { .. }));
     }
 
     #[test]
-    fn a_mean_far_from_zero_costs_no_digits() {
-        let rows = Features::F32(array![[1e6, 0.1], [1e6 + 2.0, 0.3]]);
-        let (scaling, _) = Scaling::new(Scale::Standardise, &rows, false);
-        let Features::F32(rows) = scaling.stored(rows) else { panic!("bytes") };
-        assert!(rows.iter().all(|value| (value.abs() - 1.0).abs() < 1e-5), "{rows}");
+    fn a_mean_far_from_zero_costs_no_digits_and_a_spread_too_small_is_none() {
+        // Seconds since 1970 within some minutes, in steps that float32 has; and a spread that is subnormal.
+        let rows = Features::F32(array![[1.7e9, 0.0], [1.7e9 + 512.0, 1e-40]]);
+        let (scaling, magnitude) = Scaling::new(Scale::Standardise, &rows, false, false);
+        assert_eq!(magnitude, 0.5f64.sqrt());
+        let rows = floats(scaling.stored(rows));
+        assert!(rows.column(0).iter().all(|value| (value.abs() - 1.0).abs() < 1e-5), "{rows}");
+        assert!(rows.column(1).iter().all(|value| value.abs() < 1e-30), "{rows}");
     }
 }

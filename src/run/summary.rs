@@ -35,7 +35,7 @@ pub struct Summary {
     n_features: usize,
     n_latent: usize,
     n_clusters: usize,
-    /// What rows are multiplied by; absent where each feature is standardised, as weights.safetensors tells.
+    /// What rows are multiplied by; null where each feature is standardised, as weights.safetensors tells.
     scale: Option<f64>,
     results: Vec<MethodResult>,
     stages: Vec<StageTime>,

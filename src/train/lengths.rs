@@ -22,7 +22,7 @@ fn per_epoch(rows: i64, batch_size: usize) -> u64 {
     (rows.max(1) as u64).div_ceil(batch_size.max(1) as u64)
 }
 
-const PRETRAIN: Rule = Rule { epochs: 20, steps: 1800 };
+const PRETRAIN: Rule = Rule { epochs: 15, steps: 1800 };
 const OVER_CLUSTERING: Rule = Rule { epochs: 2, steps: 400 };
 const HANDOVER: Rule = Rule { epochs: 4, steps: 200 };
 const SELF_TRAINING: Rule = Rule { epochs: 12, steps: 1000 };
@@ -59,7 +59,7 @@ mod tests {
 
     #[test]
     fn few_rows_train_for_more_epochs() {
-        assert_eq!(pretrain_epochs(Count::Auto, 70_000, 256), 20);
+        assert_eq!(pretrain_epochs(Count::Auto, 70_000, 256), 15);
         assert_eq!(pretrain_epochs(Count::Auto, 10_000, 256), 45);
         assert_eq!(pretrain_epochs(Count::Auto, 1_797, 256), 225);
         assert_eq!(pretrain_epochs(Count::Given(3), 1_797, 256), 3);

@@ -35,7 +35,7 @@ use finetune::Length;
 pub use observer::{Event, MethodResult, Observer, Stage, StageTime};
 use steps::StageRun;
 
-use crate::config::{Config, Optimisation, PretrainMethod, Scale, StartMethod, WeightInit};
+use crate::config::{AugmentKind, Config, Optimisation, PretrainMethod, Scale, StartMethod, WeightInit};
 use crate::data::{self, array_of, hash, permutation, tensor_of, values_of, Dataset, Rows, Scaling};
 use crate::error::{Error, Result};
 use crate::kmeans::{self, KMeans, KMeansParams, Progress};
@@ -89,8 +89,9 @@ impl<'a> Trainer<'a> {
         order.truncate(config.data.limit.unwrap_or(usize::MAX));
         let dataset = dataset.select(&order);
         data::check_clusterable(&dataset, config.n_clusters)?;
+        let no_images = matches!(config.augment.kind, AugmentKind::Noise | AugmentKind::TimeShift);
         let image = config.augment.image.or(dataset.image).or_else(|| {
-            let found = data::guess_image(&dataset.features)?;
+            let found = data::guess_image(&dataset.features).filter(|_| !no_images)?;
             tracing::info!(
                 "the rows look like images of {} x {} pixels and are treated as such (--set augment.kind=noise if they are \
                  not)",
@@ -99,11 +100,12 @@ impl<'a> Trainer<'a> {
             );
             Some(found)
         });
-        let (scaling, magnitude) = Scaling::new(config.data.scale, &dataset.features, image.is_some());
+        let ordered = image.is_some() || config.augment.kind == AugmentKind::TimeShift;
+        let (scaling, magnitude) = Scaling::new(config.data.scale, &dataset.features, image.is_some(), ordered);
         if let (Scale::Auto, Scaling::Standardise { .. }) = (config.data.scale, &scaling) {
             tracing::info!(
-                "a few features hold nearly all of the variance, so each is standardised (--set data.scale=1 if their units \
-                 compare)"
+                "a few features hold nearly all of the variance, so each is standardised (--set data.scale=NUMBER, one factor \
+                 for all, if their units compare)"
             );
         }
         let augmentation = Augmentation::new(&config.augment, image, dataset.n_features(), magnitude)?;

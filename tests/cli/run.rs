@@ -56,6 +56,18 @@ fn labels_touch_no_bit_of_the_default_recipe() {
     assert_eq!(each(&summary["results"], "method"), ["kmeans", "autoencoder_kmeans", "start", "dec"]);
 }
 
+/// What no augmentation of images connects is not over-clustered.
+#[test]
+fn rows_that_are_no_augmented_images_start_without_over_clustering() {
+    let scratch = Scratch::new();
+    for (out, setting) in [("noise", "augment.kind=noise"), ("still", "cluster.augment=false")] {
+        scratch.dec(DEFAULT.iter().copied().chain(["--out", out, "--set", setting])).ok();
+        let summary = scratch.json(&format!("{out}/summary.json"));
+        let stages = each(&summary["stages"], "name");
+        assert!(!stages.iter().any(|stage| stage.starts_with("over")), "{stages:?}");
+    }
+}
+
 /// Features in units of their own count alike, and the predictor knows of it.
 #[test]
 fn a_table_of_many_units_is_standardised() {
@@ -71,6 +83,9 @@ fn a_table_of_many_units_is_standardised() {
     let summary = scratch.json("run/summary.json");
     assert!(summary["results"].as_array().unwrap().iter().all(|result| result["acc"].as_f64().unwrap() > 0.9));
     assert_eq!(summary["scale"], Value::Null);
+    let weights = tch::Tensor::read_safetensors(scratch.path("run/weights.safetensors")).unwrap();
+    let shape = |name: &str| weights.iter().find(|(found, _)| found == name).map(|(_, tensor)| tensor.size());
+    assert_eq!((shape("input.mean"), shape("input.deviation")), (Some(vec![8]), Some(vec![8])));
     let predicted = scratch.dec(["predict", "--model=run/model.pt", "rows.npy"]).ok().stdout;
     let labels = |text: &str| -> Vec<String> {
         text.lines().map(|line| line.split(',').nth(1).unwrap_or_default().to_owned()).collect()
