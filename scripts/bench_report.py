@@ -8,6 +8,8 @@ import shutil
 import statistics
 import subprocess
 
+from machine import processor
+
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 LAYERS = ["pretrain_1", "pretrain_2", "pretrain_3", "pretrain_4"]
 PHASES = [*LAYERS, "finetune", "cluster", "refresh"]
@@ -138,17 +140,7 @@ class Figures:
 
 
 def machine(bench) -> dict:
-    cpu, flags = platform.processor() or platform.machine(), set()
-    try:
-        for line in pathlib.Path("/proc/cpuinfo").read_text().splitlines():
-            key, _, value = line.partition(":")
-            if key.strip() == "model name":
-                cpu = value.strip()
-            elif key.strip() == "flags":
-                flags = set(value.split())
-    except OSError:
-        pass
-    extensions = [name for name in ("avx2", "avx512f", "avx512_bf16", "amx_tile") if name in flags]
+    cpu, extensions = processor()
     commit = ""
     if shutil.which("git"):
         git = subprocess.run(["git", "describe", "--always", "--dirty"], cwd=ROOT, capture_output=True, text=True)

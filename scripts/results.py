@@ -6,7 +6,6 @@ import hashlib
 import json
 import os
 import pathlib
-import platform
 import statistics
 import subprocess
 import sys
@@ -18,6 +17,8 @@ import sklearn.datasets
 import sklearn.metrics
 import sklearn.preprocessing
 from scipy.optimize import linear_sum_assignment
+
+from machine import processor
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 RECORDS = ROOT / "RESULTS.jsonl"
@@ -204,15 +205,9 @@ def lines(table):
 
 def machine():
     """Processors, and what decides how fast they multiply."""
-    name, simd = platform.machine(), ""
-    try:
-        text = pathlib.Path("/proc/cpuinfo").read_text().splitlines()
-        name = next((line.split(":", 1)[1].strip() for line in text if line.startswith("model name")), name)
-        flags = next((line.split() for line in text if line.startswith("flags")), [])
-        simd = next((f" with {label}" for flag, label in (("avx512f", "AVX-512"), ("avx2", "AVX2")) if flag in flags), "")
-        count = len(os.sched_getaffinity(0))
-    except (OSError, AttributeError):
-        count = os.cpu_count()
+    name, extensions = processor()
+    simd = next((f" with {label}" for found, label in (("avx512f", "AVX-512"), ("avx2", "AVX2")) if found in extensions), "")
+    count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return f"{count} x {name}{simd}"
 
 

@@ -20,11 +20,10 @@ use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use ndarray::Axis;
 use tch::{no_grad, CModule, Device, IValue, Kind, TchError, Tensor};
 
 use crate::backend::ScriptModule;
-use crate::data::{tensor_of, Scaling};
+use crate::data::Scaling;
 use crate::error::{Error, Result};
 
 /// How every TorchScript file (a zip archive) begins.
@@ -72,9 +71,8 @@ pub fn to_torchscript(predictor: &Predictor) -> Result<Vec<u8>> {
         }
     }
     module.register_parameter("centroids", &own(predictor.centroids)?)?;
-    if let Scaling::Standardise { mean, deviation } = predictor.scaling {
-        module.register_parameter("input_mean", &tensor_of(mean.view().insert_axis(Axis(0)))?)?;
-        module.register_parameter("input_deviation", &tensor_of(deviation.view().insert_axis(Axis(0)))?)?;
+    for (name, row) in predictor.scaling.tensors()? {
+        module.register_parameter(&format!("input_{name}"), &row)?;
     }
     module.define(&source(predictor, widths))?;
     module.to_bytes()

@@ -1,9 +1,11 @@
 //! What is done to the values of raw rows before the network sees them.
 
-use ndarray::{Array1, Array2};
+use ndarray::{Array1, Array2, Axis};
+use tch::Tensor;
 
-use super::Features;
+use super::{tensor_of, Features};
 use crate::config::Scale;
+use crate::error::Result;
 
 /// The share of all variance that a tenth of the features holds where the others would not count without standardising.
 const DOMINANT: f64 = 0.9;
@@ -60,6 +62,16 @@ impl Scaling {
             Self::Factor(factor) => *factor,
             Self::Standardise { .. } => 1.0,
         }
+    }
+
+    /// Means and deviations as float32 \[1, d\], each with its name, where features are standardised; else nothing.
+    ///
+    /// # Errors
+    /// A libtorch failure.
+    pub fn tensors(&self) -> Result<Vec<(&'static str, Tensor)>> {
+        let Self::Standardise { mean, deviation } = self else { return Ok(Vec::new()) };
+        let named = [("mean", mean), ("deviation", deviation)];
+        named.into_iter().map(|(name, values)| Ok((name, tensor_of(values.view().insert_axis(Axis(0)))?))).collect()
     }
 
     /// The rows as training stores them: in their own type where one factor is all that there is to do, else as float32.

@@ -10,7 +10,7 @@ pub use stack::{DenseLayer, DenseStack};
 
 use tch::{Kind, Tensor};
 
-use crate::data::{tensor_of, Rows, Scaling};
+use crate::data::{Rows, Scaling};
 use crate::error::Result;
 
 /// What a run trains: an autoencoder and, from the initialisation on, centroids in its latent space.
@@ -35,11 +35,8 @@ impl Dec {
         if let Some(layer) = &self.clustering {
             named.push(("centroids".to_owned(), layer.centroids().shallow_clone()));
         }
-        if let Scaling::Standardise { mean, deviation } = &self.scaling {
-            for (name, values) in [("input.mean", mean), ("input.deviation", deviation)] {
-                let row = tensor_of(values.view().insert_axis(ndarray::Axis(0)))?;
-                named.push((name.to_owned(), row.f_squeeze_dim(0)?));
-            }
+        for (name, row) in self.scaling.tensors()? {
+            named.push((format!("input.{name}"), row.f_squeeze_dim(0)?));
         }
         Ok(named)
     }
