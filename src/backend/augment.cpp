@@ -149,7 +149,7 @@ char* dec_augment_warp(const at::Tensor* stored, const at::Tensor* indices, floa
     const dec::Keys keys = dec::keys_of(*key->const_data_ptr<int64_t>(), 0);
     const dec::Keys bends = dec::keys_of(*key->const_data_ptr<int64_t>(), kBends);
     const bool elastic = rule->elastic_y != 0.0F || rule->elastic_x != 0.0F;
-    const std::vector<float> down = splines(height), across = splines(width);
+    const std::vector<float> down = splines(elastic ? height : 0), across = splines(elastic ? width : 0);
     const bool bytes = stored->scalar_type() == at::kByte;
     const void* from = stored->const_data_ptr();
     float* to = out->mutable_data_ptr<float>();

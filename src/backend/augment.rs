@@ -7,7 +7,7 @@
 
 use std::ffi::c_char;
 
-use tch::{no_grad, Kind, Tensor};
+use tch::{no_grad, Device, Kind, Tensor};
 use torch_sys::C_tensor;
 
 use super::dense::{on_cpu, plain, require};
@@ -103,26 +103,29 @@ pub fn noise(x: &Tensor, deviation: f64, key: &Tensor, site: u32) -> Result<()> 
 
 /// The same in tensor operations.
 mod generic {
-    use super::{hashed, no_grad, set, Kind, Result, Tensor, Warp};
+    use super::{hashed, no_grad, set, Device, Kind, Result, Tensor, Warp};
 
     /// As in `augment.cpp`.
     const BENDS: u32 = 0x5851_f42d;
     const CELLS: i64 = 4;
     const POINTS: i64 = CELLS + 3;
 
-    /// The weights of the control points at each of `side` pixels, \[side, POINTS\].
-    fn splines(side: i64) -> Result<Tensor> {
-        let mut basis = vec![0.0f32; (side * POINTS) as usize];
-        for i in 0..side {
-            let t = if side > 1 { (i * CELLS) as f64 / (side - 1) as f64 } else { 0.0 };
-            let cell = (t as i64).min(CELLS - 1);
-            let (u, v) = (t - cell as f64, 1.0 - (t - cell as f64));
-            let inner = |u: f64| (3.0 * u.powi(3) - 6.0 * u.powi(2) + 4.0) / 6.0;
-            for (k, weight) in [v.powi(3) / 6.0, inner(u), inner(v), u.powi(3) / 6.0].into_iter().enumerate() {
-                basis[(i * POINTS + cell) as usize + k] = weight as f32;
-            }
-        }
-        Ok(Tensor::f_from_slice(&basis)?.f_view([side, POINTS])?)
+    /// The weights of the control points at each of `side` pixels, \[side, POINTS\]: the cubic B-spline of the distance in cells,
+    /// ((2 − d)₊³ − 4 (1 − d)₊³) / 6. Made on the device, so that a step can be recorded.
+    fn splines(side: i64, device: Device) -> Result<Tensor> {
+        let float = (Kind::Float, device);
+        let places = Tensor::f_arange(side, float)?.f_mul_scalar(CELLS as f64 / (side - 1).max(1) as f64)?;
+        let points = Tensor::f_arange(POINTS, float)?.f_sub_scalar(1.0)?;
+        let d = places.f_view([side, 1])?.f_sub(&points)?.f_abs()?;
+        let cube = |reach: f64| d.f_neg()?.f_add_scalar(reach)?.f_relu()?.f_pow_tensor_scalar(3.0);
+        Ok(cube(2.0)?.f_sub(&cube(1.0)?.f_mul_scalar(4.0)?)?.f_div_scalar(6.0)?)
+    }
+
+    /// Uniform numbers in [-1, 1), `count` of them.
+    fn symmetric(count: i64, key: &Tensor, site: u32) -> Result<Tensor> {
+        let places = Tensor::f_arange(count, (Kind::Int64, key.device()))?;
+        let bits = hashed(&places, key, site)?.f_bitwise_right_shift_tensor_scalar(8)?;
+        Ok(bits.f_to_kind(Kind::Float)?.f_mul_scalar(0.5f64.powi(23))?.f_sub_scalar(1.0)?)
     }
 
     pub(super) fn warp(
@@ -136,10 +139,7 @@ mod generic {
         no_grad(|| {
             let (b, height, width) = (indices.size1()?, rule.height, rule.width);
             let float = (Kind::Float, stored.device());
-            let places = Tensor::f_arange(b * 8, (Kind::Int64, stored.device()))?;
-            let bits = hashed(&places, key, 0)?.f_bitwise_right_shift_tensor_scalar(8)?;
-            let draws =
-                bits.f_to_kind(Kind::Float)?.f_mul_scalar(0.5f64.powi(23))?.f_sub_scalar(1.0)?.f_view([b, 8])?;
+            let draws = symmetric(b * 8, key, 0)?.f_view([b, 8])?;
             let draw = |number: i64, most: f32| -> Result<Tensor> {
                 Ok(draws.f_narrow(1, number, 1)?.f_mul_scalar(f64::from(most))?)
             };
@@ -158,17 +158,17 @@ mod generic {
             let from_rows = shear.f_mul(&cosine)?.f_sub(&sine)?.f_mul(&rows)?;
             let from_columns = shear.f_mul(&sine)?.f_add(&cosine)?.f_mul(&columns)?;
             let x = from_rows.f_add(&from_columns)?.f_add(&dx)?.f_add_scalar(cx)?;
-            let points =
-                hashed(&Tensor::f_arange(2 * b * POINTS * POINTS, (Kind::Int64, stored.device()))?, key, BENDS)?;
-            let points = points.f_bitwise_right_shift_tensor_scalar(8)?.f_to_kind(Kind::Float)?;
-            let points = points.f_mul_scalar(0.5f64.powi(23))?.f_sub_scalar(1.0)?.f_view([b, POINTS, POINTS, 2])?;
-            let (down, across) =
-                (splines(height)?.f_to_device(stored.device())?, splines(width)?.f_to_device(stored.device())?);
-            let bend = |axis: i64, most: f32| -> Result<Tensor> {
-                let points = points.f_select(3, axis)?.f_mul_scalar(f64::from(most))?;
-                Ok(down.f_matmul(&points)?.f_matmul(&across.f_tr()?)?.f_reshape([b, height * width])?)
+            let (y, x) = if rule.elastic_y == 0.0 && rule.elastic_x == 0.0 {
+                (y, x)
+            } else {
+                let points = symmetric(2 * b * POINTS * POINTS, key, BENDS)?.f_view([b, POINTS, POINTS, 2])?;
+                let (down, across) = (splines(height, stored.device())?, splines(width, stored.device())?.f_tr()?);
+                let bend = |axis: i64, most: f32| -> Result<Tensor> {
+                    let points = points.f_select(3, axis)?.f_mul_scalar(f64::from(most))?;
+                    Ok(down.f_matmul(&points)?.f_matmul(&across)?.f_reshape([b, height * width])?)
+                };
+                (y.f_add(&bend(0, rule.elastic_y)?)?, x.f_add(&bend(1, rule.elastic_x)?)?)
             };
-            let (y, x) = (y.f_add(&bend(0, rule.elastic_y)?)?, x.f_add(&bend(1, rule.elastic_x)?)?);
 
             let low = if rule.edge { 0.0 } else { -1.0 };
             let high = |side: i64| (if rule.edge { side - 1 } else { side }) as f64;
@@ -204,7 +204,6 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
     use crate::backend::threads;
-    use tch::Device;
 
     fn key(value: i64) -> Tensor {
         Tensor::from_slice(&[value])
