@@ -44,7 +44,7 @@ impl FromStr for Threads {
 
 /// What is done to the values of raw rows before the network sees them.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-#[serde(untagged, expecting = "a number, \"auto\" or \"standardise\"")]
+#[serde(untagged, expecting = "a number, \"auto\", \"centre\" or \"standardise\"")]
 pub enum Scale {
     /// A given factor.
     Factor(f64),
@@ -54,6 +54,9 @@ pub enum Scale {
     /// Not one factor: each feature less its mean, over its standard deviation.
     #[serde(with = "standardise")]
     Standardise,
+    /// Each feature less its mean, over the deviation of all.
+    #[serde(with = "centre")]
+    Centre,
 }
 
 /// How many: epochs, rounds, eigenvectors.
@@ -131,3 +134,4 @@ macro_rules! word {
 
 word!(word, "auto");
 word!(standardise, "standardise");
+word!(centre, "centre");

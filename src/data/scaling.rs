@@ -15,7 +15,7 @@ const DOMINANT: f64 = 0.9;
 pub enum Scaling {
     /// Every value times this; not 0.
     Factor(f64),
-    /// Each feature less its mean, over its standard deviation.
+    /// Each feature less its mean, over a deviation: its own, or one that all features share.
     Standardise {
         /// \[d\].
         mean: Array1<f32>,
@@ -28,25 +28,39 @@ impl Scaling {
     /// What `scale` comes to for these rows, `ordered` if their values have places, as pixels and moments do; with the root
     /// mean square of the values after it.
     ///
-    /// `auto`: images of bytes come to lie in \[0, 1\]. Of rows without order each feature is standardised where a tenth of the
-    /// features (at least one) holds nine tenths of the variance, as in a table whose columns have units of their own. All else
-    /// is divided by its root mean square, so that the mean of ‖x‖²/d is 1 (Xie et al. 2016, §4.1).
+    /// `auto`: images of bytes come to lie in \[0, 1\]; other images and rows with an order are divided by their root mean
+    /// square, so that the mean of ‖x‖²/d is 1 (Xie et al. 2016, §4.1). Of all else each feature is centred, since an
+    /// autoencoder learns nothing from small differences beside a large mean; and divided by its own deviation where a tenth of
+    /// the features (at least one) holds nine tenths of the variance, as in a table whose columns have units of their own, by
+    /// the deviation of all where not.
     pub fn new(scale: Scale, features: &Features, images: bool, ordered: bool) -> (Self, f64) {
         let by = |factor: f64| (Self::Factor(factor), factor * root_mean_square(features));
         match scale {
             Scale::Factor(factor) => by(factor),
             Scale::Standardise => Self::standardise(&Moments::of(features)),
+            Scale::Centre => Self::centre(&Moments::of(features)),
             Scale::Auto if images && matches!(features, Features::U8(_)) => by(1.0 / 255.0),
             Scale::Auto if images || ordered => by(1.0 / root_mean_square(features)),
             Scale::Auto => {
                 let moments = Moments::of(features);
                 if moments.some_dominate() {
+                    tracing::info!(
+                        "a few features hold nearly all of the variance, so each is standardised (--set data.scale=centre, one \
+                         deviation for all, if their units compare)"
+                    );
                     Self::standardise(&moments)
                 } else {
-                    by(1.0 / root_mean_square(features))
+                    Self::centre(&moments)
                 }
             }
         }
+    }
+
+    fn centre(moments: &Moments) -> (Self, f64) {
+        let variance = moments.deviation.mapv(|s| s * s).mean().unwrap_or(0.0);
+        let common = if (variance.sqrt() as f32).is_normal() { variance.sqrt() } else { 1.0 };
+        let deviation = Array1::from_elem(moments.deviation.len(), common as f32);
+        (Self::Standardise { mean: moments.mean.mapv(|m| m as f32), deviation }, variance.sqrt() / common)
     }
 
     fn standardise(moments: &Moments) -> (Self, f64) {

@@ -36,41 +36,38 @@ impl NeighbourGraph {
         if !(2..=i64::from(i32::MAX)).contains(&n) {
             return Err(Error::Rows(format!("{n} rows have no graph of neighbours")));
         }
-        Self::of(&neighbours(None, rows, k.clamp(1, n - 1), go_on)?)
+        Ok(Self::of_edges(edges(&neighbours(None, rows, k.clamp(1, n - 1), go_on)?)?))
     }
 
-    /// The graph of neighbours that are known.
-    fn of(found: &Neighbours) -> Result<Self> {
-        let (n, k) = found.indices.size2()?;
-        let (n, k) = (n as usize, k as usize);
-        let indices: Vec<i64> = values_of(&found.indices)?;
-        let distances: Vec<f32> = values_of(&found.distances)?;
-        if indices.iter().any(|&j| j < 0) {
-            return Err(Error::Rows("distances between rows are not finite".to_owned()));
-        }
-        let scales = scales(&distances, n, k);
+    /// Both graphs in one, over the same rows: weights add up.
+    #[must_use]
+    pub fn plus(&self, other: &Self) -> Self {
+        let both = |row| {
+            let edges = self.edges(row).chain(other.edges(row));
+            let mut edges: Vec<_> = edges.map(|(column, weight)| (column as i32, weight)).collect();
+            edges.sort_by_key(|&(column, _)| column);
+            edges.dedup_by(|second, first| {
+                let same = first.0 == second.0;
+                if same {
+                    first.1 += second.1;
+                }
+                same
+            });
+            edges
+        };
+        Self::of_edges((0..self.n_rows().min(other.n_rows())).map(both))
+    }
 
-        // Both directions of every edge; an edge that both ends name comes twice and is kept once.
-        let mut edges: Vec<Vec<(i32, f32)>> = vec![Vec::with_capacity(2 * k); n];
-        for i in 0..n {
-            for (&j, &squared) in indices[i * k..(i + 1) * k].iter().zip(&distances[i * k..(i + 1) * k]) {
-                let j = j as usize;
-                let far = f64::from(squared) / (scales[i] * scales[j]);
-                let weight = (-far.min(FARTHEST)).exp() as f32;
-                edges[i].push((j as i32, weight));
-                edges[j].push((i as i32, weight));
-            }
-        }
+    /// Of each row's edges, by ascending column.
+    fn of_edges(rows: impl IntoIterator<Item = Vec<(i32, f32)>>) -> Self {
         let mut graph = Self { starts: vec![0], columns: Vec::new(), weights: Vec::new(), degrees: Vec::new() };
-        for mut row in edges {
-            row.sort_unstable_by_key(|&(column, _)| column);
-            row.dedup_by_key(|&mut (column, _)| column);
+        for row in rows {
             graph.columns.extend(row.iter().map(|&(column, _)| column));
             graph.weights.extend(row.iter().map(|&(_, weight)| weight));
             graph.degrees.push(row.iter().map(|&(_, weight)| f64::from(weight)).sum());
             graph.starts.push(graph.columns.len() as i64);
         }
-        Ok(graph)
+        graph
     }
 
     /// n.
@@ -101,6 +98,35 @@ impl NeighbourGraph {
         }
         Sparse::new(&self.starts, &self.columns, &weights)
     }
+}
+
+/// The edges of every row, by ascending column: both directions of each.
+fn edges(found: &Neighbours) -> Result<Vec<Vec<(i32, f32)>>> {
+    let (n, k) = found.indices.size2()?;
+    let (n, k) = (n as usize, k as usize);
+    let indices: Vec<i64> = values_of(&found.indices)?;
+    let distances: Vec<f32> = values_of(&found.distances)?;
+    if indices.iter().any(|&j| j < 0) {
+        return Err(Error::Rows("distances between rows are not finite".to_owned()));
+    }
+    let scales = scales(&distances, n, k);
+
+    // Both directions of every edge; an edge that both ends name comes twice and is kept once.
+    let mut edges: Vec<Vec<(i32, f32)>> = vec![Vec::with_capacity(2 * k); n];
+    for i in 0..n {
+        for (&j, &squared) in indices[i * k..(i + 1) * k].iter().zip(&distances[i * k..(i + 1) * k]) {
+            let j = j as usize;
+            let far = f64::from(squared) / (scales[i] * scales[j]);
+            let weight = (-far.min(FARTHEST)).exp() as f32;
+            edges[i].push((j as i32, weight));
+            edges[j].push((i as i32, weight));
+        }
+    }
+    for row in &mut edges {
+        row.sort_unstable_by_key(|&(column, _)| column);
+        row.dedup_by_key(|&mut (column, _)| column);
+    }
+    Ok(edges)
 }
 
 /// Each row's scale: the distance to its 7th neighbour; where seven are duplicates of it, that to the first that is none, and

@@ -4,16 +4,20 @@
 //! clustering ([`spectral`]) looks for groups of rows that are each other's neighbours, whatever their shape; a Gaussian mixture
 //! ([`mixture`]) for ellipses.
 
+mod components;
+mod consensus;
 mod eigen;
 mod graph;
-mod information;
+mod merging;
 pub mod mixture;
 mod neighbours;
 pub mod spectral;
 
+pub use components::components;
+pub use consensus::agreements;
 pub use eigen::{leading_eigenvectors, Eigen};
 pub use graph::NeighbourGraph;
-pub use information::{merge_clusters, mutual_information, Joint};
+pub use merging::{merge_clusters, Joint, Merging};
 pub use neighbours::{neighbours, Neighbours};
 
 use std::ops::ControlFlow;

@@ -3,10 +3,10 @@
 //!
 //! The m leading eigenvectors of D^−1/2 W D^−1/2 give every row m values; rows are scaled to length 1, and k-means finds the
 //! clusters. How many eigenvectors are best differs from data to data, and so does whether clusters are better found at once
-//! or as parts that are joined. So several clusterings are made, and the one whose clusters tell most about the clusters of
-//! related rows ([`mutual_information`]) is kept: for m from k to 2k, k-means with k clusters; and with 1.5k to 5k clusters, on
-//! as many eigenvectors, merged down to k ([`merge_clusters`]). Rows are related by the graph, and where augmented versions of
-//! the rows are given, also by what an augmented row lies next to.
+//! or as parts that are joined. So many clusterings are made, and the one that the others agree with most is kept
+//! ([`agreements`]): for m from k to 2k, k-means with k clusters; and with 1.5k to 5k clusters, on as many eigenvectors, merged
+//! down to k in two ways ([`merge_clusters`]) by how rows are related: in the graph, and where augmented versions of the rows
+//! are given, also by what an augmented row lies next to.
 //!
 //! Time grows with n² for the neighbours ([`super::neighbours`]) and with n for the rest. Memory grows with n: 4 blocks of float32
 //! \[n, 5k + 12\] for the eigenvectors and up to 30 edges of 8 bytes a row, twice; computed for k = 10, 0.1 GB for 70,000 rows and
@@ -14,8 +14,9 @@
 
 use tch::{Kind, Tensor};
 
+use super::consensus::agreements;
 use super::eigen::leading_eigenvectors;
-use super::information::{merge_clusters, mutual_information, Joint};
+use super::merging::{merge_clusters, Joint, Merging};
 use super::neighbours::neighbours;
 use super::{GoOn, NeighbourGraph};
 use crate::data::{hash, values_of, Rows};
@@ -51,29 +52,56 @@ pub struct Spectral {
 pub struct Candidate {
     /// The eigenvectors that k-means worked on.
     pub n_vectors: usize,
-    /// The clusters that k-means found; those above k were merged.
+    /// The clusters that k-means found.
     pub n_parts: usize,
-    /// Mutual information, in nats: what it was chosen by.
-    pub information: f64,
+    /// How those above k were merged.
+    pub merging: Option<Merging>,
+    /// With the other candidates, in \[0, 1\]: what it was chosen by.
+    pub agreement: f64,
 }
 
-/// Clusters `rows` \[n, m\] (float32, any device). `augmented` \[n, m\], where given, are changed versions of the same rows.
+/// The rows that are clustered, float32 on any device.
+#[derive(Debug, Clone, Copy)]
+pub struct Views<'a> {
+    /// In the latent space: \[n, m\].
+    pub latent: &'a Tensor,
+    /// The same rows as they went into the network, or [`super::components`] of them: \[n, c\]. Their graph is added to that of the
+    /// latent rows.
+    pub input: Option<&'a Tensor>,
+    /// Changed versions of the same rows in the latent space: \[n, m\].
+    pub augmented: Option<&'a Tensor>,
+}
+
+impl<'a> Views<'a> {
+    /// The latent rows alone.
+    pub fn latent(latent: &'a Tensor) -> Self {
+        Self { latent, input: None, augmented: None }
+    }
+}
+
+/// Clusters the rows of `views`.
 ///
 /// # Errors
 /// [`crate::Error::Interrupted`], fewer rows than clusters, or a libtorch failure.
-pub fn fit(rows: &Tensor, augmented: Option<&Tensor>, params: &SpectralParams, go_on: &mut GoOn) -> Result<Spectral> {
-    let n = rows.size2()?.0 as usize;
+pub fn fit(views: Views, params: &SpectralParams, go_on: &mut GoOn) -> Result<Spectral> {
+    let n = views.latent.size2()?.0 as usize;
     let k = params.n_clusters;
     if k == 1 || n == 1 {
-        let candidates = vec![Candidate { n_vectors: 1, n_parts: 1, information: 0.0 }];
+        let candidates = vec![Candidate { n_vectors: 1, n_parts: 1, merging: None, agreement: 1.0 }];
         return Ok(Spectral { labels: vec![0; n], candidates, eigenvalues: vec![1.0] });
     }
-    let graph = NeighbourGraph::new(rows, params.n_neighbours as i64, go_on)?;
+    let n_neighbours = params.n_neighbours as i64;
+    let mut graph = NeighbourGraph::new(views.latent, n_neighbours, go_on)?;
+    if let Some(input) = views.input {
+        graph = graph.plus(&NeighbourGraph::new(input, n_neighbours, go_on)?);
+    }
     let plans = plans(k, n, params.n_vectors);
     let widest = plans.iter().map(|plan| plan.n_vectors).max().unwrap_or(k).min(n);
     let eigen = leading_eigenvectors(&graph.normalised()?, widest as i64, params.seed, go_on)?;
-    let related: Option<Vec<i64>> = match augmented {
-        Some(augmented) if plans.len() > 1 => Some(values_of(&neighbours(Some(augmented), rows, 1, go_on)?.indices)?),
+    let related: Option<Vec<i64>> = match views.augmented {
+        Some(augmented) if plans.len() > 1 => {
+            Some(values_of(&neighbours(Some(augmented), views.latent, 1, go_on)?.indices)?)
+        }
         _ => None,
     };
     let joint = |labels: &[i64], parts: usize| {
@@ -85,9 +113,10 @@ pub fn fit(rows: &Tensor, augmented: Option<&Tensor>, params: &SpectralParams, g
     };
 
     let mut tried = Vec::new();
+    let mut found = Vec::new();
     let mut refused = None;
     for plan in &plans {
-        let mut labels = match on_sphere(&eigen.vectors, plan, params.seed, go_on) {
+        let labels = match on_sphere(&eigen.vectors, plan, params.seed, go_on) {
             // Fewer different rows than this plan has parts.
             Err(problem @ Error::Rows(_)) => {
                 refused = Some(problem);
@@ -95,20 +124,27 @@ pub fn fit(rows: &Tensor, augmented: Option<&Tensor>, params: &SpectralParams, g
             }
             labels => labels?,
         };
-        if plan.n_parts > k {
-            let into = merge_clusters(&joint(&labels, plan.n_parts), k);
-            for label in &mut labels {
-                *label = into[*label as usize] as i64;
-            }
+        let (n_vectors, n_parts) = (plan.n_vectors, plan.n_parts);
+        if n_parts <= k {
+            tried.push(Candidate { n_vectors, n_parts, merging: None, agreement: 1.0 });
+            found.push(labels);
+            continue;
         }
-        let information = mutual_information(&joint(&labels, k));
-        let candidate = Candidate { n_vectors: plan.n_vectors, n_parts: plan.n_parts, information };
-        tried.push((candidate, labels));
+        let joint = joint(&labels, n_parts);
+        for merging in Merging::ALL {
+            let into = merge_clusters(&joint, k, merging);
+            tried.push(Candidate { n_vectors, n_parts, merging: Some(merging), agreement: 1.0 });
+            found.push(labels.iter().map(|&label| into[label as usize] as i64).collect());
+        }
     }
     if let (true, Some(problem)) = (tried.is_empty(), refused) {
         return Err(problem);
     }
-    tried.sort_by(|a, b| b.0.information.total_cmp(&a.0.information));
+    for (candidate, agreement) in tried.iter_mut().zip(agreements(&found)?) {
+        candidate.agreement = agreement;
+    }
+    let mut tried: Vec<_> = tried.into_iter().zip(found).collect();
+    tried.sort_by(|a, b| b.0.agreement.total_cmp(&a.0.agreement));
     let candidates = tried.iter().map(|(candidate, _)| candidate.clone()).collect();
     let labels = tried.into_iter().next().map(|(_, labels)| labels).unwrap_or_default();
     Ok(Spectral { labels, candidates, eigenvalues: eigen.values })
@@ -170,7 +206,7 @@ mod tests {
     }
 
     fn fit_to_end(rows: &Tensor, params: &SpectralParams) -> Result<Spectral> {
-        fit(rows, None, params, &mut || ControlFlow::Continue(()))
+        fit(Views::latent(rows), params, &mut || ControlFlow::Continue(()))
     }
 
     fn accuracy(truth: &[i64], labels: &[i64]) -> f64 {
@@ -201,14 +237,27 @@ mod tests {
     }
 
     #[test]
-    fn the_candidate_of_most_information_is_kept() {
+    fn the_candidate_that_the_others_agree_with_most_is_kept() {
         let (rows, _) = moons(300);
         let found = fit_to_end(&rows, &params(4, None)).unwrap();
-        assert!(found.candidates.len() > 3);
-        assert!(found.candidates.windows(2).all(|pair| pair[0].information >= pair[1].information));
-        let graph = NeighbourGraph::new(&rows, 15, &mut || ControlFlow::Continue(())).unwrap();
-        let information = mutual_information(&Joint::of_graph(&graph, &found.labels, 4));
-        assert!((information - found.candidates[0].information).abs() < 1e-9);
+        let merged = found.candidates.iter().filter(|c| c.merging.is_some());
+        assert!(merged.clone().count() >= 4 && merged.count() < found.candidates.len());
+        assert!(found.candidates.windows(2).all(|pair| pair[0].agreement >= pair[1].agreement));
+        assert!(found.candidates.iter().all(|c| (0.0..=1.0 + 1e-9).contains(&c.agreement)));
+    }
+
+    #[test]
+    fn small_clusters_are_found_beside_large_ones() {
+        tch::manual_seed(4);
+        let sizes = [900, 700, 60, 40, 300];
+        let blobs: Vec<Tensor> = sizes
+            .iter()
+            .enumerate()
+            .map(|(i, &size)| Tensor::randn([size, 4], (Kind::Float, Device::Cpu)) + (i as f64 * 1.7 % 5.0) * 2.2)
+            .collect();
+        let truth: Vec<i64> = sizes.iter().zip(0..).flat_map(|(&size, i)| vec![i; size as usize]).collect();
+        let found = fit_to_end(&Tensor::cat(&blobs, 0), &params(5, None)).unwrap();
+        assert!(accuracy(&truth, &found.labels) > 0.95, "{:?}", found.candidates);
     }
 
     #[test]
@@ -219,7 +268,8 @@ mod tests {
         let rows = Tensor::cat(&[blob(0.0), blob(5.0), blob(10.0), blob(15.0)], 0);
         for (order, truth) in [([1, 0, 3, 2], [0, 0, 1, 1]), ([2, 3, 0, 1], [0, 1, 0, 1])] {
             let augmented = Tensor::cat(&order.map(|b| rows.narrow(0, 200 * b, 200)), 0);
-            let found = fit(&rows, Some(&augmented), &params(2, None), &mut || ControlFlow::Continue(())).unwrap();
+            let views = Views { augmented: Some(&augmented), ..Views::latent(&rows) };
+            let found = fit(views, &params(2, None), &mut || ControlFlow::Continue(())).unwrap();
             let truth: Vec<i64> = (0..800).map(|i| truth[i / 200]).collect();
             assert_eq!(accuracy(&truth, &found.labels), 1.0, "{order:?}: {:?}", found.candidates);
         }

@@ -35,13 +35,14 @@ use finetune::Length;
 pub use observer::{Event, MethodResult, Observer, Stage, StageTime};
 use steps::StageRun;
 
-use crate::config::{AugmentKind, Config, Optimisation, PretrainMethod, Scale, StartMethod, WeightInit};
+use crate::config::{AugmentKind, Config, Optimisation, PretrainMethod, StartMethod, WeightInit};
 use crate::data::{self, array_of, hash, permutation, tensor_of, values_of, Dataset, Rows, Scaling};
 use crate::error::{Error, Result};
 use crate::kmeans::{self, KMeans, KMeansParams, Progress};
 use crate::metrics::{self, Contingency};
 use crate::model::{Autoencoder, ClusteringLayer, Dec, Init};
-use crate::start::{mixture, spectral, spectral::SpectralParams};
+use crate::start::spectral::{self, SpectralParams, Views};
+use crate::start::{components, mixture};
 
 /// Which cluster each row belongs to, in the order of the input's rows.
 #[derive(Debug, Clone, PartialEq)]
@@ -102,12 +103,6 @@ impl<'a> Trainer<'a> {
         });
         let ordered = image.is_some() || config.augment.kind == AugmentKind::TimeShift;
         let (scaling, magnitude) = Scaling::new(config.data.scale, &dataset.features, image.is_some(), ordered);
-        if let (Scale::Auto, Scaling::Standardise { .. }) = (config.data.scale, &scaling) {
-            tracing::info!(
-                "a few features hold nearly all of the variance, so each is standardised (--set data.scale=NUMBER, one factor \
-                 for all, if their units compare)"
-            );
-        }
         let augmentation = Augmentation::new(&config.augment, image, dataset.n_features(), magnitude)?;
         let init = match config.model.init {
             WeightInit::Normal => Init::Normal(config.model.init_std),
@@ -248,11 +243,15 @@ impl<'a> Trainer<'a> {
         Ok((labels, centroids))
     }
 
+    /// Whether self-training moves the pixels of images.
+    fn augments_images(&self) -> bool {
+        self.config.cluster.augment && self.augmentation.is_some_and(|a| a.is_of_images())
+    }
+
     /// How many times k clusters are found before the k.
     fn over_clustering(&self) -> Vec<f64> {
         const OF_IMAGES: f64 = 5.0;
-        let images = self.config.cluster.augment && self.augmentation.is_some_and(|a| a.is_of_images());
-        let auto = || if images { vec![OF_IMAGES] } else { Vec::new() };
+        let auto = || if self.augments_images() { vec![OF_IMAGES] } else { Vec::new() };
         self.config.start.over_clustering.given().map_or_else(auto, <[f64]>::to_vec)
     }
 
@@ -314,7 +313,13 @@ impl<'a> Trainer<'a> {
                         None => this.encode_augmented(rows, seed)?,
                         Some(_) => None,
                     };
-                    let found = spectral::fit(z, changed.as_ref(), &params, &mut || go_on(observer))?;
+                    // An image's neighbours in pixels are those at its place, which augmentation makes light of.
+                    let input = match this.augments_images() {
+                        true => None,
+                        false => Some(components(rows, &mut || go_on(observer))?),
+                    };
+                    let views = Views { latent: z, input: input.as_ref(), augmented: changed.as_ref() };
+                    let found = spectral::fit(views, &params, &mut || go_on(observer))?;
                     for candidate in &found.candidates {
                         tracing::debug!("{stage}: {candidate:?}");
                     }

@@ -1,0 +1,80 @@
+//! Rows in fewer dimensions without a network: their coordinates along the leading right singular vectors.
+//!
+//! By subspace iteration (Halko, Martinsson & Tropp 2011, §4.5): [`ITERATIONS`] passes over the rows in blocks, each of n · d · c
+//! steps, and memory for d · c values beside the result.
+
+use tch::{no_grad, Kind, Tensor};
+
+use super::{check, GoOn};
+use crate::data::Rows;
+use crate::error::Result;
+
+/// Coordinates that are kept: what single-cell analysis by custom takes for its graphs.
+const N_COMPONENTS: i64 = 50;
+const ITERATIONS: usize = 5;
+
+/// The `rows` \[n, d\] along their 50 leading right singular vectors, float32 \[n, 50\] on the rows' device; the rows themselves
+/// where they have no more features than that. Distances between them are those of the rows, but for what is left out.
+///
+/// # Errors
+/// [`crate::Error::Interrupted`], or a libtorch failure.
+pub fn components(rows: &Rows, go_on: &mut GoOn) -> Result<Tensor> {
+    let d = rows.n_features();
+    if d <= N_COMPONENTS {
+        return rows.to_tensor();
+    }
+    no_grad(|| {
+        // Cosines of ever shorter waves lie across all features: a start that needs no seed.
+        let options = (Kind::Float, rows.device());
+        let places = Tensor::f_arange(d, options)?.f_add_scalar(0.5)?.f_unsqueeze(1)?;
+        let waves = Tensor::f_arange(N_COMPONENTS, options)?.f_mul_scalar(std::f64::consts::PI / d as f64)?;
+        let mut basis = places.f_mul(&waves.f_unsqueeze(0)?)?.f_cos()?;
+        for _ in 0..ITERATIONS {
+            let mut image = basis.f_zeros_like()?;
+            let _ = rows.map_blocks(N_COMPONENTS, |block| {
+                check(go_on)?;
+                let _ = image.f_add_(&block.f_tr()?.f_matmul(&block.f_matmul(&basis)?)?)?;
+                Ok(Tensor::f_empty([0], options)?)
+            })?;
+            basis = Tensor::f_linalg_qr(&image, "reduced")?.0.f_contiguous()?;
+        }
+        rows.map_blocks(N_COMPONENTS, |block| Ok(block.f_matmul(&basis)?))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use std::ops::ControlFlow;
+    use tch::Device;
+
+    fn found(rows: &Tensor) -> Tensor {
+        components(&Rows::from_tensor(rows.shallow_clone()), &mut || ControlFlow::Continue(())).unwrap()
+    }
+
+    #[test]
+    fn nearly_all_that_fifty_dimensions_can_hold_is_held() {
+        tch::manual_seed(5);
+        let options = (Kind::Float, Device::Cpu);
+        // Thirty strong directions among ninety, and noise.
+        let rows = Tensor::randn([400, 30], options).matmul(&Tensor::randn([30, 90], options))
+            + Tensor::randn([400, 90], options) * 0.3;
+        let held = found(&rows).square().sum(Kind::Double).double_value(&[]);
+        let (_, singular, _) = rows.to_kind(Kind::Double).linalg_svd(false, "");
+        let most = singular.narrow(0, 0, N_COMPONENTS).square().sum(Kind::Double).double_value(&[]);
+        assert!(held <= most * (1.0 + 1e-5) && held > 0.997 * most, "{held} of {most}");
+    }
+
+    #[test]
+    fn few_features_stay_and_few_rows_or_a_low_rank_are_no_trouble() {
+        let options = (Kind::Float, Device::Cpu);
+        let rows = Tensor::randn([20, 50], options);
+        assert_eq!(found(&rows), rows);
+        let wide = Tensor::randn([3, 200], options);
+        let far = |x: &Tensor| (x.get(0) - x.get(2)).square().sum(Kind::Double).double_value(&[]);
+        assert!((far(&found(&wide)) / far(&wide) - 1.0).abs() < 1e-4, "three rows span three dimensions");
+        let zeros = Tensor::zeros([5, 60], options);
+        assert_eq!(found(&zeros).abs().max().double_value(&[]), 0.0);
+    }
+}
