@@ -12,7 +12,7 @@
 //! | `n_features`, `n_latent`, `n_clusters` | d, m, k | int |
 //!
 //! Weights and centroids are parameters (`encoder_0_weight`, ..., `centroids`; `input_mean` and `input_deviation` \[1, d\] where
-//! rows are standardised), so that `.to(device)` and `.to(dtype)`
+//! rows are centred), so that `.to(device)` and `.to(dtype)`
 //! move them; they ask for no gradient, so that a result is ready for `.numpy()`.
 
 use std::fmt::Write as _;
@@ -106,10 +106,10 @@ fn check(predictor: &Predictor) -> std::result::Result<Widths, String> {
         Scaling::Factor(factor) if !(factor.is_finite() && *factor != 0.0) => {
             return Err(format!("the scale is {factor}, not a number other than 0"));
         }
-        Scaling::Standardise { mean, deviation } if [mean.len(), deviation.len()] != [features as usize; 2] => {
+        Scaling::Centre { mean, deviation } if [mean.len(), deviation.len()] != [features as usize; 2] => {
             return Err(format!("{} means and {} deviations for {features} features", mean.len(), deviation.len()));
         }
-        Scaling::Standardise { mean, deviation }
+        Scaling::Centre { mean, deviation }
             if !(mean.iter().all(|m| m.is_finite()) && deviation.iter().all(|s| s.is_finite() && *s > 0.0)) =>
         {
             return Err("means and deviations of the features are not all numbers, deviations above 0".to_owned());
@@ -164,7 +164,7 @@ fn source(predictor: &Predictor, widths: Widths) -> String {
     let decoder = stack("decoder", predictor.decoder.len());
     let (scaled, unscaled) = match predictor.scaling {
         Scaling::Factor(factor) => (format!("flat * {factor:?}"), format!("h / {factor:?}")),
-        Scaling::Standardise { .. } => (
+        Scaling::Centre { .. } => (
             "(flat - self.input_mean) / self.input_deviation".to_owned(),
             "h * self.input_deviation + self.input_mean".to_owned(),
         ),

@@ -202,7 +202,7 @@ fn standardised_rows_are_standardised_inside() {
     let directory = tempfile::tempdir().unwrap();
     let parts = Parts::new(0.0);
     let plain = LoadedPredictor::load(write_model(directory.path(), &parts), Device::Cpu).unwrap();
-    let scaling = Scaling::Standardise {
+    let scaling = Scaling::Centre {
         mean: (0..12).map(|j| 1000.0 * j as f32).collect(),
         deviation: (0..12).map(|j| 0.5 + j as f32).collect(),
     };
@@ -213,7 +213,7 @@ fn standardised_rows_are_standardised_inside() {
 
     // Rows that, standardised, are those that the plain model multiplies by its factor.
     let rows = bytes(40);
-    let Scaling::Standardise { mean, deviation } = &scaling else { panic!("another scaling") };
+    let Scaling::Centre { mean, deviation } = &scaling else { panic!("another scaling") };
     let (mean, deviation) = (Tensor::from_slice(&mean.to_vec()), Tensor::from_slice(&deviation.to_vec()));
     let raw = scaled(&rows).to_kind(Kind::Double) * &deviation + &mean;
     let q = plain.soft_assignment(&rows).unwrap();
@@ -221,10 +221,10 @@ fn standardised_rows_are_standardised_inside() {
     let back = plain.reconstruct(&rows).unwrap() * SCALE * &deviation + &mean;
     assert_close("reconstruction", &model.reconstruct(&raw.to_kind(Kind::Float)).unwrap(), &back, 0.02);
 
-    let narrow = Scaling::Standardise { mean: [0.0].into_iter().collect(), deviation: [1.0].into_iter().collect() };
+    let narrow = Scaling::Centre { mean: [0.0].into_iter().collect(), deviation: [1.0].into_iter().collect() };
     let refused = to_torchscript(&Predictor { scaling: &narrow, ..parts.predictor() }).unwrap_err().to_string();
     assert!(refused.contains("12 features"), "{refused}");
-    let still = Scaling::Standardise { mean: vec![0.0; 12].into(), deviation: vec![0.0; 12].into() };
+    let still = Scaling::Centre { mean: vec![0.0; 12].into(), deviation: vec![0.0; 12].into() };
     let refused = to_torchscript(&Predictor { scaling: &still, ..parts.predictor() }).unwrap_err().to_string();
     assert!(refused.contains("above 0"), "{refused}");
 }

@@ -16,7 +16,7 @@ pub enum Scaling {
     /// Every value times this; not 0.
     Factor(f64),
     /// Each feature less its mean, over a deviation: its own, or one that all features share.
-    Standardise {
+    Centre {
         /// \[d\].
         mean: Array1<f32>,
         /// \[d\], above 0: 1 for a feature that is the same in all rows.
@@ -60,30 +60,30 @@ impl Scaling {
         let variance = moments.deviation.mapv(|s| s * s).mean().unwrap_or(0.0);
         let common = if (variance.sqrt() as f32).is_normal() { variance.sqrt() } else { 1.0 };
         let deviation = Array1::from_elem(moments.deviation.len(), common as f32);
-        (Self::Standardise { mean: moments.mean.mapv(|m| m as f32), deviation }, variance.sqrt() / common)
+        (Self::Centre { mean: moments.mean.mapv(|m| m as f32), deviation }, variance.sqrt() / common)
     }
 
     fn standardise(moments: &Moments) -> (Self, f64) {
         let varying = moments.deviation.iter().filter(|&&s| s > 0.0).count();
         let magnitude = (varying as f64 / moments.deviation.len().max(1) as f64).sqrt();
         let deviation = moments.deviation.mapv(|s| if s > 0.0 { s as f32 } else { 1.0 });
-        (Self::Standardise { mean: moments.mean.mapv(|m| m as f32), deviation }, magnitude)
+        (Self::Centre { mean: moments.mean.mapv(|m| m as f32), deviation }, magnitude)
     }
 
     /// The factor that remains to be applied to what [`Scaling::stored`] gives.
     pub fn factor(&self) -> f64 {
         match self {
             Self::Factor(factor) => *factor,
-            Self::Standardise { .. } => 1.0,
+            Self::Centre { .. } => 1.0,
         }
     }
 
-    /// Means and deviations as float32 \[1, d\], each with its name, where features are standardised; else nothing.
+    /// Means and deviations as float32 \[1, d\], each with its name, where features are centred; else nothing.
     ///
     /// # Errors
     /// A libtorch failure.
     pub fn tensors(&self) -> Result<Vec<(&'static str, Tensor)>> {
-        let Self::Standardise { mean, deviation } = self else { return Ok(Vec::new()) };
+        let Self::Centre { mean, deviation } = self else { return Ok(Vec::new()) };
         let named = [("mean", mean), ("deviation", deviation)];
         named.into_iter().map(|(name, values)| Ok((name, tensor_of(values.view().insert_axis(Axis(0)))?))).collect()
     }
@@ -92,15 +92,13 @@ impl Scaling {
     pub fn stored(&self, features: Features) -> Features {
         match (self, features) {
             (Self::Factor(_), features) => features,
-            (Self::Standardise { mean, deviation }, Features::U8(a)) => {
-                standardised(a.mapv(f32::from), mean, deviation)
-            }
-            (Self::Standardise { mean, deviation }, Features::F32(a)) => standardised(a, mean, deviation),
+            (Self::Centre { mean, deviation }, Features::U8(a)) => centred(a.mapv(f32::from), mean, deviation),
+            (Self::Centre { mean, deviation }, Features::F32(a)) => centred(a, mean, deviation),
         }
     }
 }
 
-fn standardised(mut rows: Array2<f32>, mean: &Array1<f32>, deviation: &Array1<f32>) -> Features {
+fn centred(mut rows: Array2<f32>, mean: &Array1<f32>, deviation: &Array1<f32>) -> Features {
     rows -= mean;
     rows /= deviation;
     Features::F32(rows)
@@ -196,15 +194,22 @@ mod tests {
     }
 
     #[test]
-    fn columns_of_one_kind_share_a_factor_and_stay_as_they_are() {
-        let rows = Features::F32(array![[1.0, -1.0], [-3.0, 3.0]]);
-        let (scaling, magnitude) = auto(&rows);
-        assert_eq!((&scaling, magnitude), (&Scaling::Factor(1.0 / 5f64.sqrt()), 1.0));
-        assert_eq!(scaling.stored(rows.clone()), rows);
-        let (asked_for, _) = Scaling::new(Scale::Standardise, &rows, false, false);
-        assert!(matches!(asked_for, Scaling::Standardise { .. }));
-        let one = Features::F32(array![[1.0], [7.0]]);
-        assert!(matches!(auto(&one).0, Scaling::Factor(_)), "one feature dominates nothing");
+    fn columns_of_one_kind_are_centred_and_share_a_deviation() {
+        // Differences of 1 and 2 beside a mean of 1000.
+        let table = Features::F32(array![[1001.0, 998.0], [999.0, 1002.0]]);
+        let (scaling, magnitude) = auto(&table);
+        assert!((magnitude - 1.0).abs() < 1e-6);
+        let root = 2.5f32.sqrt();
+        let expected = array![[1.0 / root, -2.0 / root], [-1.0 / root, 2.0 / root]];
+        let rows = floats(scaling.stored(table.clone()));
+        assert!((&rows - &expected).iter().all(|difference| difference.abs() < 1e-5), "{rows}");
+        assert_eq!(Scaling::new(Scale::Centre, &table, true, true).0, scaling, "images too, where asked for");
+        let (asked_for, _) = Scaling::new(Scale::Standardise, &table, false, false);
+        let rows = floats(asked_for.stored(table));
+        assert!(rows.iter().all(|value| (value.abs() - 1.0).abs() < 1e-5), "{rows}");
+        let same = Features::F32(array![[7.0], [7.0]]);
+        let (scaling, magnitude) = auto(&same);
+        assert_eq!((floats(scaling.stored(same)), magnitude), (array![[0.0], [0.0]], 0.0));
     }
 
     #[test]
@@ -216,7 +221,7 @@ mod tests {
         let rows = Features::F32(image.mapv(f32::from));
         assert!(matches!(Scaling::new(Scale::Auto, &rows, true, true).0, Scaling::Factor(_)));
         assert!(matches!(Scaling::new(Scale::Auto, &rows, false, true).0, Scaling::Factor(_)));
-        assert!(matches!(auto(&rows).0, Scaling::Standardise { .. }));
+        assert!(matches!(auto(&rows).0, Scaling::Centre { .. }));
     }
 
     #[test]

@@ -26,7 +26,7 @@ pub struct Dec {
 
 impl Dec {
     /// Every tensor of the model with its PyTorch-style name: `encoder.0.weight` …, `decoder.0.weight` …, `centroids`; and where
-    /// rows are standardised, `input.mean` and `input.deviation`.
+    /// rows are centred, `input.mean` and `input.deviation`.
     ///
     /// # Errors
     /// A libtorch failure.

@@ -35,7 +35,7 @@ pub struct Summary {
     n_features: usize,
     n_latent: usize,
     n_clusters: usize,
-    /// What rows are multiplied by; null where each feature is standardised, as weights.safetensors tells.
+    /// What rows are multiplied by; null where each feature is centred, as weights.safetensors tells.
     scale: Option<f64>,
     results: Vec<MethodResult>,
     stages: Vec<StageTime>,
@@ -74,7 +74,7 @@ impl Summary {
             n_clusters: recipe.config.n_clusters,
             scale: match trainer.dec.scaling {
                 Scaling::Factor(factor) => Some(factor),
-                Scaling::Standardise { .. } => None,
+                Scaling::Centre { .. } => None,
             },
             results: trainer.results.clone(),
             stages: trainer.stages.clone(),

@@ -249,11 +249,11 @@ mod tests {
     #[test]
     fn small_clusters_are_found_beside_large_ones() {
         tch::manual_seed(4);
-        let sizes = [900, 700, 60, 40, 300];
+        let sizes = [600, 500, 60, 50, 300];
         let blobs: Vec<Tensor> = sizes
             .iter()
             .enumerate()
-            .map(|(i, &size)| Tensor::randn([size, 4], (Kind::Float, Device::Cpu)) + (i as f64 * 1.7 % 5.0) * 2.2)
+            .map(|(i, &size)| Tensor::randn([size, 4], (Kind::Float, Device::Cpu)) + i as f64 * 3.0)
             .collect();
         let truth: Vec<i64> = sizes.iter().zip(0..).flat_map(|(&size, i)| vec![i; size as usize]).collect();
         let found = fit_to_end(&Tensor::cat(&blobs, 0), &params(5, None)).unwrap();
