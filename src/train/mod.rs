@@ -187,7 +187,8 @@ impl<'a> Trainer<'a> {
 
     fn pretrain_end_to_end(&mut self, rows: &Rows, observer: &mut dyn Observer) -> Result<()> {
         let config = &self.config.pretrain;
-        let epochs = lengths::pretrain_epochs(config.epochs, rows.n_rows(), config.batch_size);
+        let images = config.augment && self.augmentation.is_some_and(|a| a.is_of_images());
+        let epochs = lengths::pretrain_epochs(config.epochs, images, rows.n_rows(), config.batch_size);
         let length = Length { epochs, steps: config.steps };
         self.train_autoencoder(Stage::Autoencoder, rows, &config.optimisation(), length, observer)
     }
