@@ -380,7 +380,8 @@ impl Default for StartConfig {
 pub enum StartMethod {
     /// k-means on the latent rows (Xie et al. 2016, §3.1.2).
     KMeans,
-    /// Spectral clustering of the latent rows' nearest-neighbour graph.
+    /// Spectral clustering of the nearest-neighbour graph of the latent rows, to which that of the rows themselves is added where
+    /// augmentation does not move their values.
     #[default]
     Spectral,
     /// A Gaussian mixture on the latent rows, by `linfa-clustering`.

@@ -19,7 +19,7 @@ pub enum Scaling {
     Centre {
         /// \[d\].
         mean: Array1<f32>,
-        /// \[d\], above 0: 1 for a feature that is the same in all rows.
+        /// \[d\], above 0: where each feature has its own, 1 for one that is the same in all rows.
         deviation: Array1<f32>,
     },
 }

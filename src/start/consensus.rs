@@ -1,7 +1,7 @@
 //! Among many clusterings of the same rows the one that the others agree with most: the most central of an ensemble (Strehl &
-//! Ghosh 2002). It needs no labels and, unlike a score of clusters by their separation, has no liking for clusters of one size.
+//! Ghosh 2002). It needs no labels and, unlike a score of clusters by their separation, does not prefer clusters of equal size.
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::metrics::Contingency;
 
 /// Rows that are compared at most: enough to tell agreements apart by a hundredth.
@@ -11,7 +11,7 @@ const ROWS: usize = 10_000;
 /// is but one. Time grows with the square of their number.
 ///
 /// # Errors
-/// [`crate::Error::Rows`] for clusterings of different numbers of rows, or of none.
+/// [`Error::Rows`] for clusterings of different numbers of rows, or of none.
 ///
 /// ```
 /// use dec::start::agreements;
@@ -20,7 +20,11 @@ const ROWS: usize = 10_000;
 /// # dec::Result::Ok(())
 /// ```
 pub fn agreements(clusterings: &[Vec<i64>]) -> Result<Vec<f64>> {
-    let step = clusterings.first().map_or(1, |labels| labels.len().div_ceil(ROWS).max(1));
+    let rows = clusterings.first().map_or(0, Vec::len);
+    if let Some(other) = clusterings.iter().find(|labels| labels.len() != rows) {
+        return Err(Error::Rows(format!("clusterings of {rows} and {} rows cannot be compared", other.len())));
+    }
+    let step = rows.div_ceil(ROWS).max(1);
     let compared: Vec<Vec<i64>> =
         clusterings.iter().map(|labels| labels.iter().copied().step_by(step).collect()).collect();
     let mut sums = vec![0.0; compared.len()];
@@ -55,6 +59,7 @@ mod tests {
     fn one_clustering_agrees_and_unequal_lengths_are_refused() {
         assert_eq!(agreements(&[vec![0, 1]]).unwrap(), [1.0]);
         assert!(agreements(&[]).unwrap().is_empty());
-        assert!(agreements(&[vec![0, 1], vec![0]]).is_err());
+        assert!(agreements(&[vec![0; 20_000], vec![0; 19_999]]).is_err());
+        assert!(agreements(&[vec![], vec![]]).is_err());
     }
 }

@@ -84,7 +84,8 @@ fn eigen(values: &Tensor, vectors: &Tensor, m: i64) -> Result<Eigen> {
     Ok(Eigen { values, vectors: vectors.f_narrow(1, 0, m)?.f_contiguous()? })
 }
 
-fn orthonormal(block: &Tensor) -> Result<Tensor> {
+/// An orthonormal basis of the columns.
+pub(super) fn orthonormal(block: &Tensor) -> Result<Tensor> {
     let (q, _) = Tensor::f_linalg_qr(block, "reduced")?;
     Ok(q.f_contiguous()?)
 }

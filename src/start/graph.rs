@@ -185,6 +185,26 @@ mod tests {
     }
 
     #[test]
+    fn two_graphs_add_up() {
+        tch::manual_seed(2);
+        let options = (Kind::Float, Device::Cpu);
+        let (first, second) = (Tensor::randn([40, 2], options), Tensor::randn([40, 3], options));
+        let (first, second) = (graph(&first, 5), graph(&second, 5));
+        let both = first.plus(&second);
+        let weight = |graph: &NeighbourGraph, i, j| {
+            graph.edges(i).filter(|&(column, _)| column == j).map(|(_, weight)| f64::from(weight)).sum::<f64>()
+        };
+        for i in 0..40 {
+            for j in 0..40 {
+                let sum = weight(&first, i, j) + weight(&second, i, j);
+                assert!((weight(&both, i, j) - sum).abs() < 1e-6, "{i} {j}");
+            }
+            assert!((both.degree(i) - first.degree(i) - second.degree(i)).abs() < 1e-5);
+            assert!(both.edges(i).map(|(j, _)| j).is_sorted_by(|a, b| a < b), "each column once, ascending");
+        }
+    }
+
+    #[test]
     fn duplicates_and_few_rows_make_a_graph() {
         let same = Tensor::ones([20, 2], (Kind::Float, Device::Cpu));
         let all_same = graph(&same, 15);

@@ -22,7 +22,8 @@ impl Merging {
 
     fn gain(self, together: f64, a: f64, b: f64) -> f64 {
         match self {
-            Self::Linkage if together == 0.0 => 0.0,
+            _ if a == 0.0 || b == 0.0 => f64::INFINITY, // an empty cluster is none of those that are wanted
+            Self::Linkage if together == 0.0 => -a * b, // of clusters without any relation the smallest
             Self::Linkage => together / (a * b),
             Self::Modularity => together - a * b,
         }
@@ -103,12 +104,13 @@ pub fn merge_clusters(joint: &Joint, k: usize, by: Merging) -> Vec<usize> {
     let mut joint = joint.clone();
     let mut into: Vec<usize> = (0..old).collect();
     let mut left: Vec<usize> = (0..old).collect();
+    let mut sizes: Vec<f64> = left.iter().map(|&a| joint.marginal(a)).collect();
     while left.len() > k.max(1) {
-        let sizes: Vec<f64> = (0..old).map(|a| joint.marginal(a)).collect();
         let gain = |&(a, b): &(usize, usize)| by.gain(joint.at(a, b), sizes[a], sizes[b]);
         let pairs = left.iter().enumerate().flat_map(|(i, &b)| left[..i].iter().map(move |&a| (a, b)));
         let Some((a, b)) = pairs.max_by(|x, y| gain(x).total_cmp(&gain(y))) else { break };
         left.retain(|&c| c != b);
+        sizes[a] += sizes[b];
         for c in 0..old {
             joint.values[a * old + c] += std::mem::take(&mut joint.values[b * old + c]);
         }
@@ -154,6 +156,24 @@ mod tests {
             numbers.sort_unstable();
             numbers.dedup();
             assert_eq!(numbers, [0, 1, 2]);
+        }
+    }
+
+    #[test]
+    fn empty_clusters_go_first_and_then_the_smallest_of_those_without_relations() {
+        // 0 to 3 stand alone, 4 is empty.
+        let joint = Joint::of_pairs(
+            &(0..20).collect::<Vec<_>>(),
+            &[[0; 6], [1; 6]].concat().into_iter().chain([2; 3]).chain([3; 5]).collect::<Vec<_>>(),
+            5,
+        );
+        for by in Merging::ALL {
+            let into = merge_clusters(&joint, 4, by);
+            let mut full = into[..4].to_vec();
+            full.sort_unstable();
+            assert_eq!(full, [0, 1, 2, 3], "{by:?}");
+            let into = merge_clusters(&joint, 3, by);
+            assert_eq!(into[2], into[3], "{by:?}: {into:?}");
         }
     }
 

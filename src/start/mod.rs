@@ -1,6 +1,6 @@
 //! The first assignment of the latent rows to clusters, which self-training starts from.
 //!
-//! k-means ([`crate::kmeans`]) looks for round clusters of one size; the latent of an autoencoder has others. Spectral
+//! k-means ([`crate::kmeans`]) looks for round clusters of equal size; the latent of an autoencoder has others. Spectral
 //! clustering ([`spectral`]) looks for groups of rows that are each other's neighbours, whatever their shape; a Gaussian mixture
 //! ([`mixture`]) for ellipses.
 

@@ -9,8 +9,8 @@
 //! are given, also by what an augmented row lies next to.
 //!
 //! Time grows with n² for the neighbours ([`super::neighbours`]) and with n for the rest. Memory grows with n: 4 blocks of float32
-//! \[n, 5k + 12\] for the eigenvectors and up to 30 edges of 8 bytes a row, twice; computed for k = 10, 0.1 GB for 70,000 rows and
-//! 1.5 GB for a million.
+//! \[n, 5k + 12\] for the eigenvectors, and up to 30 edges of 8 bytes a row and graph, twice; computed for k = 10 and one graph,
+//! 0.1 GB for 70,000 rows and 1.5 GB for a million. A second graph adds as many edges, and its rows 50 values each.
 
 use tch::{Kind, Tensor};
 
@@ -18,7 +18,7 @@ use super::consensus::agreements;
 use super::eigen::leading_eigenvectors;
 use super::merging::{merge_clusters, Joint, Merging};
 use super::neighbours::neighbours;
-use super::{GoOn, NeighbourGraph};
+use super::{check, GoOn, NeighbourGraph};
 use crate::data::{hash, values_of, Rows};
 use crate::error::{Error, Result};
 use crate::kmeans::{self, KMeansParams};
@@ -60,7 +60,7 @@ pub struct Candidate {
     pub agreement: f64,
 }
 
-/// The rows that are clustered, float32 on any device.
+/// The rows that are clustered, float32 and all on one device.
 #[derive(Debug, Clone, Copy)]
 pub struct Views<'a> {
     /// In the latent space: \[n, m\].
@@ -82,13 +82,18 @@ impl<'a> Views<'a> {
 /// Clusters the rows of `views`.
 ///
 /// # Errors
-/// [`crate::Error::Interrupted`], fewer rows than clusters, or a libtorch failure.
+/// [`crate::Error::Interrupted`], [`Error::Rows`] for fewer rows than clusters or views of unequal numbers of rows, or a libtorch
+/// failure.
 pub fn fit(views: Views, params: &SpectralParams, go_on: &mut GoOn) -> Result<Spectral> {
     let n = views.latent.size2()?.0 as usize;
     let k = params.n_clusters;
     if k == 1 || n == 1 {
         let candidates = vec![Candidate { n_vectors: 1, n_parts: 1, merging: None, agreement: 1.0 }];
         return Ok(Spectral { labels: vec![0; n], candidates, eigenvalues: vec![1.0] });
+    }
+    let same = |view: Option<&Tensor>| view.map_or(Ok(true), |view| Ok::<_, Error>(view.size2()?.0 as usize == n));
+    if n < k || !same(views.input)? || !same(views.augmented)? {
+        return Err(Error::Rows(format!("{n} rows, or views of unequal numbers of rows, have no {k} clusters")));
     }
     let n_neighbours = params.n_neighbours as i64;
     let mut graph = NeighbourGraph::new(views.latent, n_neighbours, go_on)?;
@@ -132,6 +137,7 @@ pub fn fit(views: Views, params: &SpectralParams, go_on: &mut GoOn) -> Result<Sp
         }
         let joint = joint(&labels, n_parts);
         for merging in Merging::ALL {
+            check(go_on)?;
             let into = merge_clusters(&joint, k, merging);
             tried.push(Candidate { n_vectors, n_parts, merging: Some(merging), agreement: 1.0 });
             found.push(labels.iter().map(|&label| into[label as usize] as i64).collect());
@@ -140,14 +146,19 @@ pub fn fit(views: Views, params: &SpectralParams, go_on: &mut GoOn) -> Result<Sp
     if let (true, Some(problem)) = (tried.is_empty(), refused) {
         return Err(problem);
     }
+    let (labels, candidates) = most_central(tried, found)?;
+    Ok(Spectral { labels, candidates, eigenvalues: eigen.values })
+}
+
+/// The labels that the others agree with most, and all candidates in the order of that, each with its agreement.
+fn most_central(mut tried: Vec<Candidate>, found: Vec<Vec<i64>>) -> Result<(Vec<i64>, Vec<Candidate>)> {
     for (candidate, agreement) in tried.iter_mut().zip(agreements(&found)?) {
         candidate.agreement = agreement;
     }
-    let mut tried: Vec<_> = tried.into_iter().zip(found).collect();
-    tried.sort_by(|a, b| b.0.agreement.total_cmp(&a.0.agreement));
-    let candidates = tried.iter().map(|(candidate, _)| candidate.clone()).collect();
-    let labels = tried.into_iter().next().map(|(_, labels)| labels).unwrap_or_default();
-    Ok(Spectral { labels, candidates, eigenvalues: eigen.values })
+    let mut ranked: Vec<_> = tried.into_iter().zip(found).collect();
+    ranked.sort_by(|a, b| b.0.agreement.total_cmp(&a.0.agreement));
+    let (candidates, mut labels): (Vec<_>, Vec<_>) = ranked.into_iter().unzip();
+    Ok((if labels.is_empty() { Vec::new() } else { labels.swap_remove(0) }, candidates))
 }
 
 /// One way to a clustering.
@@ -237,13 +248,22 @@ mod tests {
     }
 
     #[test]
-    fn the_candidate_that_the_others_agree_with_most_is_kept() {
+    fn the_labels_that_the_others_agree_with_most_are_kept() {
+        let candidate = |n_vectors| Candidate { n_vectors, n_parts: 2, merging: None, agreement: 1.0 };
+        let labels = |ones: usize| (0..100).map(|i| i64::from(i >= ones)).collect::<Vec<_>>();
+        let found = vec![labels(10), labels(30), labels(35), labels(70)];
+        let (kept, candidates) = most_central([2, 3, 4, 5].map(candidate).to_vec(), found).unwrap();
+        assert_eq!(kept, labels(35));
+        assert_eq!(candidates[0].n_vectors, 4);
+        assert!(candidates.windows(2).all(|pair| pair[0].agreement >= pair[1].agreement));
+    }
+
+    #[test]
+    fn clusterings_at_once_and_merged_ones_are_tried() {
         let (rows, _) = moons(300);
         let found = fit_to_end(&rows, &params(4, None)).unwrap();
         let merged = found.candidates.iter().filter(|c| c.merging.is_some());
         assert!(merged.clone().count() >= 4 && merged.count() < found.candidates.len());
-        assert!(found.candidates.windows(2).all(|pair| pair[0].agreement >= pair[1].agreement));
-        assert!(found.candidates.iter().all(|c| (0.0..=1.0 + 1e-9).contains(&c.agreement)));
     }
 
     #[test]
@@ -276,6 +296,19 @@ mod tests {
     }
 
     #[test]
+    fn what_the_latent_lost_the_rows_still_tell() {
+        tch::manual_seed(9);
+        let latent = Tensor::randn([300, 2], (Kind::Float, Device::Cpu));
+        let truth: Vec<i64> = (0..300).map(|i| i % 3).collect();
+        let input =
+            Tensor::randn([300, 5], (Kind::Float, Device::Cpu)) + Tensor::from_slice(&truth).view([300, 1]) * 8.0;
+        let fitted = |views| fit(views, &params(3, None), &mut || ControlFlow::Continue(())).unwrap().labels;
+        assert!(accuracy(&truth, &fitted(Views::latent(&latent))) < 0.5);
+        let both = Views { input: Some(&input), ..Views::latent(&latent) };
+        assert!(accuracy(&truth, &fitted(both)) > 0.95);
+    }
+
+    #[test]
     fn few_rows_duplicates_and_one_cluster_are_no_trouble() {
         let rows = Tensor::randn([20, 3], (Kind::Float, Device::Cpu));
         for k in [1, 3, 20] {
@@ -286,6 +319,10 @@ mod tests {
         let same = Tensor::cat(&[rows.narrow(0, 0, 2).repeat([20, 1]), rows.narrow(0, 2, 2).repeat([20, 1])], 0);
         assert!(fit_to_end(&same, &params(2, None)).is_ok());
         assert!(fit_to_end(&rows, &params(3, Some(500))).is_ok());
+        assert!(matches!(fit_to_end(&rows, &params(21, None)), Err(Error::Rows(_))), "more clusters than rows");
+        let fewer = rows.narrow(0, 0, 19);
+        let views = Views { input: Some(&fewer), ..Views::latent(&rows) };
+        assert!(matches!(fit(views, &params(3, None), &mut || ControlFlow::Continue(())), Err(Error::Rows(_))));
     }
 
     #[test]

@@ -91,6 +91,11 @@ impl Augmentation {
         matches!(self, Self::Warp(warp) if !warp.edge)
     }
 
+    /// Whether it moves values to other places, which makes few rows many.
+    pub fn moves(&self) -> bool {
+        matches!(self, Self::Warp(_))
+    }
+
     /// The `rows` at `indices` (int64 \[b\]), scaled and changed, into `out` \[b, d\]; `key` (one int64 on the device) is what is
     /// drawn from.
     ///
@@ -133,6 +138,7 @@ mod tests {
         assert_eq!(new(&config, None).unwrap(), Some(noise));
         let shift = new(&AugmentConfig { kind: AugmentKind::TimeShift, ..config.clone() }, None).unwrap().unwrap();
         assert!(!noise.is_of_images() && !shift.is_of_images());
+        assert!(!noise.moves() && shift.moves());
         assert_eq!(new(&config, Some([1, 784])).unwrap(), Some(noise), "a line is no image");
         assert_eq!(new(&AugmentConfig { kind: AugmentKind::None, ..config }, Some([28, 28])).unwrap(), None);
     }

@@ -22,16 +22,16 @@ fn per_epoch(rows: i64, batch_size: usize) -> u64 {
     (rows.max(1) as u64).div_ceil(batch_size.max(1) as u64)
 }
 
-const PRETRAIN_IMAGES: Rule = Rule { epochs: 15, steps: 1800 };
-/// Noise makes few rows no more, as moved pixels do: an autoencoder that trains for longer learns them by heart.
+const PRETRAIN_MOVED: Rule = Rule { epochs: 15, steps: 1800 };
+/// Noise does not turn few rows into many, as moving their values does: an autoencoder that trains for longer memorises them.
 const PRETRAIN: Rule = Rule { epochs: 15, steps: 600 };
 const OVER_CLUSTERING: Rule = Rule { epochs: 2, steps: 400 };
 const HANDOVER: Rule = Rule { epochs: 4, steps: 200 };
 const SELF_TRAINING: Rule = Rule { epochs: 12, steps: 1000 };
 
-/// Epochs of pretraining end to end, on `images` that are augmented or on rows of another kind.
-pub(super) fn pretrain_epochs(given: Count, images: bool, rows: i64, batch_size: usize) -> u64 {
-    let rule = if images { PRETRAIN_IMAGES } else { PRETRAIN };
+/// Epochs of pretraining end to end, on rows whose values are `moved` or on others.
+pub(super) fn pretrain_epochs(given: Count, moved: bool, rows: i64, batch_size: usize) -> u64 {
+    let rule = if moved { PRETRAIN_MOVED } else { PRETRAIN };
     given.or(|| rule.epochs(rows, batch_size))
 }
 
@@ -62,8 +62,8 @@ mod tests {
 
     #[test]
     fn few_rows_train_for_more_epochs() {
-        let images = |rows| pretrain_epochs(Count::Auto, true, rows, 256);
-        assert_eq!([70_000, 10_000, 1_797, 1].map(images), [15, 45, 225, 1800]);
+        let moved = |rows| pretrain_epochs(Count::Auto, true, rows, 256);
+        assert_eq!([70_000, 10_000, 1_797, 1].map(moved), [15, 45, 225, 1800]);
         let others = |rows| pretrain_epochs(Count::Auto, false, rows, 256);
         assert_eq!([70_000, 10_000, 1_797, 1].map(others), [15, 15, 75, 600]);
         assert_eq!(pretrain_epochs(Count::Given(3), true, 1_797, 256), 3);

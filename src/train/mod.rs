@@ -187,8 +187,8 @@ impl<'a> Trainer<'a> {
 
     fn pretrain_end_to_end(&mut self, rows: &Rows, observer: &mut dyn Observer) -> Result<()> {
         let config = &self.config.pretrain;
-        let images = config.augment && self.augmentation.is_some_and(|a| a.is_of_images());
-        let epochs = lengths::pretrain_epochs(config.epochs, images, rows.n_rows(), config.batch_size);
+        let moved = config.augment && self.augmentation.is_some_and(|a| a.moves());
+        let epochs = lengths::pretrain_epochs(config.epochs, moved, rows.n_rows(), config.batch_size);
         let length = Length { epochs, steps: config.steps };
         self.train_autoencoder(Stage::Autoencoder, rows, &config.optimisation(), length, observer)
     }
@@ -244,15 +244,16 @@ impl<'a> Trainer<'a> {
         Ok((labels, centroids))
     }
 
-    /// Whether self-training moves the pixels of images.
-    fn augments_images(&self) -> bool {
-        self.config.cluster.augment && self.augmentation.is_some_and(|a| a.is_of_images())
+    /// How self-training changes rows at random.
+    fn self_training_augmentation(&self) -> Option<Augmentation> {
+        self.augmentation.filter(|_| self.config.cluster.augment)
     }
 
     /// How many times k clusters are found before the k.
     fn over_clustering(&self) -> Vec<f64> {
         const OF_IMAGES: f64 = 5.0;
-        let auto = || if self.augments_images() { vec![OF_IMAGES] } else { Vec::new() };
+        let images = self.self_training_augmentation().is_some_and(|a| a.is_of_images());
+        let auto = || if images { vec![OF_IMAGES] } else { Vec::new() };
         self.config.start.over_clustering.given().map_or_else(auto, <[f64]>::to_vec)
     }
 
@@ -314,10 +315,10 @@ impl<'a> Trainer<'a> {
                         None => this.encode_augmented(rows, seed)?,
                         Some(_) => None,
                     };
-                    // An image's neighbours in pixels are those at its place, which augmentation makes light of.
-                    let input = match this.augments_images() {
-                        true => None,
-                        false => Some(components(rows, &mut || go_on(observer))?),
+                    // Neighbours of rows that may be moved are those at the same place, which is meant not to matter.
+                    let input = match this.self_training_augmentation() {
+                        Some(augmentation) if augmentation.moves() => None,
+                        _ => Some(components(rows, &mut || go_on(observer))?),
                     };
                     let views = Views { latent: z, input: input.as_ref(), augmented: changed.as_ref() };
                     let found = spectral::fit(views, &params, &mut || go_on(observer))?;
@@ -334,7 +335,7 @@ impl<'a> Trainer<'a> {
 
     /// The latent rows of the augmented rows, one version of each; `None` where nothing is augmented.
     fn encode_augmented(&self, rows: &Rows, seed: u64) -> Result<Option<Tensor>> {
-        let Some(augmentation) = self.augmentation.filter(|_| self.config.cluster.augment) else { return Ok(None) };
+        let Some(augmentation) = self.self_training_augmentation() else { return Ok(None) };
         let device = rows.device();
         let mut fill = |start: i64, x: &Tensor| {
             let key = Tensor::f_full([1], step_key(seed, start as u64), (Kind::Int64, device))?;
