@@ -17,7 +17,7 @@ const ROWS: usize = 10_000;
 /// use dec::start::agreements;
 /// let found = agreements(&[vec![0, 0, 1, 1], vec![1, 1, 0, 0], vec![0, 1, 0, 1]])?;
 /// assert!(found[0] == found[1] && found[0] > found[2]);
-/// # dec::Result::Ok(())
+/// # Ok::<(), dec::Error>(())
 /// ```
 pub fn agreements(clusterings: &[Vec<i64>]) -> Result<Vec<f64>> {
     let rows = clusterings.first().map_or(0, Vec::len);
