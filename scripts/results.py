@@ -130,8 +130,9 @@ def spectral(name, seed):
     k = len(set(truth.tolist()))
     started = time.perf_counter()
     model = sklearn.cluster.SpectralClustering(k, affinity="nearest_neighbors", n_neighbors=15, random_state=seed)
+    table = rows.ndim == 2
     rows = rows.reshape(len(rows), -1).astype("float64")
-    if name != "digits":  # columns in units of their own, which dec standardises too
+    if table:  # columns in units of their own, which dec standardises too
         rows = sklearn.preprocessing.StandardScaler().fit_transform(rows)
     labels = model.fit_predict(rows)
     seconds = time.perf_counter() - started

@@ -25,22 +25,22 @@ pub enum Scaling {
 }
 
 impl Scaling {
-    /// What `scale` comes to for these rows, `ordered` if their values have places, as pixels and moments do; with the root
-    /// mean square of the values after it.
+    /// What `scale` comes to for these rows, which are `images` or time `series`, whose values have places, or neither; with the
+    /// root mean square of the values after it.
     ///
-    /// `auto`: images of bytes come to lie in \[0, 1\]; other images and rows with an order are divided by their root mean
+    /// `auto`: images of bytes come to lie in \[0, 1\]; other images and series are divided by their root mean
     /// square, so that the mean of ‖x‖²/d is 1 (Xie et al. 2016, §4.1). Of all else each feature is centred, since an
     /// autoencoder learns nothing from small differences beside a large mean; and divided by its own deviation where a tenth of
     /// the features (at least one) holds nine tenths of the variance, as in a table whose columns have units of their own, by
     /// the deviation of all where not.
-    pub fn new(scale: Scale, features: &Features, images: bool, ordered: bool) -> (Self, f64) {
+    pub fn new(scale: Scale, features: &Features, images: bool, series: bool) -> (Self, f64) {
         let by = |factor: f64| (Self::Factor(factor), factor * root_mean_square(features));
         match scale {
             Scale::Factor(factor) => by(factor),
             Scale::Standardise => Self::standardise(&Moments::of(features)),
             Scale::Centre => Self::centre(&Moments::of(features)),
             Scale::Auto if images && matches!(features, Features::U8(_)) => by(1.0 / 255.0),
-            Scale::Auto if images || ordered => by(1.0 / root_mean_square(features)),
+            Scale::Auto if images || series => by(1.0 / root_mean_square(features)),
             Scale::Auto => {
                 let moments = Moments::of(features);
                 if moments.some_dominate() {

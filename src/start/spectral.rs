@@ -91,8 +91,8 @@ pub fn fit(views: Views, params: &SpectralParams, go_on: &mut GoOn) -> Result<Sp
         let candidates = vec![Candidate { n_vectors: 1, n_parts: 1, merging: None, agreement: 1.0 }];
         return Ok(Spectral { labels: vec![0; n], candidates, eigenvalues: vec![1.0] });
     }
-    let same = |view: Option<&Tensor>| view.map_or(Ok(true), |view| Ok::<_, Error>(view.size2()?.0 as usize == n));
-    if n < k || !same(views.input)? || !same(views.augmented)? {
+    let unequal = [views.input, views.augmented].into_iter().flatten().any(|view| view.size()[0] != n as i64);
+    if n < k || unequal {
         return Err(Error::Rows(format!("{n} rows, or views of unequal numbers of rows, have no {k} clusters")));
     }
     let n_neighbours = params.n_neighbours as i64;
@@ -157,8 +157,8 @@ fn most_central(mut tried: Vec<Candidate>, found: Vec<Vec<i64>>) -> Result<(Vec<
     }
     let mut ranked: Vec<_> = tried.into_iter().zip(found).collect();
     ranked.sort_by(|a, b| b.0.agreement.total_cmp(&a.0.agreement));
-    let (candidates, mut labels): (Vec<_>, Vec<_>) = ranked.into_iter().unzip();
-    Ok((if labels.is_empty() { Vec::new() } else { labels.swap_remove(0) }, candidates))
+    let (candidates, labels): (Vec<_>, Vec<_>) = ranked.into_iter().unzip();
+    Ok((labels.into_iter().next().unwrap_or_default(), candidates))
 }
 
 /// One way to a clustering.
