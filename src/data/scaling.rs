@@ -28,8 +28,9 @@ impl Scaling {
     /// What `scale` comes to for these rows, which are `images` or time `series`, whose values have places, or neither; with the
     /// root mean square of the values after it.
     ///
-    /// `auto`: images of bytes come to lie in \[0, 1\]; other images and series are divided by their root mean
-    /// square, so that the mean of ‖x‖²/d is 1 (Xie et al. 2016, §4.1). Of all else each feature is centred, since an
+    /// `auto`: images come to lie in \[−1, 1\], those of bytes in \[0, 1\], whatever the brightest of their pixels is: an
+    /// autoencoder learns little from rows that are all but 0. Series are divided by their root mean square, so that the
+    /// mean of ‖x‖²/d is 1 (Xie et al. 2016, §4.1). Of all else each feature is centred, since an
     /// autoencoder learns nothing from small differences beside a large mean; and divided by its own deviation where a tenth of
     /// the features (at least one) holds nine tenths of the variance, as in a table whose columns have units of their own, by
     /// the deviation of all where not.
@@ -39,8 +40,8 @@ impl Scaling {
             Scale::Factor(factor) => by(factor),
             Scale::Standardise => Self::standardise(&Moments::of(features)),
             Scale::Centre => Self::centre(&Moments::of(features)),
-            Scale::Auto if images && matches!(features, Features::U8(_)) => by(1.0 / 255.0),
-            Scale::Auto if images || series => by(1.0 / root_mean_square(features)),
+            Scale::Auto if images => by(1.0 / greatest(features)),
+            Scale::Auto if series => by(1.0 / root_mean_square(features)),
             Scale::Auto => {
                 let moments = Moments::of(features);
                 if moments.some_dominate() {
@@ -155,6 +156,13 @@ fn each_value(features: &Features, mut f: impl FnMut(usize, f64)) {
     }
 }
 
+/// The greatest of all values by their amount.
+fn greatest(features: &Features) -> f64 {
+    let mut greatest: f64 = 0.0;
+    each_value(features, |_, value| greatest = greatest.max(value.abs()));
+    greatest
+}
+
 /// The root mean square of all values, summed in float64.
 fn root_mean_square(features: &Features) -> f64 {
     let mut sum = 0.0;
@@ -218,8 +226,12 @@ mod tests {
         image[[0, 5]] = 255;
         let bytes = Features::U8(image.clone());
         assert_eq!(Scaling::new(Scale::Auto, &bytes, true, true).0, Scaling::Factor(1.0 / 255.0));
-        let rows = Features::F32(image.mapv(f32::from));
-        assert!(matches!(Scaling::new(Scale::Auto, &rows, true, true).0, Scaling::Factor(_)));
+        image[[0, 5]] = 16;
+        image[[1, 5]] = 12;
+        let sixteenth = (Scaling::Factor(1.0 / 16.0), (1.0f64 + 0.5625).sqrt() / 8.0);
+        assert_eq!(Scaling::new(Scale::Auto, &Features::U8(image.clone()), true, false), sixteenth);
+        let rows = Features::F32(image.mapv(|value| -f32::from(value)));
+        assert_eq!(Scaling::new(Scale::Auto, &rows, true, false), sixteenth, "floats as bytes, and either sign");
         assert!(matches!(Scaling::new(Scale::Auto, &rows, false, true).0, Scaling::Factor(_)));
         assert!(matches!(auto(&rows).0, Scaling::Centre { .. }));
     }

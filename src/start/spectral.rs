@@ -3,7 +3,7 @@
 //!
 //! The m leading eigenvectors of D^−1/2 W D^−1/2 give every row m values; rows are scaled to length 1, and k-means finds the
 //! clusters. How many eigenvectors are best differs from data to data, and so does whether clusters are better found at once
-//! or as parts that are joined. So many clusterings are made, and the one that the others agree with most is kept
+//! or as parts that are joined. So many clusterings are made, and the one that the nearest others agree with most is kept
 //! ([`agreements`]): for m from k to 2k, k-means with k clusters; and with 1.5k to 5k clusters, on as many eigenvectors, merged
 //! down to k in two ways ([`merge_clusters`]) by how rows are related: in the graph, and where augmented versions of the rows
 //! are given, also by what an augmented row lies next to.
@@ -56,7 +56,7 @@ pub struct Candidate {
     pub n_parts: usize,
     /// How those above k were merged.
     pub merging: Option<Merging>,
-    /// With the other candidates, in \[0, 1\]: what it was chosen by.
+    /// With the nearest half of the other candidates, in \[0, 1\]: what it was chosen by.
     pub agreement: f64,
 }
 
@@ -150,7 +150,7 @@ pub fn fit(views: Views, params: &SpectralParams, go_on: &mut GoOn) -> Result<Sp
     Ok(Spectral { labels, candidates, eigenvalues: eigen.values })
 }
 
-/// The labels that the others agree with most, and all candidates in the order of that, each with its agreement.
+/// The labels that others agree with most, and all candidates in the order of that, each with its agreement.
 fn most_central(mut tried: Vec<Candidate>, found: Vec<Vec<i64>>) -> Result<(Vec<i64>, Vec<Candidate>)> {
     for (candidate, agreement) in tried.iter_mut().zip(agreements(&found)?) {
         candidate.agreement = agreement;
