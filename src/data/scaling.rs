@@ -10,6 +10,9 @@ use crate::error::Result;
 /// The share of all variance that a tenth of the features holds where the others would not count without standardising.
 const DOMINANT: f64 = 0.9;
 
+/// Rows that tell the background of images at most.
+const SAMPLE: usize = 10_000;
+
 /// From raw rows to those that the network sees.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Scaling {
@@ -25,35 +28,55 @@ pub enum Scaling {
 }
 
 impl Scaling {
-    /// What `scale` comes to for these rows, which are `images` or time `series`, whose values have places, or neither; with the
-    /// root mean square of the values after it.
+    /// What `scale` comes to for these rows, which are images of this height and width, or time `series`, whose values have
+    /// places, or neither; with the root mean square of the values after it.
     ///
-    /// `auto`: images come to lie in \[−1, 1\], those of bytes in \[0, 1\], whatever the brightest of their pixels is: an
-    /// autoencoder learns little from rows that are all but 0. Series are divided by their root mean square, so that the
+    /// `auto`: of images the background becomes 0, which is also what comes in where an image is moved, and what differs most
+    /// from it 1 or −1, whatever they are in the file: an autoencoder learns little from rows that are all but 0. Series are divided by their root mean square, so that the
     /// mean of ‖x‖²/d is 1 (Xie et al. 2016, §4.1). Of all else each feature is centred, since an
     /// autoencoder learns nothing from small differences beside a large mean; and divided by its own deviation where a tenth of
     /// the features (at least one) holds nine tenths of the variance, as in a table whose columns have units of their own, by
     /// the deviation of all where not.
-    pub fn new(scale: Scale, features: &Features, images: bool, series: bool) -> (Self, f64) {
+    pub fn new(scale: Scale, features: &Features, image: Option<[usize; 2]>, series: bool) -> (Self, f64) {
         let by = |factor: f64| (Self::Factor(factor), factor * root_mean_square(features));
         match scale {
             Scale::Factor(factor) => by(factor),
             Scale::Standardise => Self::standardise(&Moments::of(features)),
             Scale::Centre => Self::centre(&Moments::of(features)),
-            Scale::Auto if images => by(1.0 / greatest(features)),
-            Scale::Auto if series => by(1.0 / root_mean_square(features)),
-            Scale::Auto => {
-                let moments = Moments::of(features);
-                if moments.some_dominate() {
-                    tracing::info!(
-                        "a few features hold nearly all of the variance, so each is standardised (--set data.scale=centre, one \
-                         deviation for all, if their units compare)"
-                    );
-                    Self::standardise(&moments)
-                } else {
-                    Self::centre(&moments)
-                }
-            }
+            Scale::Auto => match image {
+                Some(shape) => Self::of_images(features, shape),
+                None if series => by(1.0 / root_mean_square(features)),
+                None => Self::of_table(features),
+            },
+        }
+    }
+
+    /// Images less their background, over the greatest difference from it.
+    fn of_images(features: &Features, shape: [usize; 2]) -> (Self, f64) {
+        let background = background(features, shape);
+        let (mut greatest, mut squares) = (0.0f64, 0.0);
+        each_value(features, |_, value| {
+            greatest = greatest.max((value - background).abs());
+            squares += (value - background).powi(2);
+        });
+        let magnitude = (squares / (features.n_rows() * features.n_features()) as f64).sqrt() / greatest;
+        if background == 0.0 {
+            return (Self::Factor(1.0 / greatest), magnitude);
+        }
+        let everywhere = |value: f64| Array1::from_elem(features.n_features(), value as f32);
+        (Self::Centre { mean: everywhere(background), deviation: everywhere(greatest) }, magnitude)
+    }
+
+    fn of_table(features: &Features) -> (Self, f64) {
+        let moments = Moments::of(features);
+        if moments.some_dominate() {
+            tracing::info!(
+                "a few features hold nearly all of the variance, so each is standardised (--set data.scale=centre, one \
+                 deviation for all, if their units compare)"
+            );
+            Self::standardise(&moments)
+        } else {
+            Self::centre(&moments)
         }
     }
 
@@ -156,11 +179,25 @@ fn each_value(features: &Features, mut f: impl FnMut(usize, f64)) {
     }
 }
 
-/// The greatest of all values by their amount.
-fn greatest(features: &Features) -> f64 {
-    let mut greatest: f64 = 0.0;
-    each_value(features, |_, value| greatest = greatest.max(value.abs()));
-    greatest
+/// What most images have at their edge: the median of the outermost pixels, of a sample of the rows.
+fn background(features: &Features, [height, width]: [usize; 2]) -> f64 {
+    let step = features.n_rows().div_ceil(SAMPLE).max(1);
+    let last = features.n_features().saturating_sub(1);
+    let mut row = 0;
+    let mut pixels = Vec::new();
+    each_value(features, |j, value| {
+        let (y, x) = (j / width.max(1), j % width.max(1));
+        let at_edge = y == 0 || y + 1 == height || x == 0 || x + 1 == width;
+        if at_edge && row % step == 0 {
+            pixels.push(value as f32);
+        }
+        row += usize::from(j == last);
+    });
+    if pixels.is_empty() {
+        return 0.0;
+    }
+    let middle = pixels.len() / 2;
+    f64::from(*pixels.select_nth_unstable_by(middle, f32::total_cmp).1)
 }
 
 /// The root mean square of all values, summed in float64.
@@ -176,7 +213,7 @@ mod tests {
     use ndarray::array;
 
     fn auto(features: &Features) -> (Scaling, f64) {
-        Scaling::new(Scale::Auto, features, false, false)
+        Scaling::new(Scale::Auto, features, None, false)
     }
 
     fn floats(features: Features) -> Array2<f32> {
@@ -211,8 +248,8 @@ mod tests {
         let expected = array![[1.0 / root, -2.0 / root], [-1.0 / root, 2.0 / root]];
         let rows = floats(scaling.stored(table.clone()));
         assert!((&rows - &expected).iter().all(|difference| difference.abs() < 1e-5), "{rows}");
-        assert_eq!(Scaling::new(Scale::Centre, &table, true, true).0, scaling, "images too, where asked for");
-        let (asked_for, _) = Scaling::new(Scale::Standardise, &table, false, false);
+        assert_eq!(Scaling::new(Scale::Centre, &table, Some([1, 2]), true).0, scaling, "images too, where asked for");
+        let (asked_for, _) = Scaling::new(Scale::Standardise, &table, None, false);
         let rows = floats(asked_for.stored(table));
         assert!(rows.iter().all(|value| (value.abs() - 1.0).abs() < 1e-5), "{rows}");
         let same = Features::F32(array![[7.0], [7.0]]);
@@ -220,27 +257,44 @@ mod tests {
         assert_eq!((floats(scaling.stored(same)), magnitude), (array![[0.0], [0.0]], 0.0));
     }
 
+    /// Two images of 4 x 4 pixels, of which two are lit.
+    fn images(background: f32, lit: [f32; 2]) -> Array2<f32> {
+        let mut images = Array2::from_elem((2, 16), background);
+        images[[0, 5]] = lit[0];
+        images[[1, 5]] = lit[1];
+        images
+    }
+
     #[test]
     fn images_and_series_are_not_standardised_place_by_place() {
-        let mut image = Array2::<u8>::zeros((4, 16));
-        image[[0, 5]] = 255;
-        let bytes = Features::U8(image.clone());
-        assert_eq!(Scaling::new(Scale::Auto, &bytes, true, true).0, Scaling::Factor(1.0 / 255.0));
-        image[[0, 5]] = 16;
-        image[[1, 5]] = 12;
-        let sixteenth = (Scaling::Factor(1.0 / 16.0), (1.0f64 + 0.5625).sqrt() / 8.0);
-        assert_eq!(Scaling::new(Scale::Auto, &Features::U8(image.clone()), true, false), sixteenth);
-        let rows = Features::F32(image.mapv(|value| -f32::from(value)));
-        assert_eq!(Scaling::new(Scale::Auto, &rows, true, false), sixteenth, "floats as bytes, and either sign");
-        assert!(matches!(Scaling::new(Scale::Auto, &rows, false, true).0, Scaling::Factor(_)));
+        let rows = images(0.0, [16.0, 12.0]);
+        let bytes = Features::U8(rows.mapv(|value| value as u8));
+        for rows in [bytes, Features::F32(rows.clone()), Features::F32(-&rows)] {
+            let (scaling, magnitude) = Scaling::new(Scale::Auto, &rows, Some([4, 4]), false);
+            assert_eq!(scaling, Scaling::Factor(1.0 / 16.0));
+            assert!((magnitude - ((1.0 + 0.5625) / 32.0f64).sqrt()).abs() < 1e-12);
+        }
+        let rows = Features::F32(rows);
+        assert!(matches!(Scaling::new(Scale::Auto, &rows, None, true).0, Scaling::Factor(_)));
         assert!(matches!(auto(&rows).0, Scaling::Centre { .. }));
+    }
+
+    #[test]
+    fn the_background_of_images_becomes_nothing() {
+        let dark = images(0.0, [1.0, 0.5]);
+        let (_, magnitude) = Scaling::new(Scale::Auto, &Features::F32(dark.clone()), Some([4, 4]), false);
+        let white = Features::U8(images(200.0, [0.0, 100.0]).mapv(|value| value as u8));
+        for (rows, sign) in [(Features::F32(images(-1.0, [1.0, 0.0])), 1.0), (white, -1.0)] {
+            let (scaling, same) = Scaling::new(Scale::Auto, &rows, Some([4, 4]), false);
+            assert_eq!((floats(scaling.stored(rows)), same), (&dark * sign, magnitude));
+        }
     }
 
     #[test]
     fn a_mean_far_from_zero_costs_no_digits_and_a_spread_too_small_is_none() {
         // Seconds since 1970 within some minutes, in steps that float32 has; and a spread that is subnormal.
         let rows = Features::F32(array![[1.7e9, 0.0], [1.7e9 + 512.0, 1e-40]]);
-        let (scaling, magnitude) = Scaling::new(Scale::Standardise, &rows, false, false);
+        let (scaling, magnitude) = Scaling::new(Scale::Standardise, &rows, None, false);
         assert_eq!(magnitude, 0.5f64.sqrt());
         let rows = floats(scaling.stored(rows));
         assert!(rows.column(0).iter().all(|value| (value.abs() - 1.0).abs() < 1e-5), "{rows}");

@@ -102,7 +102,7 @@ impl<'a> Trainer<'a> {
             Some(found)
         });
         let series = config.augment.kind == AugmentKind::TimeShift;
-        let (scaling, magnitude) = Scaling::new(config.data.scale, &dataset.features, image.is_some(), series);
+        let (scaling, magnitude) = Scaling::new(config.data.scale, &dataset.features, image, series);
         let augmentation = Augmentation::new(&config.augment, image, dataset.n_features(), magnitude)?;
         let init = match config.model.init {
             WeightInit::Normal => Init::Normal(config.model.init_std),
