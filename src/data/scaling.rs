@@ -32,11 +32,11 @@ impl Scaling {
     /// places, or neither; with the root mean square of the values after it.
     ///
     /// `auto`: of images the background becomes 0, which is also what comes in where an image is moved, and what differs most
-    /// from it 1 or −1, whatever they are in the file: an autoencoder learns little from rows that are all but 0. Series are divided by their root mean square, so that the
-    /// mean of ‖x‖²/d is 1 (Xie et al. 2016, §4.1). Of all else each feature is centred, since an
-    /// autoencoder learns nothing from small differences beside a large mean; and divided by its own deviation where a tenth of
-    /// the features (at least one) holds nine tenths of the variance, as in a table whose columns have units of their own, by
-    /// the deviation of all where not.
+    /// from it 1 or −1, whatever they are in the file: an autoencoder learns little from rows that are all but 0. Series are
+    /// divided by their root mean square, so that the mean of ‖x‖²/d is 1 (Xie et al. 2016, §4.1). Of all else each feature is
+    /// centred, since an autoencoder learns nothing from small differences beside a large mean; and divided by its own deviation
+    /// where a tenth of the features (at least one) holds nine tenths of the variance, as in a table whose columns have units of
+    /// their own, by the deviation of all where not.
     pub fn new(scale: Scale, features: &Features, image: Option<[usize; 2]>, series: bool) -> (Self, f64) {
         let by = |factor: f64| (Self::Factor(factor), factor * root_mean_square(features));
         match scale {

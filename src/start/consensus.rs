@@ -1,8 +1,12 @@
-//! Among many clusterings of the same rows the one that others agree with most: the most central of an ensemble (Strehl & Ghosh
-//! 2002). It needs no labels and, unlike a score of clusters by their separation, does not prefer clusters of equal size.
+//! Among many clusterings of the same rows those that others agree with: the most central of an ensemble (Strehl & Ghosh 2002),
+//! and a vote around it. It needs no labels and, unlike a score of clusters by their separation, does not prefer clusters of equal
+//! size.
 //!
 //! Only the half of the others that is nearest counts. Where clusters are of very different sizes, some ways of clustering go
-//! wrong, each in another way; the compromise between those and the right ones is not right either.
+//! wrong, each in another way; the compromise between those and the right ones is not right either. And since which of two that
+//! are nearly as central comes first is a matter of chance, all vote, the central ones with most weight.
+
+use pathfinding::prelude::{kuhn_munkres, Matrix};
 
 use crate::error::{Error, Result};
 use crate::metrics::Contingency;
@@ -41,6 +45,61 @@ pub fn agreements(clusterings: &[Vec<i64>]) -> Result<Vec<f64>> {
     Ok(with_others.into_iter().map(mean_of_greater_half).collect())
 }
 
+/// How much less central a clustering is whose vote has 1/e of the weight.
+const TEMPERATURE: f64 = 0.04;
+
+/// The cluster of each row that most of the `clusterings` put it into, weighted by their `agreements`, after their clusters were
+/// matched with those of the one that is most central. Labels are from 0 to k − 1; those of the most central clustering itself
+/// where the vote left a cluster without rows.
+///
+/// # Panics
+/// Clusterings of different numbers of rows, labels outside 0 to k − 1.
+///
+/// ```
+/// use dec::start::{agreements, vote};
+/// let found = [vec![0, 0, 0, 1, 1, 1], vec![1, 1, 1, 0, 0, 0], vec![0, 0, 1, 1, 1, 1]];
+/// assert_eq!(vote(&found, &agreements(&found)?, 2), [0, 0, 0, 1, 1, 1]);
+/// # Ok::<(), dec::Error>(())
+/// ```
+pub fn vote(clusterings: &[Vec<i64>], agreements: &[f64], k: usize) -> Vec<i64> {
+    let mut voters: Vec<(&Vec<i64>, f64)> = clusterings.iter().zip(agreements.iter().copied()).collect();
+    voters.sort_by(|a, b| b.1.total_cmp(&a.1));
+    let Some(&(central, most)) = voters.first() else { return Vec::new() };
+    let voters: Vec<(&Vec<i64>, Vec<usize>, f64)> = voters
+        .into_iter()
+        .map(|(labels, agreement)| (labels, matching(labels, central, k), ((agreement - most) / TEMPERATURE).exp()))
+        .collect();
+    let mut sizes = vec![0usize; k];
+    let mut votes = vec![0.0; k];
+    let elected: Vec<i64> = (0..central.len())
+        .map(|row| {
+            votes.fill(0.0);
+            for (labels, names, weight) in &voters {
+                votes[names[labels[row] as usize]] += weight;
+            }
+            let own = central[row] as usize;
+            let cluster = (0..k).fold(own, |best, cluster| if votes[cluster] > votes[best] { cluster } else { best });
+            sizes[cluster] += 1;
+            cluster as i64
+        })
+        .collect();
+    let emptied = central.iter().any(|&cluster| sizes[cluster as usize] == 0);
+    if emptied {
+        central.clone()
+    } else {
+        elected
+    }
+}
+
+/// The cluster of `other` that each cluster of `labels` stands for: by the Hungarian method, so that most rows stay together.
+fn matching(labels: &[i64], other: &[i64], k: usize) -> Vec<usize> {
+    let mut together = Matrix::new(k, k, 0i64);
+    for (&a, &b) in labels.iter().zip(other) {
+        together[(a as usize, b as usize)] += 1;
+    }
+    kuhn_munkres(&together).1
+}
+
 /// 1 of none.
 fn mean_of_greater_half(mut values: Vec<f64>) -> f64 {
     values.sort_unstable_by(|a, b| b.total_cmp(a));
@@ -77,6 +136,34 @@ mod tests {
         found.push(exchanged(0, 0)); // nearer to every other than most others are
         let agreement = agreements(&found).unwrap();
         assert!(agreement[..4].iter().all(|same| agreement[4..].iter().all(|other| same > other)), "{agreement:?}");
+    }
+
+    /// Ten clusterings of 300 rows into three, each with other numbers for the clusters and with other rows gone astray.
+    fn astray() -> (Vec<i64>, Vec<Vec<i64>>) {
+        let truth: Vec<i64> = (0..300).map(|i| i / 100).collect();
+        let found = (0..10).map(|c| (0..300).map(|i| (truth[i] + c + i64::from(i % 10 == c as usize)) % 3).collect());
+        let found = found.collect();
+        (truth, found)
+    }
+
+    #[test]
+    fn rows_that_most_agree_on_are_put_right() {
+        let (truth, found) = astray();
+        let elected = vote(&found, &agreements(&found).unwrap(), 3);
+        assert_eq!(Contingency::new(&truth, &elected).unwrap().accuracy(), 1.0);
+        assert!(found.iter().all(|labels| Contingency::new(&truth, labels).unwrap().accuracy() < 0.95));
+        assert_eq!(vote(&found[..1], &[1.0], 3), found[0]);
+        assert!(vote(&[], &[], 3).is_empty());
+    }
+
+    #[test]
+    fn those_far_from_the_most_central_have_no_say_and_no_cluster_is_voted_away() {
+        let (truth, _) = astray();
+        let others: Vec<i64> = (0..300).map(|i| i % 3).collect();
+        assert_eq!(vote(&[others.clone(), truth.clone(), others], &[0.5, 0.9, 0.5], 3), truth);
+        let single = |at: usize| (0..9).map(|i| i64::from(i == at)).collect::<Vec<_>>();
+        let found = [single(0), single(1), single(2)];
+        assert_eq!(vote(&found, &[0.9, 0.9, 0.9], 2), found[0], "all rows would be in one cluster");
     }
 
     #[test]

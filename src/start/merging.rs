@@ -52,11 +52,11 @@ impl Joint {
         Self { k, values }.symmetric()
     }
 
-    /// Row i and row `related[i]`.
+    /// Row i and row `related[i]`; where each row has several related ones, all rows come again and again.
     pub fn of_pairs(related: &[i64], labels: &[i64], k: usize) -> Self {
         let mut values = vec![0.0; k * k];
-        for (&label, &other) in labels.iter().zip(related) {
-            values[label as usize * k + labels[other as usize] as usize] += 1.0 / labels.len() as f64;
+        for (&label, &other) in labels.iter().cycle().zip(related) {
+            values[label as usize * k + labels[other as usize] as usize] += 1.0 / related.len() as f64;
         }
         Self { k, values }.symmetric()
     }

@@ -3,8 +3,7 @@
 //!
 //! The m leading eigenvectors of D^−1/2 W D^−1/2 give every row m values; rows are scaled to length 1, and k-means finds the
 //! clusters. How many eigenvectors are best differs from data to data, and so does whether clusters are better found at once
-//! or as parts that are joined. So many clusterings are made, and the one that the nearest others agree with most is kept
-//! ([`agreements`]): for m from k to 2k, k-means with k clusters; and with 1.5k to 5k clusters, on as many eigenvectors, merged
+//! or as parts that are joined. So many clusterings are made, and they vote, those most that others agree with ([`vote`]): for m from k to 2k, k-means with k clusters; and with 1.5k to 5k clusters, on as many eigenvectors, merged
 //! down to k in two ways ([`merge_clusters`]) by how rows are related: in the graph, and where augmented versions of the rows
 //! are given, also by what an augmented row lies next to.
 //!
@@ -14,7 +13,7 @@
 
 use tch::{Kind, Tensor};
 
-use super::consensus::agreements;
+use super::consensus::{agreements, vote};
 use super::eigen::leading_eigenvectors;
 use super::merging::{merge_clusters, Joint, Merging};
 use super::neighbours::neighbours;
@@ -39,9 +38,9 @@ pub struct SpectralParams {
 /// A clustering of rows by their graph.
 #[derive(Debug)]
 pub struct Spectral {
-    /// Each row's cluster, 0 to k − 1.
+    /// Each row's cluster, 0 to k − 1, by the vote of all candidates.
     pub labels: Vec<i64>,
-    /// What was tried, the best first; one entry where m was given.
+    /// What was tried, the most central first; one entry where m was given.
     pub candidates: Vec<Candidate>,
     /// The graph's leading eigenvalues.
     pub eigenvalues: Vec<f64>,
@@ -56,26 +55,26 @@ pub struct Candidate {
     pub n_parts: usize,
     /// How those above k were merged.
     pub merging: Option<Merging>,
-    /// With the nearest half of the other candidates, in \[0, 1\]: what it was chosen by.
+    /// With the nearest half of the other candidates, in \[0, 1\]: what weight its vote has.
     pub agreement: f64,
 }
 
-/// The rows that are clustered, float32 and all on one device.
+/// The rows that are clustered; tensors are float32 and all on one device.
 #[derive(Debug, Clone, Copy)]
 pub struct Views<'a> {
     /// In the latent space: \[n, m\].
     pub latent: &'a Tensor,
-    /// The same rows as they went into the network, or [`super::components`] of them: \[n, c\]. Their graph is added to that of the
+    /// The graph of the same rows as they went into the network, or of [`super::components`] of them: added to that of the
     /// latent rows.
-    pub input: Option<&'a Tensor>,
-    /// Changed versions of the same rows in the latent space: \[n, m\].
-    pub augmented: Option<&'a Tensor>,
+    pub input: Option<&'a NeighbourGraph>,
+    /// Changed versions of the same rows in the latent space, each \[n, m\]; as many as there are.
+    pub augmented: &'a [Tensor],
 }
 
 impl<'a> Views<'a> {
     /// The latent rows alone.
     pub fn latent(latent: &'a Tensor) -> Self {
-        Self { latent, input: None, augmented: None }
+        Self { latent, input: None, augmented: &[] }
     }
 }
 
@@ -91,29 +90,27 @@ pub fn fit(views: Views, params: &SpectralParams, go_on: &mut GoOn) -> Result<Sp
         let candidates = vec![Candidate { n_vectors: 1, n_parts: 1, merging: None, agreement: 1.0 }];
         return Ok(Spectral { labels: vec![0; n], candidates, eigenvalues: vec![1.0] });
     }
-    let unequal = [views.input, views.augmented].into_iter().flatten().any(|view| view.size()[0] != n as i64);
-    if n < k || unequal {
+    let augmented_rows = views.augmented.iter().map(|rows| rows.size()[0] as usize);
+    if n < k || views.input.map(NeighbourGraph::n_rows).into_iter().chain(augmented_rows).any(|rows| rows != n) {
         return Err(Error::Rows(format!("{n} rows, or views of unequal numbers of rows, have no {k} clusters")));
     }
-    let n_neighbours = params.n_neighbours as i64;
-    let mut graph = NeighbourGraph::new(views.latent, n_neighbours, go_on)?;
+    let mut graph = NeighbourGraph::new(views.latent, params.n_neighbours as i64, go_on)?;
     if let Some(input) = views.input {
-        graph = graph.plus(&NeighbourGraph::new(input, n_neighbours, go_on)?);
+        graph = graph.plus(input);
     }
     let plans = plans(k, n, params.n_vectors);
     let widest = plans.iter().map(|plan| plan.n_vectors).max().unwrap_or(k).min(n);
     let eigen = leading_eigenvectors(&graph.normalised()?, widest as i64, params.seed, go_on)?;
-    let related: Option<Vec<i64>> = match views.augmented {
-        Some(augmented) if plans.len() > 1 => {
-            Some(values_of(&neighbours(Some(augmented), views.latent, 1, go_on)?.indices)?)
-        }
-        _ => None,
-    };
+    let mut related = Vec::new();
+    for augmented in views.augmented.iter().filter(|_| plans.len() > 1) {
+        related.extend(values_of::<i64>(&neighbours(Some(augmented), views.latent, 1, go_on)?.indices)?);
+    }
     let joint = |labels: &[i64], parts: usize| {
         let of_graph = Joint::of_graph(&graph, labels, parts);
-        match &related {
-            Some(related) => of_graph.mean(&Joint::of_pairs(related, labels, parts)),
-            None => of_graph,
+        if related.is_empty() {
+            of_graph
+        } else {
+            of_graph.mean(&Joint::of_pairs(&related, labels, parts))
         }
     };
 
@@ -146,19 +143,12 @@ pub fn fit(views: Views, params: &SpectralParams, go_on: &mut GoOn) -> Result<Sp
     if let (true, Some(problem)) = (tried.is_empty(), refused) {
         return Err(problem);
     }
-    let (labels, candidates) = most_central(tried, found)?;
-    Ok(Spectral { labels, candidates, eigenvalues: eigen.values })
-}
-
-/// The labels that others agree with most, and all candidates in the order of that, each with its agreement.
-fn most_central(mut tried: Vec<Candidate>, found: Vec<Vec<i64>>) -> Result<(Vec<i64>, Vec<Candidate>)> {
-    for (candidate, agreement) in tried.iter_mut().zip(agreements(&found)?) {
+    let agreements = agreements(&found)?;
+    for (candidate, &agreement) in tried.iter_mut().zip(&agreements) {
         candidate.agreement = agreement;
     }
-    let mut ranked: Vec<_> = tried.into_iter().zip(found).collect();
-    ranked.sort_by(|a, b| b.0.agreement.total_cmp(&a.0.agreement));
-    let (candidates, labels): (Vec<_>, Vec<_>) = ranked.into_iter().unzip();
-    Ok((labels.into_iter().next().unwrap_or_default(), candidates))
+    tried.sort_by(|a, b| b.agreement.total_cmp(&a.agreement));
+    Ok(Spectral { labels: vote(&found, &agreements, k), candidates: tried, eigenvalues: eigen.values })
 }
 
 /// One way to a clustering.
@@ -248,22 +238,12 @@ mod tests {
     }
 
     #[test]
-    fn the_labels_that_the_others_agree_with_most_are_kept() {
-        let candidate = |n_vectors| Candidate { n_vectors, n_parts: 2, merging: None, agreement: 1.0 };
-        let labels = |ones: usize| (0..100).map(|i| i64::from(i >= ones)).collect::<Vec<_>>();
-        let found = vec![labels(10), labels(30), labels(60)];
-        let (kept, candidates) = most_central([2, 3, 4].map(candidate).to_vec(), found).unwrap();
-        assert_eq!(kept, labels(30));
-        assert_eq!(candidates[0].n_vectors, 3);
-        assert!(candidates.windows(2).all(|pair| pair[0].agreement >= pair[1].agreement));
-    }
-
-    #[test]
     fn clusterings_at_once_and_merged_ones_are_tried() {
         let (rows, _) = moons(300);
         let found = fit_to_end(&rows, &params(4, None)).unwrap();
         let merged = found.candidates.iter().filter(|c| c.merging.is_some());
         assert!(merged.clone().count() >= 4 && merged.count() < found.candidates.len());
+        assert!(found.candidates.windows(2).all(|pair| pair[0].agreement >= pair[1].agreement));
     }
 
     #[test]
@@ -287,8 +267,8 @@ mod tests {
         let blob = |x: f64| Tensor::randn([200, 2], (Kind::Float, Device::Cpu)) * 0.1 + x;
         let rows = Tensor::cat(&[blob(0.0), blob(5.0), blob(10.0), blob(15.0)], 0);
         for (order, truth) in [([1, 0, 3, 2], [0, 0, 1, 1]), ([2, 3, 0, 1], [0, 1, 0, 1])] {
-            let augmented = Tensor::cat(&order.map(|b| rows.narrow(0, 200 * b, 200)), 0);
-            let views = Views { augmented: Some(&augmented), ..Views::latent(&rows) };
+            let augmented = [Tensor::cat(&order.map(|b| rows.narrow(0, 200 * b, 200)), 0)];
+            let views = Views { augmented: &augmented, ..Views::latent(&rows) };
             let found = fit(views, &params(2, None), &mut || ControlFlow::Continue(())).unwrap();
             let truth: Vec<i64> = (0..800).map(|i| truth[i / 200]).collect();
             assert_eq!(accuracy(&truth, &found.labels), 1.0, "{order:?}: {:?}", found.candidates);
@@ -306,6 +286,7 @@ mod tests {
             Tensor::randn([300, 5], (Kind::Float, Device::Cpu)) + Tensor::from_slice(&truth).view([300, 1]) * 8.0;
         let fitted = |views| fit(views, &params(3, None), &mut || ControlFlow::Continue(())).unwrap().labels;
         assert!(accuracy(&truth, &fitted(Views::latent(&latent))) < 0.85);
+        let input = NeighbourGraph::new(&input, 15, &mut || ControlFlow::Continue(())).unwrap();
         let both = Views { input: Some(&input), ..Views::latent(&latent) };
         assert!(accuracy(&truth, &fitted(both)) > 0.95);
     }
@@ -322,9 +303,15 @@ mod tests {
         assert!(fit_to_end(&same, &params(2, None)).is_ok());
         assert!(fit_to_end(&rows, &params(3, Some(500))).is_ok());
         assert!(matches!(fit_to_end(&rows, &params(21, None)), Err(Error::Rows(_))), "more clusters than rows");
-        let fewer = rows.narrow(0, 0, 19);
-        let views = Views { input: Some(&fewer), ..Views::latent(&rows) };
-        assert!(matches!(fit(views, &params(3, None), &mut || ControlFlow::Continue(())), Err(Error::Rows(_))));
+        let fewer = [rows.narrow(0, 0, 19)];
+        let graph = NeighbourGraph::new(&fewer[0], 15, &mut || ControlFlow::Continue(())).unwrap();
+        let unequal = [
+            Views { input: Some(&graph), ..Views::latent(&rows) },
+            Views { augmented: &fewer, ..Views::latent(&rows) },
+        ];
+        for views in unequal {
+            assert!(matches!(fit(views, &params(3, None), &mut || ControlFlow::Continue(())), Err(Error::Rows(_))));
+        }
     }
 
     #[test]

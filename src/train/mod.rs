@@ -42,7 +42,7 @@ use crate::kmeans::{self, KMeans, KMeansParams, Progress};
 use crate::metrics::{self, Contingency};
 use crate::model::{Autoencoder, ClusteringLayer, Dec, Init};
 use crate::start::spectral::{self, SpectralParams, Views};
-use crate::start::{components, mixture};
+use crate::start::{components, mixture, NeighbourGraph};
 
 /// Which cluster each row belongs to, in the order of the input's rows.
 #[derive(Debug, Clone, PartialEq)]
@@ -66,6 +66,8 @@ pub struct Trainer<'a> {
     labels_true: Option<Vec<i64>>,
     data_name: String,
     augmentation: Option<Augmentation>,
+    /// Of the rows themselves: made once for all clusterings of the start, and dropped after it.
+    input_graph: Option<NeighbourGraph>,
     /// The network as trained so far.
     pub dec: Dec,
     /// The methods scored so far.
@@ -120,6 +122,7 @@ impl<'a> Trainer<'a> {
             labels_true: dataset.labels,
             data_name: dataset.name,
             augmentation,
+            input_graph: None,
             dec,
             results: Vec::new(),
             stages: Vec::new(),
@@ -238,6 +241,7 @@ impl<'a> Trainer<'a> {
             }
             _ => self.assign(Stage::Start, config.n_clusters, config.start.n_vectors.given(), &z, rows, observer)?,
         };
+        self.input_graph = None;
         let centroids = means(&z, &labels, config.n_clusters)?;
         let inertia = metrics::inertia(array_of(&z)?.view(), &labels, array_of(&centroids)?.view())?;
         self.score("start", &z, &labels, inertia, observer)?;
@@ -311,16 +315,12 @@ impl<'a> Trainer<'a> {
                 StartMethod::Spectral => {
                     let n_neighbours = config.start.n_neighbours;
                     let params = SpectralParams { n_clusters: clusters, n_neighbours, n_vectors, seed };
-                    let changed = match n_vectors {
+                    let augmented = match n_vectors {
                         None => this.encode_augmented(rows, seed)?,
-                        Some(_) => None,
+                        Some(_) => Vec::new(),
                     };
-                    // Neighbours of rows that may be moved are those at the same place, which is meant not to matter.
-                    let input = match this.self_training_augmentation() {
-                        Some(augmentation) if augmentation.moves() => None,
-                        _ => Some(components(rows, &mut || go_on(observer))?),
-                    };
-                    let views = Views { latent: z, input: input.as_ref(), augmented: changed.as_ref() };
+                    this.find_input_graph(clusters, rows, observer)?;
+                    let views = Views { latent: z, input: this.input_graph.as_ref(), augmented: &augmented };
                     let found = spectral::fit(views, &params, &mut || go_on(observer))?;
                     for candidate in &found.candidates {
                         tracing::debug!("{stage}: {candidate:?}");
@@ -333,16 +333,35 @@ impl<'a> Trainer<'a> {
         })
     }
 
-    /// The latent rows of the augmented rows, one version of each; `None` where nothing is augmented.
-    fn encode_augmented(&self, rows: &Rows, seed: u64) -> Result<Option<Tensor>> {
-        let Some(augmentation) = self.self_training_augmentation() else { return Ok(None) };
-        let device = rows.device();
-        let mut fill = |start: i64, x: &Tensor| {
-            let key = Tensor::f_full([1], step_key(seed, start as u64), (Kind::Int64, device))?;
-            let indices = Tensor::f_arange_start(start, start + x.size()[0], (Kind::Int64, device))?;
-            augmentation.gather(rows, &indices, &key, x)
+    /// Makes the graph of the rows themselves, where it counts and there is none yet.
+    fn find_input_graph(&mut self, clusters: usize, rows: &Rows, observer: &mut dyn Observer) -> Result<()> {
+        // Neighbours of rows that may be moved are those at the same place, which is meant not to matter.
+        let moved = self.self_training_augmentation().is_some_and(|augmentation| augmentation.moves());
+        if moved || clusters == 1 || rows.n_rows() == 1 || self.input_graph.is_some() {
+            return Ok(());
+        }
+        let components = components(rows, &mut || go_on(observer))?;
+        let n_neighbours = self.config.start.n_neighbours as i64;
+        self.input_graph = Some(NeighbourGraph::new(&components, n_neighbours, &mut || go_on(observer))?);
+        Ok(())
+    }
+
+    /// The latent rows of the augmented rows, several versions of few rows; none where nothing is augmented.
+    fn encode_augmented(&self, rows: &Rows, seed: u64) -> Result<Vec<Tensor>> {
+        const ROWS: i64 = 30_000;
+        const VERSIONS: i64 = 3;
+        let Some(augmentation) = self.self_training_augmentation() else { return Ok(Vec::new()) };
+        let n = rows.n_rows();
+        let encode = |version: i64| {
+            let mut fill = |start: i64, x: &Tensor| {
+                let options = (Kind::Int64, rows.device());
+                let key = Tensor::f_full([1], step_key(seed, (version * n + start) as u64), options)?;
+                let indices = Tensor::f_arange_start(start, start + x.size()[0], options)?;
+                augmentation.gather(rows, &indices, &key, x)
+            };
+            self.dec.encode_filled(n, rows.n_features(), &mut fill)
         };
-        Ok(Some(self.dec.encode_filled(rows.n_rows(), rows.n_features(), &mut fill)?))
+        (0..(ROWS / n).clamp(1, VERSIONS)).map(encode).collect()
     }
 
     fn pretrain_layers(&mut self, rows: &Rows, observer: &mut dyn Observer) -> Result<()> {
