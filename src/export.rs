@@ -11,8 +11,8 @@
 //! | `predict` | the cluster of each row, the largest of its q (int64) | \[n\] |
 //! | `n_features`, `n_latent`, `n_clusters` | d, m, k | int |
 //!
-//! Weights and centroids are parameters (`encoder_0_weight`, ..., `centroids`; `input_mean` and `input_deviation` \[1, d\] where
-//! rows are centred), so that `.to(device)` and `.to(dtype)`
+//! Weights and centroids are parameters (`encoder_0_weight`, ..., `centroids`; `input_mean` and `input_deviation` \[1, d\],
+//! which are taken off and divided by, where rows are centred), so that `.to(device)` and `.to(dtype)`
 //! move them; they ask for no gradient, so that a result is ready for `.numpy()`.
 
 use std::fmt::Write as _;

@@ -352,8 +352,8 @@ pub struct StartConfig {
     pub method: StartMethod,
     /// Spectral: neighbours of a row in the graph. Default 15.
     pub n_neighbours: u64,
-    /// Spectral: eigenvectors; `auto` tries several, and merges of finer clusterings, and keeps the one that others agree
-    /// with most ([`crate::start::spectral`]). Default `auto`.
+    /// Spectral: eigenvectors; `auto` tries several, and merges of finer clusterings, and lets them vote
+    /// ([`crate::start::spectral`]). Default `auto`.
     pub n_vectors: Count,
     /// Before the k clusters, so many times k clusters are found, and the encoder is trained towards them. One entry a round;
     /// each at least 1. Default `auto`.

@@ -33,8 +33,8 @@ pub use checks::{check_clusterable, check_finite};
 pub use fetch::{fetch_mnist, FetchProgress, Fetched, Outcome, DEFAULT_MIRRORS};
 pub(crate) use rows::hash;
 pub use rows::{array_of, permutation, tensor_of, values_of, Batches, Rows};
-pub use scaling::Scaling;
-pub use shape::guess_image;
+pub use scaling::{RowKind, Scaling};
+pub use shape::{guess_image, LEAST_SIDE};
 
 /// Rows to cluster, as they were read: unscaled, in the file's order.
 #[derive(Debug, Clone, PartialEq)]

@@ -1,7 +1,7 @@
 //! Rows as tensors, and where ndarray meets tch.
 //!
 //! Rows stay resident in the type they were read in (uint8 images stay uint8) and become scaled float32 a batch at a
-//! time. Only those that are centred feature by feature are float32 throughout.
+//! time. Only those that are centred, as images on a background other than 0 are, are float32 throughout.
 
 use ndarray::{Array2, ArrayView2};
 use rand::seq::SliceRandom;

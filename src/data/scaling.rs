@@ -1,6 +1,6 @@
 //! What is done to the values of raw rows before the network sees them.
 
-use ndarray::{Array1, Array2, Axis};
+use ndarray::{s, Array1, Array2, Axis};
 use tch::Tensor;
 
 use super::{tensor_of, Features};
@@ -10,15 +10,34 @@ use crate::error::Result;
 /// The share of all variance that a tenth of the features holds where the others would not count without standardising.
 const DOMINANT: f64 = 0.9;
 
-/// Rows that tell the background of images at most.
-const SAMPLE: usize = 10_000;
+/// Rows that tell at most what images have for a background, and how far their pixels differ from it.
+const SAMPLE: usize = 1000;
+
+/// A background that is so little of what pixels come to is 0.
+const FAINT: f64 = 0.05;
+
+/// So many of the pixels off the background say how far they differ from it, and single ones may differ so many times as far.
+const USUAL_SHARE: f64 = 0.99;
+const OUTLYING: f64 = 4.0;
+
+/// What rows are, as far as their scaling is concerned.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RowKind {
+    /// Images of this height and width.
+    Image([usize; 2]),
+    /// Values in the order of time, a wavelength, or the like.
+    Series,
+    /// Features without an order.
+    Table,
+}
 
 /// From raw rows to those that the network sees.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Scaling {
     /// Every value times this; not 0.
     Factor(f64),
-    /// Each feature less its mean, over a deviation: its own, or one that all features share.
+    /// Each feature less its mean, over a deviation: its own, or one that all features share. Of images: less their background,
+    /// over the greatest difference from it.
     Centre {
         /// \[d\].
         mean: Array1<f32>,
@@ -28,43 +47,45 @@ pub enum Scaling {
 }
 
 impl Scaling {
-    /// What `scale` comes to for these rows, which are images of this height and width, or time `series`, whose values have
-    /// places, or neither; with the root mean square of the values after it.
+    /// What `scale` comes to for these rows; with the root mean square of the values after it.
     ///
     /// `auto`: of images the background becomes 0, which is also what comes in where an image is moved, and what differs most
-    /// from it 1 or −1, whatever they are in the file: an autoencoder learns little from rows that are all but 0. Series are
-    /// divided by their root mean square, so that the mean of ‖x‖²/d is 1 (Xie et al. 2016, §4.1). Of all else each feature is
-    /// centred, since an autoencoder learns nothing from small differences beside a large mean; and divided by its own deviation
-    /// where a tenth of the features (at least one) holds nine tenths of the variance, as in a table whose columns have units of
-    /// their own, by the deviation of all where not.
-    pub fn new(scale: Scale, features: &Features, image: Option<[usize; 2]>, series: bool) -> (Self, f64) {
+    /// from it 1 or −1, whatever they are in the file (but for outliers: no pixel may dim all the others); an autoencoder learns
+    /// little from rows that are all but 0. Series are divided by their root mean square, so that the mean of ‖x‖²/d is 1 (Xie
+    /// et al. 2016, §4.1). Of tables each feature is centred, since an autoencoder learns nothing from small differences beside a
+    /// large mean; and divided by its own deviation where a tenth of the features (at least one) holds nine tenths of the
+    /// variance, as where columns have units of their own, by the deviation of all where not.
+    pub fn new(scale: Scale, features: &Features, kind: RowKind) -> (Self, f64) {
         let by = |factor: f64| (Self::Factor(factor), factor * root_mean_square(features));
-        match scale {
-            Scale::Factor(factor) => by(factor),
-            Scale::Standardise => Self::standardise(&Moments::of(features)),
-            Scale::Centre => Self::centre(&Moments::of(features)),
-            Scale::Auto => match image {
-                Some(shape) => Self::of_images(features, shape),
-                None if series => by(1.0 / root_mean_square(features)),
-                None => Self::of_table(features),
-            },
+        match (scale, kind) {
+            (Scale::Factor(factor), _) => by(factor),
+            (Scale::Standardise, _) => Self::standardise(&Moments::of(features)),
+            (Scale::Centre, _) => Self::centre(&Moments::of(features)),
+            (Scale::Auto, RowKind::Image(shape)) => Self::of_images(features, shape),
+            (Scale::Auto, RowKind::Series) => by(1.0 / root_mean_square(features)),
+            (Scale::Auto, RowKind::Table) => Self::of_table(features),
         }
     }
 
-    /// Images less their background, over the greatest difference from it.
     fn of_images(features: &Features, shape: [usize; 2]) -> (Self, f64) {
-        let background = background(features, shape);
+        let sample = sample(features);
+        let background = background(&sample, shape);
         let (mut greatest, mut squares) = (0.0f64, 0.0);
         each_value(features, |_, value| {
             greatest = greatest.max((value - background).abs());
             squares += (value - background).powi(2);
         });
-        let magnitude = (squares / (features.n_rows() * features.n_features()) as f64).sqrt() / greatest;
+        let unit = match usual_difference(&sample, background) {
+            Some(usual) if greatest > OUTLYING * usual => usual,
+            _ => greatest,
+        };
+        let unit = if (unit as f32).is_normal() { unit } else { 1.0 };
+        let magnitude = (squares / (features.n_rows() * features.n_features()) as f64).sqrt() / unit;
         if background == 0.0 {
-            return (Self::Factor(1.0 / greatest), magnitude);
+            return (Self::Factor(1.0 / unit), magnitude);
         }
         let everywhere = |value: f64| Array1::from_elem(features.n_features(), value as f32);
-        (Self::Centre { mean: everywhere(background), deviation: everywhere(greatest) }, magnitude)
+        (Self::Centre { mean: everywhere(background), deviation: everywhere(unit) }, magnitude)
     }
 
     fn of_table(features: &Features) -> (Self, f64) {
@@ -179,25 +200,41 @@ fn each_value(features: &Features, mut f: impl FnMut(usize, f64)) {
     }
 }
 
-/// What most images have at their edge: the median of the outermost pixels, of a sample of the rows.
-fn background(features: &Features, [height, width]: [usize; 2]) -> f64 {
+/// A part of the rows, evenly spread.
+fn sample(features: &Features) -> Array2<f32> {
     let step = features.n_rows().div_ceil(SAMPLE).max(1);
-    let last = features.n_features().saturating_sub(1);
-    let mut row = 0;
-    let mut pixels = Vec::new();
-    each_value(features, |j, value| {
+    match features {
+        Features::U8(a) => a.slice(s![..;step, ..]).mapv(f32::from),
+        Features::F32(a) => a.slice(s![..;step, ..]).to_owned(),
+    }
+}
+
+/// What most images have at their edge: the median of the outermost pixels.
+fn background(images: &Array2<f32>, [height, width]: [usize; 2]) -> f64 {
+    let at_edge = |j: usize| {
         let (y, x) = (j / width.max(1), j % width.max(1));
-        let at_edge = y == 0 || y + 1 == height || x == 0 || x + 1 == width;
-        if at_edge && row % step == 0 {
-            pixels.push(value as f32);
-        }
-        row += usize::from(j == last);
-    });
-    if pixels.is_empty() {
+        y == 0 || y + 1 == height || x == 0 || x + 1 == width
+    };
+    let edges = images.columns().into_iter().enumerate().filter(|(j, _)| at_edge(*j));
+    let edge = quantile(edges.flat_map(|(_, column)| column.into_iter().copied()).collect(), 0.5).unwrap_or(0.0);
+    let greatest = images.iter().fold(0.0f32, |greatest, value| greatest.max(value.abs()));
+    if edge.abs() < FAINT * f64::from(greatest) {
         return 0.0;
     }
-    let middle = pixels.len() / 2;
-    f64::from(*pixels.select_nth_unstable_by(middle, f32::total_cmp).1)
+    edge
+}
+
+/// How far the pixels that are not background differ from it, but for outliers; `None` without such pixels.
+fn usual_difference(images: &Array2<f32>, background: f64) -> Option<f64> {
+    let differences = images.iter().map(|&value| (f64::from(value) - background).abs() as f32);
+    quantile(differences.filter(|&difference| difference > 0.0).collect(), USUAL_SHARE)
+}
+
+/// The value that this share of the others lies below; `None` of none.
+fn quantile(mut values: Vec<f32>, share: f64) -> Option<f64> {
+    let place = (share * values.len() as f64) as usize;
+    let last = values.len().checked_sub(1)?;
+    Some(f64::from(*values.select_nth_unstable_by(place.min(last), f32::total_cmp).1))
 }
 
 /// The root mean square of all values, summed in float64.
@@ -213,7 +250,7 @@ mod tests {
     use ndarray::array;
 
     fn auto(features: &Features) -> (Scaling, f64) {
-        Scaling::new(Scale::Auto, features, None, false)
+        Scaling::new(Scale::Auto, features, RowKind::Table)
     }
 
     fn floats(features: Features) -> Array2<f32> {
@@ -248,8 +285,12 @@ mod tests {
         let expected = array![[1.0 / root, -2.0 / root], [-1.0 / root, 2.0 / root]];
         let rows = floats(scaling.stored(table.clone()));
         assert!((&rows - &expected).iter().all(|difference| difference.abs() < 1e-5), "{rows}");
-        assert_eq!(Scaling::new(Scale::Centre, &table, Some([1, 2]), true).0, scaling, "images too, where asked for");
-        let (asked_for, _) = Scaling::new(Scale::Standardise, &table, None, false);
+        assert_eq!(
+            Scaling::new(Scale::Centre, &table, RowKind::Image([1, 2])).0,
+            scaling,
+            "images too, where asked for"
+        );
+        let (asked_for, _) = Scaling::new(Scale::Standardise, &table, RowKind::Table);
         let rows = floats(asked_for.stored(table));
         assert!(rows.iter().all(|value| (value.abs() - 1.0).abs() < 1e-5), "{rows}");
         let same = Features::F32(array![[7.0], [7.0]]);
@@ -257,12 +298,20 @@ mod tests {
         assert_eq!((floats(scaling.stored(same)), magnitude), (array![[0.0], [0.0]], 0.0));
     }
 
-    /// Two images of 4 x 4 pixels, of which two are lit.
+    /// Images of 4 x 7 pixels of which the inner ones, two lines of five, are `lit` by turns.
     fn images(background: f32, lit: [f32; 2]) -> Array2<f32> {
-        let mut images = Array2::from_elem((2, 16), background);
-        images[[0, 5]] = lit[0];
-        images[[1, 5]] = lit[1];
-        images
+        Array2::from_shape_fn((6, 28), |(i, j)| {
+            let inner = (1..3).contains(&(j / 7)) && (1..6).contains(&(j % 7));
+            if inner {
+                lit[i % 2]
+            } else {
+                background
+            }
+        })
+    }
+
+    fn of_images(rows: &Features) -> (Scaling, f64) {
+        Scaling::new(Scale::Auto, rows, RowKind::Image([4, 7]))
     }
 
     #[test]
@@ -270,31 +319,41 @@ mod tests {
         let rows = images(0.0, [16.0, 12.0]);
         let bytes = Features::U8(rows.mapv(|value| value as u8));
         for rows in [bytes, Features::F32(rows.clone()), Features::F32(-&rows)] {
-            let (scaling, magnitude) = Scaling::new(Scale::Auto, &rows, Some([4, 4]), false);
+            let (scaling, magnitude) = of_images(&rows);
             assert_eq!(scaling, Scaling::Factor(1.0 / 16.0));
-            assert!((magnitude - ((1.0 + 0.5625) / 32.0f64).sqrt()).abs() < 1e-12);
+            assert!((magnitude - ((1.0 + 0.5625) / 2.0 * 10.0 / 28.0f64).sqrt()).abs() < 1e-12);
         }
         let rows = Features::F32(rows);
-        assert!(matches!(Scaling::new(Scale::Auto, &rows, None, true).0, Scaling::Factor(_)));
+        assert!(matches!(Scaling::new(Scale::Auto, &rows, RowKind::Series).0, Scaling::Factor(_)));
         assert!(matches!(auto(&rows).0, Scaling::Centre { .. }));
     }
 
     #[test]
     fn the_background_of_images_becomes_nothing() {
         let dark = images(0.0, [1.0, 0.5]);
-        let (_, magnitude) = Scaling::new(Scale::Auto, &Features::F32(dark.clone()), Some([4, 4]), false);
+        let (_, magnitude) = of_images(&Features::F32(dark.clone()));
         let white = Features::U8(images(200.0, [0.0, 100.0]).mapv(|value| value as u8));
         for (rows, sign) in [(Features::F32(images(-1.0, [1.0, 0.0])), 1.0), (white, -1.0)] {
-            let (scaling, same) = Scaling::new(Scale::Auto, &rows, Some([4, 4]), false);
+            let (scaling, same) = of_images(&rows);
             assert_eq!((floats(scaling.stored(rows)), same), (&dark * sign, magnitude));
         }
+        let faint = Features::U8(images(1.0, [200.0, 100.0]).mapv(|value| value as u8));
+        assert_eq!(of_images(&faint).0, Scaling::Factor(1.0 / 200.0));
+    }
+
+    #[test]
+    fn one_pixel_does_not_dim_the_others_and_no_difference_is_none() {
+        let mut rows = Array2::from_shape_fn((3000, 28), |(i, j)| images(0.0, [1.0, 0.5])[[i % 6, j]]);
+        rows[[1500, 10]] = 1e4;
+        assert_eq!(of_images(&Features::F32(rows)).0, Scaling::Factor(1.0));
+        assert_eq!(of_images(&Features::U8(Array2::zeros((5, 28)))), (Scaling::Factor(1.0), 0.0));
     }
 
     #[test]
     fn a_mean_far_from_zero_costs_no_digits_and_a_spread_too_small_is_none() {
         // Seconds since 1970 within some minutes, in steps that float32 has; and a spread that is subnormal.
         let rows = Features::F32(array![[1.7e9, 0.0], [1.7e9 + 512.0, 1e-40]]);
-        let (scaling, magnitude) = Scaling::new(Scale::Standardise, &rows, None, false);
+        let (scaling, magnitude) = Scaling::new(Scale::Standardise, &rows, RowKind::Table);
         assert_eq!(magnitude, 0.5f64.sqrt());
         let rows = floats(scaling.stored(rows));
         assert!(rows.column(0).iter().all(|value| (value.abs() - 1.0).abs() < 1e-5), "{rows}");

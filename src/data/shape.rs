@@ -2,6 +2,8 @@
 
 use super::Features;
 
+/// Pixels that an image has down and across at least: a file of three dimensions with fewer holds lines, a series or a table.
+pub const LEAST_SIDE: usize = 4;
 /// Rows that are looked at, at most.
 const SAMPLE: usize = 2000;
 /// The mean correlation that neighbouring pixels have at least.
@@ -17,7 +19,7 @@ const MARGIN: f64 = 0.1;
 pub fn guess_image(features: &Features) -> Option<[usize; 2]> {
     let d = features.n_features();
     let side = d.isqrt();
-    if side < 4 || side * side != d {
+    if side < LEAST_SIDE || side * side != d {
         return None;
     }
     let columns = standardised(features);

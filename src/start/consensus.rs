@@ -1,6 +1,6 @@
 //! Among many clusterings of the same rows those that others agree with: the most central of an ensemble (Strehl & Ghosh 2002),
-//! and a vote around it. It needs no labels and, unlike a score of clusters by their separation, does not prefer clusters of equal
-//! size.
+//! and a vote around it. That needs no labels and, unlike a score of clusters by their separation, does not prefer clusters of
+//! equal size.
 //!
 //! Only the half of the others that is nearest counts. Where clusters are of very different sizes, some ways of clustering go
 //! wrong, each in another way; the compromise between those and the right ones is not right either. And since which of two that
@@ -53,7 +53,7 @@ const TEMPERATURE: f64 = 0.04;
 /// where the vote left a cluster without rows.
 ///
 /// # Panics
-/// Clusterings of different numbers of rows, labels outside 0 to k − 1.
+/// A clustering of fewer rows than the most central one, labels outside 0 to k − 1.
 ///
 /// ```
 /// use dec::start::{agreements, vote};

@@ -160,6 +160,17 @@ mod tests {
     }
 
     #[test]
+    fn every_version_of_the_rows_counts() {
+        let labels = [0, 1, 2, 3];
+        // The first version relates 0 to 1 and 2 to 3; two others 0 to 2 and 1 to 3.
+        let related = [[1, 0, 3, 2], [2, 3, 0, 1], [2, 3, 0, 1]].concat();
+        for by in Merging::ALL {
+            assert_eq!(merge_clusters(&Joint::of_pairs(&related[..4], &labels, 4), 2, by), [0, 0, 1, 1]);
+            assert_eq!(merge_clusters(&Joint::of_pairs(&related, &labels, 4), 2, by), [0, 1, 0, 1]);
+        }
+    }
+
+    #[test]
     fn empty_clusters_go_first_and_then_the_smallest_of_those_without_relations() {
         // 0 to 3 stand alone, 4 is empty.
         let joint = Joint::of_pairs(

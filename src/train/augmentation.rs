@@ -5,7 +5,7 @@ use tch::Tensor;
 use crate::backend::augment::{self, Warp};
 use crate::backend::dense::{self, Dropout};
 use crate::config::{AugmentConfig, AugmentKind};
-use crate::data::Rows;
+use crate::data::{Rows, LEAST_SIDE};
 use crate::error::{Error, Result};
 
 /// Sites of what one step draws; the masks of dropout have the numbers of the layers.
@@ -44,7 +44,7 @@ impl Augmentation {
             )));
         }
         let kind = match (config.kind, image) {
-            (AugmentKind::Auto, Some([height, width])) if height.min(width) >= 4 => AugmentKind::Image,
+            (AugmentKind::Auto, Some([height, width])) if height.min(width) >= LEAST_SIDE => AugmentKind::Image,
             (AugmentKind::Auto, _) => AugmentKind::Noise,
             (kind, _) => kind,
         };

@@ -36,7 +36,7 @@ pub use observer::{Event, MethodResult, Observer, Stage, StageTime};
 use steps::StageRun;
 
 use crate::config::{AugmentKind, Config, Optimisation, PretrainMethod, StartMethod, WeightInit};
-use crate::data::{self, array_of, hash, permutation, tensor_of, values_of, Dataset, Rows, Scaling};
+use crate::data::{self, array_of, hash, permutation, tensor_of, values_of, Dataset, RowKind, Rows, Scaling};
 use crate::error::{Error, Result};
 use crate::kmeans::{self, KMeans, KMeansParams, Progress};
 use crate::metrics::{self, Contingency};
@@ -103,8 +103,12 @@ impl<'a> Trainer<'a> {
             );
             Some(found)
         });
-        let series = config.augment.kind == AugmentKind::TimeShift;
-        let (scaling, magnitude) = Scaling::new(config.data.scale, &dataset.features, image, series);
+        let kind = match (config.augment.kind, image) {
+            (AugmentKind::TimeShift, _) => RowKind::Series,
+            (_, Some(shape)) if *shape.iter().min().unwrap_or(&0) >= data::LEAST_SIDE => RowKind::Image(shape),
+            _ => RowKind::Table,
+        };
+        let (scaling, magnitude) = Scaling::new(config.data.scale, &dataset.features, kind);
         let augmentation = Augmentation::new(&config.augment, image, dataset.n_features(), magnitude)?;
         let init = match config.model.init {
             WeightInit::Normal => Init::Normal(config.model.init_std),
@@ -316,8 +320,8 @@ impl<'a> Trainer<'a> {
                     let n_neighbours = config.start.n_neighbours;
                     let params = SpectralParams { n_clusters: clusters, n_neighbours, n_vectors, seed };
                     let augmented = match n_vectors {
-                        None => this.encode_augmented(rows, seed)?,
-                        Some(_) => Vec::new(),
+                        None if clusters > 1 => this.encode_augmented(rows, seed)?,
+                        _ => Vec::new(),
                     };
                     this.find_input_graph(clusters, rows, observer)?;
                     let views = Views { latent: z, input: this.input_graph.as_ref(), augmented: &augmented };
@@ -346,8 +350,10 @@ impl<'a> Trainer<'a> {
         Ok(())
     }
 
-    /// The latent rows of the augmented rows, several versions of few rows; none where nothing is augmented.
+    /// The latent rows of augmented versions of all rows; none where nothing is augmented. Of few rows there are more versions,
+    /// since what one draw of each says is a matter of chance.
     fn encode_augmented(&self, rows: &Rows, seed: u64) -> Result<Vec<Tensor>> {
+        /// Augmented rows in all, where that is not fewer than one version or more than `VERSIONS`.
         const ROWS: i64 = 30_000;
         const VERSIONS: i64 = 3;
         let Some(augmentation) = self.self_training_augmentation() else { return Ok(Vec::new()) };
