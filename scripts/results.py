@@ -51,7 +51,7 @@ def arguments():
                     "NMI and ARI. Every run that finishes is recorded, a line in RESULTS.jsonl, and not made again unless the\n"
                     "recipe's settings change: call it again to go on, or with more seeds. RESULTS.md is written from the\n"
                     "records whose recipe has the settings that it has now. (What `auto` comes to is the program's: a record\n"
-                    "names its commit.)",
+                    "names its commit, and --again makes it anew.)",
         epilog="examples:\n  scripts/results --recipes default --data builtin,digits,wine,cancer --seeds 0-9\n"
                "  scripts/results --recipes fast,best --data mnist --data-dir mnist/ --seeds 0-2\n"
                "  scripts/results --recipes spectral --data digits,wine,cancer --seeds 0-9\n"
@@ -66,6 +66,7 @@ def arguments():
     parser.add_argument("--clusters", type=int, help="clusters of the one file that --data names")
     parser.add_argument("--seeds", default="0-2", help="numbers and ranges, comma-separated [default: 0-2]")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="passed on to dec; such runs are not recorded")
+    parser.add_argument("--again", action="store_true", help="make and record those runs too that are recorded already")
     parser.add_argument("--out", type=pathlib.Path, default=ROOT / "runs/results", help="where the runs are kept")
     parser.add_argument("--table", action="store_true", help="train nothing, only write RESULTS.md from the records")
     return parser.parse_args()
@@ -117,9 +118,12 @@ def records():
     return [json.loads(line) for line in lines]
 
 
-def record(run):
-    with RECORDS.open("a") as file:
-        file.write(json.dumps(run) + "\n")
+def record(key, found):
+    """In place of what was recorded of the same run."""
+    others = [run for run in records() if not key.items() <= run.items()]
+    partial = RECORDS.with_suffix(".partial")
+    partial.write_text("".join(json.dumps(run) + "\n" for run in [*others, {**key, **found}]))
+    partial.replace(RECORDS)
 
 
 def spectral(name, seed):
@@ -183,8 +187,8 @@ def spread(values):
 
 
 def lines(table):
-    yield "| data | recipe | seeds | method | ACC | NMI | ARI | minutes | machine | published |"
-    yield "|---|---|---|---|---|---|---|---|---|---|"
+    yield "| data | recipe | seeds | method | ACC | NMI | ARI | minutes | machine | commit | published |"
+    yield "|---|---|---|---|---|---|---|---|---|---|---|"
     for (data, recipe), runs in sorted(table.items()):
         minutes = [run["seconds"] / 60 for run in runs]
         published, source = PUBLISHED.get((recipe, data), (None, ""))
@@ -193,11 +197,12 @@ def lines(table):
             if not scores:
                 continue
             last = method == "dec"
-            tail = ["", "", ""]
+            tail = ["", "", "", ""]
             if last:
                 time_taken = f"{statistics.median(minutes):.1f}" + (f" (longest {max(minutes):.1f})" if len(runs) > 1 else "")
                 machines = ", ".join(sorted({run["machine"] for run in runs}))
-                tail = [time_taken, machines, f"{published} ({source})" if published else ""]
+                commits = ", ".join(dict.fromkeys(run["commit"] for run in runs))
+                tail = [time_taken, machines, commits, f"{published} ({source})" if published else ""]
             name = PEER if recipe == "spectral" else f"`{recipe}`"
             cells = [NAMES.get(data, data), name, str(len(scores)), "the rows" if recipe == "spectral" else label,
                      *(spread([one[score] for one in scores]) for score in SCORES), *tail]
@@ -223,7 +228,7 @@ def main():
                     key = {"recipe": recipe, "settings": now, "data": name, "seed": seed}
                     if name not in NAMES:
                         key |= {"clusters": args.clusters, "labels": args.labels}
-                    if not args.set and any(key.items() <= run.items() for run in records()):
+                    if not args.set and not args.again and any(key.items() <= run.items() for run in records()):
                         continue
                     print(f"{recipe} on {name}, seed {seed}", flush=True)
                     made = spectral(name, seed) if recipe == "spectral" else train(recipe, name, seed, args)
@@ -232,8 +237,8 @@ def main():
                     scores, seconds = made
                     print(f"  ACC {scores['dec']['acc']}, {seconds / 60:.1f} minutes", flush=True)
                     if not args.set:
-                        record({**key, "scores": scores, "seconds": round(seconds, 1), "machine": machine(), "commit": made_by,
-                                "date": datetime.date.today().isoformat()})
+                        record(key, {"scores": scores, "seconds": round(seconds, 1), "machine": machine(), "commit": made_by,
+                                     "date": datetime.date.today().isoformat()})
     table, current = {}, {}
     for run in records():
         recipe = run["recipe"]
@@ -250,7 +255,7 @@ def main():
         "# Results\n\n"
         "Written by `scripts/results` from RESULTS.jsonl, a line a run. Median [worst, best] over the seeds. Minutes are those of\n"
         "whole runs, on a machine that may have had other work. ACC is by the Hungarian method, NMI normalised by the arithmetic\n"
-        "mean. Labels score, and touch nothing else.\n\n"
+        "mean. Labels score, and touch nothing else. The commit is that of the program that ran.\n\n"
         f"{text}\n")
     return 0
 
