@@ -23,7 +23,7 @@ mod shape;
 
 use std::path::Path;
 
-use ndarray::{Array2, Axis};
+use ndarray::{s, Array2, Axis};
 
 use crate::error::{Error, Result};
 use input::Input;
@@ -84,6 +84,15 @@ impl Features {
         match self {
             Self::U8(a) => Self::U8(a.select(Axis(0), rows)),
             Self::F32(a) => Self::F32(a.select(Axis(0), rows)),
+        }
+    }
+
+    /// At most so many of the rows, evenly spread, as float32.
+    fn sample(&self, most: usize) -> Array2<f32> {
+        let step = self.n_rows().div_ceil(most).max(1);
+        match self {
+            Self::U8(a) => a.slice(s![..;step, ..]).mapv(f32::from),
+            Self::F32(a) => a.slice(s![..;step, ..]).to_owned(),
         }
     }
 }

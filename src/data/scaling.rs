@@ -1,6 +1,6 @@
 //! What is done to the values of raw rows before the network sees them.
 
-use ndarray::{s, Array1, Array2, Axis};
+use ndarray::{Array1, Array2, Axis};
 use tch::Tensor;
 
 use super::{tensor_of, Features};
@@ -68,7 +68,7 @@ impl Scaling {
     }
 
     fn of_images(features: &Features, shape: [usize; 2]) -> (Self, f64) {
-        let sample = sample(features);
+        let sample = features.sample(SAMPLE);
         let background = background(&sample, shape);
         let (mut greatest, mut squares) = (0.0f64, 0.0);
         each_value(features, |_, value| {
@@ -197,15 +197,6 @@ fn each_value(features: &Features, mut f: impl FnMut(usize, f64)) {
         Features::F32(a) => {
             a.rows().into_iter().for_each(|row| row.iter().enumerate().for_each(|(j, &v)| f(j, v.into())))
         }
-    }
-}
-
-/// A part of the rows, evenly spread.
-fn sample(features: &Features) -> Array2<f32> {
-    let step = features.n_rows().div_ceil(SAMPLE).max(1);
-    match features {
-        Features::U8(a) => a.slice(s![..;step, ..]).mapv(f32::from),
-        Features::F32(a) => a.slice(s![..;step, ..]).to_owned(),
     }
 }
 

@@ -1,5 +1,7 @@
 //! Whether flat rows are images, by how their values hang together.
 
+use ndarray::ArrayView1;
+
 use super::Features;
 
 /// Pixels that an image has down and across at least: a file of three dimensions with fewer holds lines, a series or a table.
@@ -30,14 +32,9 @@ pub fn guess_image(features: &Features) -> Option<[usize; 2]> {
 
 /// The features that vary, each with its place, mean 0 and length 1 over a sample of the rows.
 fn standardised(features: &Features) -> Vec<Option<Vec<f64>>> {
-    let n = features.n_rows();
-    let step = n.div_ceil(SAMPLE).max(1);
-    let value = |row: usize, column: usize| match features {
-        Features::U8(a) => f64::from(a[[row, column]]),
-        Features::F32(a) => f64::from(a[[row, column]]),
-    };
-    let column = |column: usize| {
-        let mut values: Vec<f64> = (0..n).step_by(step).map(|row| value(row, column)).collect();
+    let sample = features.sample(SAMPLE);
+    let column = |column: ArrayView1<f32>| {
+        let mut values: Vec<f64> = column.iter().map(|&value| f64::from(value)).collect();
         let mean = values.iter().sum::<f64>() / values.len().max(1) as f64;
         values.iter_mut().for_each(|v| *v -= mean);
         let length = values.iter().map(|v| v * v).sum::<f64>().sqrt();
@@ -47,7 +44,7 @@ fn standardised(features: &Features) -> Vec<Option<Vec<f64>>> {
         values.iter_mut().for_each(|v| *v /= length);
         Some(values)
     };
-    (0..features.n_features()).map(column).collect()
+    sample.columns().into_iter().map(column).collect()
 }
 
 /// Over the pairs of features that are `lag` apart; `None` without such pairs.

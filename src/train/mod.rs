@@ -105,7 +105,7 @@ impl<'a> Trainer<'a> {
         });
         let kind = match (config.augment.kind, image) {
             (AugmentKind::TimeShift, _) => RowKind::Series,
-            (_, Some(shape)) if *shape.iter().min().unwrap_or(&0) >= data::LEAST_SIDE => RowKind::Image(shape),
+            (_, Some([height, width])) if height.min(width) >= data::LEAST_SIDE => RowKind::Image([height, width]),
             _ => RowKind::Table,
         };
         let (scaling, magnitude) = Scaling::new(config.data.scale, &dataset.features, kind);
