@@ -65,7 +65,7 @@ def arguments():
     parser.add_argument("--labels", help="labels of the one file that --data names")
     parser.add_argument("--clusters", type=int, help="clusters of the one file that --data names")
     parser.add_argument("--seeds", default="0-2", help="numbers and ranges, comma-separated [default: 0-2]")
-    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="passed on to dec; such runs are not recorded")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="passed on to dec; recorded, and a line of its own in the table")
     parser.add_argument("--again", action="store_true", help="make and record those runs too that are recorded already")
     parser.add_argument("--out", type=pathlib.Path, default=ROOT / "runs/results", help="where the runs are kept")
     parser.add_argument("--table", action="store_true", help="train nothing, only write RESULTS.md from the records")
@@ -103,11 +103,17 @@ def options(name, args):
     return given + (["--clusters", str(args.clusters)] if args.clusters else [])
 
 
-def digest(recipe):
-    """Of a recipe's resolved settings, but for those that a run is told from outside."""
+def passed_on(changes):
+    """Settings as options of dec."""
+    return [word for change in changes for word in ("--set", change)]
+
+
+def digest(recipe, changes):
+    """Of a recipe's resolved settings with these changes, but for those that a run is told from outside."""
     if recipe == "spectral":
         return "scikit-learn " + sklearn.__version__
-    text = subprocess.run([DEC, "config", "--config", recipe], check=True, capture_output=True, text=True).stdout
+    command = [DEC, "config", "--config", recipe, *passed_on(changes)]
+    text = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     told = ("seed", "device", "threads", "n_clusters", "source", "dir", "labels")
     settings = [line for line in text.splitlines() if line.partition(" =")[0] not in told]
     return hashlib.sha256("\n".join(settings).encode()).hexdigest()[:16]
@@ -151,9 +157,8 @@ def train(recipe, name, seed, args):
     """Scores by method, and seconds; None for a run that failed."""
     data = name if name in NAMES else pathlib.Path(name).stem
     run = args.out / "+".join([pathlib.Path(recipe).stem, *sorted(args.set)]).replace("/", "_") / data / f"seed-{seed}"
-    command = [DEC, "--quiet", "--config", recipe, *options(name, args), "--seed", str(seed), "--out", run, "--force"]
-    for setting in args.set:
-        command += ["--set", setting]
+    command = [DEC, "--quiet", "--config", recipe, *options(name, args), *passed_on(args.set), "--seed", str(seed)]
+    command += ["--out", run, "--force"]
     ended = subprocess.run([str(word) for word in command], stdout=subprocess.DEVNULL)
     if ended.returncode == 130 or ended.returncode < 0:
         sys.exit(130)
@@ -189,7 +194,7 @@ def spread(values):
 def lines(table):
     yield "| data | recipe | seeds | method | ACC | NMI | ARI | minutes | machine | commit | published |"
     yield "|---|---|---|---|---|---|---|---|---|---|---|"
-    for (data, recipe), runs in sorted(table.items()):
+    for (data, recipe, changes), runs in sorted(table.items()):
         minutes = [run["seconds"] / 60 for run in runs]
         published, source = PUBLISHED.get((recipe, data), (None, ""))
         for method, label in METHODS.items():
@@ -203,7 +208,7 @@ def lines(table):
                 machines = ", ".join(sorted({run["machine"] for run in runs}))
                 commits = ", ".join(dict.fromkeys(run["commit"] for run in runs))
                 tail = [time_taken, machines, commits, f"{published} ({source})" if published else ""]
-            name = PEER if recipe == "spectral" else f"`{recipe}`"
+            name = PEER if recipe == "spectral" else " ".join([f"`{recipe}`", *changes])
             cells = [NAMES.get(data, data), name, str(len(scores)), "the rows" if recipe == "spectral" else label,
                      *(spread([one[score] for one in scores]) for score in SCORES), *tail]
             yield "| " + " | ".join(cells) + " |"
@@ -223,12 +228,14 @@ def main():
     if not args.table:
         for name in args.data.split(","):
             for recipe in args.recipes.split(","):
-                now = digest(recipe)
+                now = digest(recipe, args.set)
                 for seed in seeds(args.seeds):
                     key = {"recipe": recipe, "settings": now, "data": name, "seed": seed}
+                    if args.set:
+                        key["set"] = args.set
                     if name not in NAMES:
                         key |= {"clusters": args.clusters, "labels": args.labels}
-                    if not args.set and not args.again and any(key.items() <= run.items() for run in records()):
+                    if not args.again and any(key.items() <= run.items() for run in records()):
                         continue
                     print(f"{recipe} on {name}, seed {seed}", flush=True)
                     made = spectral(name, seed) if recipe == "spectral" else train(recipe, name, seed, args)
@@ -236,19 +243,18 @@ def main():
                         continue
                     scores, seconds = made
                     print(f"  ACC {scores['dec']['acc']}, {seconds / 60:.1f} minutes", flush=True)
-                    if not args.set:
-                        record(key, {"scores": scores, "seconds": round(seconds, 1), "machine": machine(), "commit": made_by,
-                                     "date": datetime.date.today().isoformat()})
+                    record(key, {"scores": scores, "seconds": round(seconds, 1), "machine": machine(), "commit": made_by,
+                                 "date": datetime.date.today().isoformat()})
     table, current = {}, {}
     for run in records():
-        recipe = run["recipe"]
-        if recipe not in current:
+        made = (run["recipe"], tuple(run.get("set", ())))
+        if made not in current:
             try:
-                current[recipe] = digest(recipe)
+                current[made] = digest(*made)
             except subprocess.CalledProcessError:
-                current[recipe] = None  # a file that is no longer there
-        if run["settings"] == current[recipe]:
-            table.setdefault((run["data"], recipe), []).append(run)
+                current[made] = None  # a file or a setting that is no longer there
+        if run["settings"] == current[made]:
+            table.setdefault((run["data"], *made), []).append(run)
     text = "\n".join(lines(table))
     print(text)
     TABLE.write_text(

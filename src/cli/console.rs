@@ -192,6 +192,9 @@ impl Observer for Progress {
                 let last = std::mem::take(&mut self.last);
                 self.console.line(&format!("{:<12} {:>7.1} s  {last}", time.name, time.seconds));
             }
+            Event::NetworkStarted { network, networks } => {
+                self.console.line(&format!("network {network} of {networks}"));
+            }
             Event::Scored(result) => tracing::debug!("{result:?}"),
         }
     }

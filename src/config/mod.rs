@@ -355,6 +355,9 @@ pub struct StartConfig {
     /// Spectral: eigenvectors; `auto` tries several, and merges of finer clusterings, and lets them vote
     /// ([`crate::start::spectral`]). Default `auto`.
     pub n_vectors: Count,
+    /// Networks that are pretrained from different weights, and vote on the first assignment together; self-training goes on with
+    /// one. Default `auto`: three for a spectral start of at most 5,000 rows, else one.
+    pub networks: Count,
     /// Before the k clusters, so many times k clusters are found, and the encoder is trained towards them. One entry a round;
     /// each at least 1. Default `auto`.
     pub over_clustering: OverClustering,
@@ -368,6 +371,7 @@ impl Default for StartConfig {
             method: StartMethod::Spectral,
             n_neighbours: 15,
             n_vectors: Count::Auto,
+            networks: Count::Auto,
             over_clustering: OverClustering::Auto,
             over_clustering_epochs: Count::Auto,
         }

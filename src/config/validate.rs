@@ -75,6 +75,7 @@ impl Config {
         let s = &self.start;
         at_least_one("start.n_neighbours", s.n_neighbours)?;
         optional_at_least_one("start.n_vectors", s.n_vectors.given())?;
+        optional_at_least_one("start.networks", s.networks.given())?;
         for &factor in s.over_clustering.given().unwrap_or_default() {
             check("start.over_clustering", factor, (1.0..=1000.0).contains(&factor), "factors from 1 to 1000")?;
         }
@@ -163,7 +164,7 @@ mod tests {
     #[test]
     fn every_refusal_names_the_key_and_what_was_found() {
         type Spoil = fn(&mut Config);
-        let cases: [(&str, &str, Spoil); 47] = [
+        let cases: [(&str, &str, Spoil); 48] = [
             ("n_clusters", "0", |c| c.n_clusters = 0),
             ("seed", "18446744073709551615", |c| c.seed = u64::MAX),
             ("device", "gpu", |c| c.device = "gpu".to_owned()),
@@ -209,6 +210,7 @@ mod tests {
             ("augment.feature_dropout", "1", |c| c.augment.feature_dropout = 1.0),
             ("start.n_neighbours", "0", |c| c.start.n_neighbours = 0),
             ("start.n_vectors", "0", |c| c.start.n_vectors = Count::Given(0)),
+            ("start.networks", "0", |c| c.start.networks = Count::Given(0)),
             ("start.over_clustering", "0.5", |c| c.start.over_clustering = OverClustering::Factors(vec![3.0, 0.5])),
             ("start.over_clustering_epochs", "0", |c| c.start.over_clustering_epochs = Count::Given(0)),
         ];

@@ -57,6 +57,9 @@ fn to_json(event: &Event) -> Option<Value> {
         Event::StageFinished { stage, time } => json!({
             "event": "stage", "stage": stage.to_string(), "steps": time.steps, "seconds": time.seconds,
         }),
+        Event::NetworkStarted { network, networks } => {
+            json!({ "event": "network", "network": network, "networks": networks })
+        }
         Event::Scored(result) => json!({ "event": "result", "result": result, "seconds": result.seconds }),
     })
 }

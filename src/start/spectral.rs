@@ -3,7 +3,7 @@
 //!
 //! The m leading eigenvectors of D^−1/2 W D^−1/2 give every row m values; rows are scaled to length 1, and k-means finds the
 //! clusters. How many eigenvectors are best differs from data to data, and so does whether clusters are better found at once
-//! or as parts that are joined. So many clusterings are made, and they vote, those most that others agree with ([`vote`]): for m
+//! or as parts that are joined. So many clusterings are made, which then vote ([`super::vote`]): for m
 //! from k to 2k, k-means with k clusters; and with 1.5k to 5k clusters, on as many eigenvectors, merged down to k in two ways
 //! ([`merge_clusters`]) by how rows are related: in the graph, and where augmented versions of the rows are given, also by what an
 //! augmented row lies next to.
@@ -15,7 +15,6 @@
 
 use tch::{Kind, Tensor};
 
-use super::consensus::{agreements, vote};
 use super::eigen::leading_eigenvectors;
 use super::merging::{merge_clusters, Joint, Merging};
 use super::neighbours::neighbours;
@@ -37,28 +36,26 @@ pub struct SpectralParams {
     pub seed: u64,
 }
 
-/// A clustering of rows by their graph.
+/// Clusterings of the same rows by their graph; one where m was given.
 #[derive(Debug)]
-pub struct Spectral {
-    /// Each row's cluster, 0 to k − 1, by the vote of all candidates.
-    pub labels: Vec<i64>,
-    /// What was tried, the most central first; one entry where m was given.
-    pub candidates: Vec<Candidate>,
+pub struct Found {
+    /// Each row's cluster, 0 to k − 1, in each clustering.
+    pub clusterings: Vec<Vec<i64>>,
+    /// How each of them came about.
+    pub ways: Vec<Way>,
     /// The graph's leading eigenvalues.
     pub eigenvalues: Vec<f64>,
 }
 
-/// One clustering that was tried.
+/// How a clustering was made.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Candidate {
+pub struct Way {
     /// The eigenvectors that k-means worked on.
     pub n_vectors: usize,
     /// The clusters that k-means found.
     pub n_parts: usize,
     /// How those above k were merged.
     pub merging: Option<Merging>,
-    /// With the nearest half of the other candidates, in \[0, 1\]: what weight its vote has.
-    pub agreement: f64,
 }
 
 /// The rows that are clustered; tensors are float32 and all on one device.
@@ -80,17 +77,17 @@ impl<'a> Views<'a> {
     }
 }
 
-/// Clusters the rows of `views`.
+/// Looks for k clusters of the rows of `views`, in every way that is worth a try.
 ///
 /// # Errors
 /// [`crate::Error::Interrupted`], [`Error::Rows`] for fewer rows than clusters or views of unequal numbers of rows, or a libtorch
 /// failure.
-pub fn fit(views: Views, params: &SpectralParams, go_on: &mut GoOn) -> Result<Spectral> {
+pub fn search(views: Views, params: &SpectralParams, go_on: &mut GoOn) -> Result<Found> {
     let n = views.latent.size2()?.0 as usize;
     let k = params.n_clusters;
-    if k == 1 || n == 1 {
-        let candidates = vec![Candidate { n_vectors: 1, n_parts: 1, merging: None, agreement: 1.0 }];
-        return Ok(Spectral { labels: vec![0; n], candidates, eigenvalues: vec![1.0] });
+    if k == 1 {
+        let ways = vec![Way { n_vectors: 1, n_parts: 1, merging: None }];
+        return Ok(Found { clusterings: vec![vec![0; n]], ways, eigenvalues: vec![1.0] });
     }
     let augmented_rows = views.augmented.iter().map(|rows| rows.size()[0] as usize);
     if n < k || views.input.map(NeighbourGraph::n_rows).into_iter().chain(augmented_rows).any(|rows| rows != n) {
@@ -118,8 +115,8 @@ pub fn fit(views: Views, params: &SpectralParams, go_on: &mut GoOn) -> Result<Sp
         }
     };
 
-    let mut tried = Vec::new();
-    let mut found = Vec::new();
+    let mut ways = Vec::new();
+    let mut clusterings = Vec::new();
     let mut refused = None;
     for plan in &plans {
         let labels = match on_sphere(&eigen.vectors, plan, params.seed, go_on) {
@@ -132,30 +129,25 @@ pub fn fit(views: Views, params: &SpectralParams, go_on: &mut GoOn) -> Result<Sp
         };
         let (n_vectors, n_parts) = (plan.n_vectors, plan.n_parts);
         if n_parts <= k {
-            tried.push(Candidate { n_vectors, n_parts, merging: None, agreement: 1.0 });
-            found.push(labels);
+            ways.push(Way { n_vectors, n_parts, merging: None });
+            clusterings.push(labels);
             continue;
         }
         let joint = joint(&labels, n_parts);
         for merging in Merging::ALL {
             check(go_on)?;
             let into = merge_clusters(&joint, k, merging);
-            tried.push(Candidate { n_vectors, n_parts, merging: Some(merging), agreement: 1.0 });
-            found.push(labels.iter().map(|&label| into[label as usize] as i64).collect());
+            ways.push(Way { n_vectors, n_parts, merging: Some(merging) });
+            clusterings.push(labels.iter().map(|&label| into[label as usize] as i64).collect());
         }
     }
-    if let (true, Some(problem)) = (tried.is_empty(), refused) {
-        return Err(problem);
+    match refused {
+        Some(problem) if clusterings.is_empty() => Err(problem),
+        _ => Ok(Found { clusterings, ways, eigenvalues: eigen.values }),
     }
-    let agreements = agreements(&found)?;
-    for (candidate, &agreement) in tried.iter_mut().zip(&agreements) {
-        candidate.agreement = agreement;
-    }
-    tried.sort_by(|a, b| b.agreement.total_cmp(&a.agreement));
-    Ok(Spectral { labels: vote(&found, &agreements, k), candidates: tried, eigenvalues: eigen.values })
 }
 
-/// One way to a clustering.
+/// What is to be tried.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Plan {
     n_vectors: usize,
@@ -203,6 +195,7 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
     use crate::metrics::Contingency;
+    use crate::start::{agreements, vote};
     use std::ops::ControlFlow;
     use tch::Device;
 
@@ -210,8 +203,14 @@ mod tests {
         SpectralParams { n_clusters, n_neighbours: 15, n_vectors, seed: 3 }
     }
 
-    fn fit_to_end(rows: &Tensor, params: &SpectralParams) -> Result<Spectral> {
-        fit(Views::latent(rows), params, &mut || ControlFlow::Continue(()))
+    fn search_to_end(views: Views, params: &SpectralParams) -> Result<Found> {
+        search(views, params, &mut || ControlFlow::Continue(()))
+    }
+
+    /// The clusters that all clusterings elect.
+    fn elected(views: Views, params: &SpectralParams) -> Vec<i64> {
+        let found = search_to_end(views, params).unwrap().clusterings;
+        vote(&found, &agreements(&found).unwrap(), params.n_clusters)
     }
 
     fn accuracy(truth: &[i64], labels: &[i64]) -> f64 {
@@ -233,8 +232,8 @@ mod tests {
     fn moons_are_told_apart_where_k_means_fails() {
         let (rows, truth) = moons(700);
         for n_vectors in [None, Some(2)] {
-            let found = fit_to_end(&rows, &params(2, n_vectors)).unwrap();
-            assert!(accuracy(&truth, &found.labels) > 0.99, "{n_vectors:?}: {:?}", found.candidates);
+            let found = elected(Views::latent(&rows), &params(2, n_vectors));
+            assert!(accuracy(&truth, &found) > 0.99, "{n_vectors:?}");
         }
         let kmeans_params = KMeansParams { n_clusters: 2, ..KMeansParams::default() };
         let by_kmeans = kmeans::fit(&Rows::from_tensor(rows), &kmeans_params, &mut |_| ControlFlow::Continue(()));
@@ -244,10 +243,10 @@ mod tests {
     #[test]
     fn clusterings_at_once_and_merged_ones_are_tried() {
         let (rows, _) = moons(300);
-        let found = fit_to_end(&rows, &params(4, None)).unwrap();
-        let merged = found.candidates.iter().filter(|c| c.merging.is_some());
-        assert!(merged.clone().count() >= 4 && merged.count() < found.candidates.len());
-        assert!(found.candidates.windows(2).all(|pair| pair[0].agreement >= pair[1].agreement));
+        let found = search_to_end(Views::latent(&rows), &params(4, None)).unwrap();
+        let merged = found.ways.iter().filter(|way| way.merging.is_some()).count();
+        assert!(merged >= 4 && merged < found.ways.len());
+        assert_eq!(found.clusterings.len(), found.ways.len());
     }
 
     #[test]
@@ -260,8 +259,8 @@ mod tests {
             .map(|(i, &size)| Tensor::randn([size, 4], (Kind::Float, Device::Cpu)) + i as f64 * 3.0)
             .collect();
         let truth: Vec<i64> = sizes.iter().zip(0..).flat_map(|(&size, i)| vec![i; size as usize]).collect();
-        let found = fit_to_end(&Tensor::cat(&blobs, 0), &params(5, None)).unwrap();
-        assert!(accuracy(&truth, &found.labels) > 0.95, "{:?}", found.candidates);
+        let found = elected(Views::latent(&Tensor::cat(&blobs, 0)), &params(5, None));
+        assert!(accuracy(&truth, &found) > 0.95);
     }
 
     #[test]
@@ -273,9 +272,9 @@ mod tests {
         for (order, truth) in [([1, 0, 3, 2], [0, 0, 1, 1]), ([2, 3, 0, 1], [0, 1, 0, 1])] {
             let augmented = [Tensor::cat(&order.map(|b| rows.narrow(0, 200 * b, 200)), 0)];
             let views = Views { augmented: &augmented, ..Views::latent(&rows) };
-            let found = fit(views, &params(2, None), &mut || ControlFlow::Continue(())).unwrap();
+            let found = elected(views, &params(2, None));
             let truth: Vec<i64> = (0..800).map(|i| truth[i / 200]).collect();
-            assert_eq!(accuracy(&truth, &found.labels), 1.0, "{order:?}: {:?}", found.candidates);
+            assert_eq!(accuracy(&truth, &found), 1.0, "{order:?}");
         }
     }
 
@@ -288,25 +287,26 @@ mod tests {
         let latent = Tensor::randn([300, 10], (Kind::Float, Device::Cpu)) + first;
         let input =
             Tensor::randn([300, 5], (Kind::Float, Device::Cpu)) + Tensor::from_slice(&truth).view([300, 1]) * 8.0;
-        let fitted = |views| fit(views, &params(3, None), &mut || ControlFlow::Continue(())).unwrap().labels;
-        assert!(accuracy(&truth, &fitted(Views::latent(&latent))) < 0.85);
+        let params = params(3, None);
+        assert!(accuracy(&truth, &elected(Views::latent(&latent), &params)) < 0.85);
         let input = NeighbourGraph::new(&input, 15, &mut || ControlFlow::Continue(())).unwrap();
         let both = Views { input: Some(&input), ..Views::latent(&latent) };
-        assert!(accuracy(&truth, &fitted(both)) > 0.95);
+        assert!(accuracy(&truth, &elected(both, &params)) > 0.95);
     }
 
     #[test]
     fn few_rows_duplicates_and_one_cluster_are_no_trouble() {
         let rows = Tensor::randn([20, 3], (Kind::Float, Device::Cpu));
         for k in [1, 3, 20] {
-            let found = fit_to_end(&rows, &params(k, None)).unwrap();
-            assert_eq!(found.labels.len(), 20);
-            assert!(found.labels.iter().all(|&label| (0..k as i64).contains(&label)));
+            let found = elected(Views::latent(&rows), &params(k, None));
+            assert_eq!(found.len(), 20);
+            assert!(found.iter().all(|&label| (0..k as i64).contains(&label)));
         }
         let same = Tensor::cat(&[rows.narrow(0, 0, 2).repeat([20, 1]), rows.narrow(0, 2, 2).repeat([20, 1])], 0);
-        assert!(fit_to_end(&same, &params(2, None)).is_ok());
-        assert!(fit_to_end(&rows, &params(3, Some(500))).is_ok());
-        assert!(matches!(fit_to_end(&rows, &params(21, None)), Err(Error::Rows(_))), "more clusters than rows");
+        let search = |rows, k, m| search_to_end(Views::latent(rows), &params(k, m));
+        assert!(search(&same, 2, None).is_ok());
+        assert!(search(&rows, 3, Some(500)).is_ok());
+        assert!(matches!(search(&rows, 21, None), Err(Error::Rows(_))), "more clusters than rows");
         let fewer = [rows.narrow(0, 0, 19)];
         let graph = NeighbourGraph::new(&fewer[0], 15, &mut || ControlFlow::Continue(())).unwrap();
         let unequal = [
@@ -314,7 +314,7 @@ mod tests {
             Views { augmented: &fewer, ..Views::latent(&rows) },
         ];
         for views in unequal {
-            assert!(matches!(fit(views, &params(3, None), &mut || ControlFlow::Continue(())), Err(Error::Rows(_))));
+            assert!(matches!(search_to_end(views, &params(3, None)), Err(Error::Rows(_))));
         }
     }
 
@@ -322,7 +322,7 @@ mod tests {
     fn the_same_seed_gives_the_same_clusters() {
         let _alone = crate::backend::threads::tests::alone();
         let (rows, _) = moons(400);
-        let runs: Vec<_> = (0..2).map(|_| fit_to_end(&rows, &params(3, None)).unwrap().labels).collect();
-        assert_eq!(runs[0], runs[1]);
+        let search = || search_to_end(Views::latent(&rows), &params(3, None)).unwrap().clusterings;
+        assert_eq!(search(), search());
     }
 }

@@ -1,8 +1,9 @@
-//! How long a stage trains where the recipe says `auto`: an epoch of few rows has few steps, and so there are more of them.
+//! How long a stage trains where the recipe says `auto`, and how many networks: an epoch of few rows has few steps, and so there
+//! are more of them.
 //!
 //! The figures are those that the table of `RESULTS.md` was measured with.
 
-use crate::config::{ClusterConfig, Count};
+use crate::config::{ClusterConfig, Count, StartConfig, StartMethod};
 
 /// At least so many epochs, and as many more as it takes to come to so many steps.
 #[derive(Debug, Clone, Copy)]
@@ -22,16 +23,26 @@ fn per_epoch(rows: i64, batch_size: usize) -> u64 {
     (rows.max(1) as u64).div_ceil(batch_size.max(1) as u64)
 }
 
-const PRETRAIN_MOVED: Rule = Rule { epochs: 15, steps: 1800 };
-/// Noise does not turn few rows into many, as moving their values does: an autoencoder that trains for longer memorises them.
 const PRETRAIN: Rule = Rule { epochs: 15, steps: 600 };
+/// A single network whose rows are moved. Noise does not turn few rows into many, as moving their values does: an autoencoder that
+/// trains for longer memorises them.
+const PRETRAIN_MOVED: Rule = Rule { epochs: 15, steps: 1800 };
 const OVER_CLUSTERING: Rule = Rule { epochs: 2, steps: 400 };
 const HANDOVER: Rule = Rule { epochs: 4, steps: 200 };
 const SELF_TRAINING: Rule = Rule { epochs: 12, steps: 1000 };
 
-/// Epochs of pretraining end to end, on rows whose values are `moved` or on others.
-pub(super) fn pretrain_epochs(given: Count, moved: bool, rows: i64, batch_size: usize) -> u64 {
-    let rule = if moved { PRETRAIN_MOVED } else { PRETRAIN };
+/// Networks whose clusterings of `rows` rows into k vote on the start. What one network makes of few rows is a matter of chance.
+pub(super) fn networks(config: &StartConfig, k: usize, rows: i64) -> u64 {
+    const FEW: i64 = 5_000;
+    config.networks.or(|| match config.method {
+        StartMethod::Spectral if rows <= FEW && k > 1 => 3,
+        _ => 1,
+    })
+}
+
+/// Epochs of pretraining end to end of each of `networks`, on rows whose values are `moved` or on others.
+pub(super) fn pretrain_epochs(given: Count, networks: u64, moved: bool, rows: i64, batch_size: usize) -> u64 {
+    let rule = if moved && networks == 1 { PRETRAIN_MOVED } else { PRETRAIN };
     given.or(|| rule.epochs(rows, batch_size))
 }
 
@@ -62,11 +73,23 @@ mod tests {
 
     #[test]
     fn few_rows_train_for_more_epochs() {
-        let moved = |rows| pretrain_epochs(Count::Auto, true, rows, 256);
+        let moved = |rows| pretrain_epochs(Count::Auto, 1, true, rows, 256);
         assert_eq!([70_000, 10_000, 1_797, 1].map(moved), [15, 45, 225, 1800]);
-        let others = |rows| pretrain_epochs(Count::Auto, false, rows, 256);
+        let others = |rows| pretrain_epochs(Count::Auto, 1, false, rows, 256);
         assert_eq!([70_000, 10_000, 1_797, 1].map(others), [15, 15, 75, 600]);
-        assert_eq!(pretrain_epochs(Count::Given(3), true, 1_797, 256), 3);
+        let several = |rows| pretrain_epochs(Count::Auto, 3, true, rows, 256);
+        assert_eq!([70_000, 1_797].map(several), [15, 75]);
+        assert_eq!(pretrain_epochs(Count::Given(3), 1, true, 1_797, 256), 3);
+    }
+
+    #[test]
+    fn few_rows_are_given_several_networks() {
+        let config = StartConfig::default();
+        assert_eq!([1, 5_000, 5_001].map(|rows| networks(&config, 10, rows)), [3, 3, 1]);
+        assert_eq!(networks(&config, 1, 200), 1);
+        let of = |method, count| StartConfig { method, networks: count, ..StartConfig::default() };
+        assert_eq!(networks(&of(StartMethod::KMeans, Count::Auto), 10, 200), 1);
+        assert_eq!(networks(&of(StartMethod::KMeans, Count::Given(2)), 10, 70_000), 2);
     }
 
     #[test]

@@ -8,6 +8,8 @@
 //! 5. the first assignment, which places the centroids ([`Stage::Start`]), where it is not that of k-means;
 //! 6. self-training ([`Stage::Cluster`]).
 //!
+//! Of few rows several networks go through 2, 4 and 5, and the first assignment is a vote of what was found in all of them.
+//!
 //! [`Trainer::run`] is the whole of it; an [`Observer`] hears what happens and may stop it. Labels score what was found
 //! and never touch training.
 
@@ -42,7 +44,7 @@ use crate::kmeans::{self, KMeans, KMeansParams, Progress};
 use crate::metrics::{self, Contingency};
 use crate::model::{Autoencoder, ClusteringLayer, Dec, Init};
 use crate::start::spectral::{self, SpectralParams, Views};
-use crate::start::{components, mixture, NeighbourGraph};
+use crate::start::{agreements, components, mixture, vote, NeighbourGraph};
 
 /// Which cluster each row belongs to, in the order of the input's rows.
 #[derive(Debug, Clone, PartialEq)]
@@ -66,6 +68,8 @@ pub struct Trainer<'a> {
     labels_true: Option<Vec<i64>>,
     data_name: String,
     augmentation: Option<Augmentation>,
+    /// What the seeds of the network at work follow from: the recipe's seed for the first, others for further ones.
+    seed: u64,
     /// Of the rows themselves: made once for all clusterings of the start, and dropped after it.
     input_graph: Option<NeighbourGraph>,
     /// The network as trained so far.
@@ -110,13 +114,7 @@ impl<'a> Trainer<'a> {
         };
         let (scaling, magnitude) = Scaling::new(config.data.scale, &dataset.features, kind);
         let augmentation = Augmentation::new(&config.augment, image, dataset.n_features(), magnitude)?;
-        let init = match config.model.init {
-            WeightInit::Normal => Init::Normal(config.model.init_std),
-            WeightInit::FanIn => Init::FanIn,
-        };
-        tch::manual_seed(seed_for(config.seed, "weights") as i64);
-        let widths = config.widths(dataset.n_features() as i64);
-        let autoencoder = Autoencoder::new(&widths, device, init)?;
+        let autoencoder = new_autoencoder(config, dataset.n_features(), device, config.seed)?;
         let rows = Rows::new(&scaling.stored(dataset.features), scaling.factor(), device)?;
         let dec = Dec { scaling, autoencoder, clustering: None };
         Ok(Self {
@@ -126,6 +124,7 @@ impl<'a> Trainer<'a> {
             labels_true: dataset.labels,
             data_name: dataset.name,
             augmentation,
+            seed: config.seed,
             input_graph: None,
             dec,
             results: Vec::new(),
@@ -148,18 +147,7 @@ impl<'a> Trainer<'a> {
         self.score("kmeans", rows.stored().0, &baseline.labels, baseline.inertia, observer)?;
         drop(baseline);
 
-        match self.config.pretrain.method {
-            PretrainMethod::Layerwise => self.pretrain_layers(&rows, observer)?,
-            PretrainMethod::EndToEnd => self.pretrain_end_to_end(&rows, observer)?,
-        }
-        let finetune = &self.config.finetune;
-        if finetune.epochs > 0 || finetune.steps.is_some() {
-            let length = Length { epochs: finetune.epochs, steps: finetune.steps };
-            self.train_autoencoder(Stage::Finetune, &rows, &finetune.optimisation(), length, observer)?;
-        }
-
-        let z = self.dec.encode_all(&rows)?;
-        check_latent(&z)?;
+        let z = self.pretrain(&rows, observer)?;
         let by_kmeans =
             self.kmeans(Stage::KMeans, &Rows::from_tensor(z.shallow_clone()), observer).map_err(|e| match e {
                 Error::Rows(problem) => {
@@ -186,16 +174,32 @@ impl<'a> Trainer<'a> {
     /// What `stage` is told besides its section of the recipe.
     fn stage_run(&self, stage: Stage) -> StageRun {
         StageRun {
-            seed: seed_for(self.config.seed, &stage.to_string()),
+            seed: seed_for(self.seed, &stage.to_string()),
             cuda_graphs: self.config.cuda_graphs,
             augmentation: self.augmentation,
         }
     }
 
+    /// Pretraining and fine-tuning of the network as it is; returns the latent rows after it.
+    fn pretrain(&mut self, rows: &Rows, observer: &mut dyn Observer) -> Result<Tensor> {
+        match self.config.pretrain.method {
+            PretrainMethod::Layerwise => self.pretrain_layers(rows, observer)?,
+            PretrainMethod::EndToEnd => self.pretrain_end_to_end(rows, observer)?,
+        }
+        let finetune = &self.config.finetune;
+        if finetune.epochs > 0 || finetune.steps.is_some() {
+            let length = Length { epochs: finetune.epochs, steps: finetune.steps };
+            self.train_autoencoder(Stage::Finetune, rows, &finetune.optimisation(), length, observer)?;
+        }
+        let z = self.dec.encode_all(rows)?;
+        check_latent(&z)?;
+        Ok(z)
+    }
+
     fn pretrain_end_to_end(&mut self, rows: &Rows, observer: &mut dyn Observer) -> Result<()> {
         let config = &self.config.pretrain;
         let moved = config.augment && self.augmentation.is_some_and(|a| a.moves());
-        let epochs = lengths::pretrain_epochs(config.epochs, moved, rows.n_rows(), config.batch_size);
+        let epochs = lengths::pretrain_epochs(config.epochs, self.networks(), moved, rows.n_rows(), config.batch_size);
         let length = Length { epochs, steps: config.steps };
         self.train_autoencoder(Stage::Autoencoder, rows, &config.optimisation(), length, observer)
     }
@@ -217,7 +221,7 @@ impl<'a> Trainer<'a> {
     }
 
     /// The first assignment of the rows, and the means of its clusters in the latent space \[k, m\]; `z` is what `by_kmeans`
-    /// clustered.
+    /// clustered. The network is then the one whose latent rows the assignment suits best.
     fn start(
         &mut self,
         z: Tensor,
@@ -226,30 +230,51 @@ impl<'a> Trainer<'a> {
         observer: &mut dyn Observer,
     ) -> Result<(Vec<i64>, Tensor)> {
         let config = self.config;
-        let n = rows.n_rows() as usize;
-        let mut z = z;
-        let mut trained = false;
-        for (place, factor) in self.over_clustering().iter().enumerate() {
-            // Parts of fewer than ten rows say nothing.
-            let parts = ((factor * config.n_clusters as f64).ceil() as usize).min(n / 10);
-            if parts <= config.n_clusters {
-                continue;
-            }
-            z = self.over_cluster(place, parts, z, rows, observer)?;
-            trained = true;
+        let k = config.n_clusters;
+        let networks = self.networks();
+        let over_clustering = self.over_clustering();
+        if config.start.method == StartMethod::KMeans && networks == 1 && over_clustering.is_empty() {
+            let centroids = tensor_of(by_kmeans.centroids.view())?.f_to_device(rows.device())?;
+            return Ok((by_kmeans.labels, centroids));
         }
-        let labels = match config.start.method {
-            StartMethod::KMeans if !trained => {
-                let centroids = tensor_of(by_kmeans.centroids.view())?.f_to_device(rows.device())?;
-                return Ok((by_kmeans.labels, centroids));
+        let mut z = z;
+        let mut clusterings = Vec::new();
+        let mut network_of = Vec::new();
+        let mut earlier = Vec::new();
+        for network in 0..networks {
+            if network > 0 {
+                observer.on_event(&Event::NetworkStarted { network: network + 1, networks });
+                self.seed = seed_for(config.seed, &format!("network {network}"));
+                let fresh = new_autoencoder(config, self.n_features(), rows.device(), self.seed)?;
+                earlier.push((std::mem::replace(&mut self.dec.autoencoder, fresh), z));
+                z = self.pretrain(rows, observer)?;
             }
-            _ => self.assign(Stage::Start, config.n_clusters, config.start.n_vectors.given(), &z, rows, observer)?,
-        };
+            for (place, &parts) in over_clustering.iter().enumerate() {
+                z = self.over_cluster(place, parts, z, rows, observer)?;
+            }
+            let found = self.assign(Stage::Start, k, config.start.n_vectors.given(), &z, rows, observer)?;
+            network_of.extend(found.iter().map(|_| network));
+            clusterings.extend(found);
+        }
+        self.seed = config.seed;
         self.input_graph = None;
-        let centroids = means(&z, &labels, config.n_clusters)?;
+        let agreements = agreements(&clusterings)?;
+        let labels = vote(&clusterings, &agreements, k);
+        let central = (0..agreements.len()).max_by(|&a, &b| agreements[a].total_cmp(&agreements[b]));
+        let network = central.map_or(networks, |central| network_of[central]) as usize;
+        tracing::debug!("agreements {agreements:.3?} of networks {network_of:?}: on with network {}", network + 1);
+        if network < earlier.len() {
+            (self.dec.autoencoder, z) = earlier.swap_remove(network);
+        }
+        let centroids = means(&z, &labels, k)?;
         let inertia = metrics::inertia(array_of(&z)?.view(), &labels, array_of(&centroids)?.view())?;
         self.score("start", &z, &labels, inertia, observer)?;
         Ok((labels, centroids))
+    }
+
+    /// How many networks vote on the first assignment.
+    fn networks(&self) -> u64 {
+        lengths::networks(&self.config.start, self.config.n_clusters, self.n_rows() as i64)
     }
 
     /// How self-training changes rows at random.
@@ -257,12 +282,16 @@ impl<'a> Trainer<'a> {
         self.augmentation.filter(|_| self.config.cluster.augment)
     }
 
-    /// How many times k clusters are found before the k.
-    fn over_clustering(&self) -> Vec<f64> {
+    /// How many clusters are found before the k, in turn.
+    fn over_clustering(&self) -> Vec<usize> {
         const OF_IMAGES: f64 = 5.0;
         let images = self.self_training_augmentation().is_some_and(|a| a.is_of_images());
         let auto = || if images { vec![OF_IMAGES] } else { Vec::new() };
-        self.config.start.over_clustering.given().map_or_else(auto, <[f64]>::to_vec)
+        let factors = self.config.start.over_clustering.given().map_or_else(auto, <[f64]>::to_vec);
+        let k = self.config.n_clusters;
+        // Parts of fewer than ten rows say nothing.
+        let parts = |factor: f64| ((factor * k as f64).ceil() as usize).min(self.n_rows() / 10);
+        factors.into_iter().map(parts).filter(|&parts| parts > k).collect()
     }
 
     /// Finds `parts` clusters in the latent rows `z`, trains the encoder towards them, and returns the latent rows after it.
@@ -281,7 +310,8 @@ impl<'a> Trainer<'a> {
             rows.n_rows(),
             config.cluster.batch_size,
         );
-        let labels = self.assign(stage, parts, Some(parts as u64), &z, rows, observer)?;
+        let found = self.assign(stage, parts, Some(parts as u64), &z, rows, observer)?;
+        let labels = vote(&found, &agreements(&found)?, parts); // of one, as the number of eigenvectors is given
         let layer = ClusteringLayer::new(&means(&z, &labels, parts)?, config.cluster.alpha)?;
         let plan = Plan::towards(&config.cluster, epochs);
         self.timed(stage, observer, |this, observer| {
@@ -295,7 +325,7 @@ impl<'a> Trainer<'a> {
         self.dec.encode_all(rows)
     }
 
-    /// The labels that the start's method finds for `clusters` clusters in the latent rows `z`.
+    /// The clusterings that the start's method finds for `clusters` clusters in the latent rows `z`.
     fn assign(
         &mut self,
         stage: Stage,
@@ -304,44 +334,43 @@ impl<'a> Trainer<'a> {
         z: &Tensor,
         rows: &Rows,
         observer: &mut dyn Observer,
-    ) -> Result<Vec<i64>> {
+    ) -> Result<Vec<Vec<i64>>> {
         let config = self.config;
-        let seed = seed_for(config.seed, &format!("{stage} labels"));
+        let seed = seed_for(self.seed, &format!("{stage} labels"));
         self.timed(Stage::Start, observer, |this, observer| {
             observer.on_event(&Event::StageStarted { stage: Stage::Start, steps: 1 });
-            let labels = match config.start.method {
+            let clusterings = match config.start.method {
                 StartMethod::KMeans => {
                     let params = KMeansParams { n_clusters: clusters, seed, ..this.kmeans_params() };
                     let z = Rows::from_tensor(z.shallow_clone());
-                    kmeans::fit(&z, &params, &mut |_| go_on(observer))?.labels
+                    vec![kmeans::fit(&z, &params, &mut |_| go_on(observer))?.labels]
                 }
-                StartMethod::Gmm => mixture::fit(z, clusters, seed)?,
+                StartMethod::Gmm => vec![mixture::fit(z, clusters, seed)?],
+                StartMethod::Spectral if clusters == 1 => vec![vec![0; this.n_rows()]],
                 StartMethod::Spectral => {
                     let n_neighbours = config.start.n_neighbours;
                     let params = SpectralParams { n_clusters: clusters, n_neighbours, n_vectors, seed };
                     let augmented = match n_vectors {
-                        None if clusters > 1 => this.encode_augmented(rows, seed)?,
-                        _ => Vec::new(),
+                        None => this.encode_augmented(rows, seed)?,
+                        Some(_) => Vec::new(),
                     };
-                    this.find_input_graph(clusters, rows, observer)?;
+                    this.find_input_graph(rows, observer)?;
                     let views = Views { latent: z, input: this.input_graph.as_ref(), augmented: &augmented };
-                    let found = spectral::fit(views, &params, &mut || go_on(observer))?;
-                    for candidate in &found.candidates {
-                        tracing::debug!("{stage}: {candidate:?}");
-                    }
-                    found.labels
+                    let found = spectral::search(views, &params, &mut || go_on(observer))?;
+                    tracing::debug!("{stage}: {:?}", found.ways);
+                    found.clusterings
                 }
             };
             observer.on_event(&Event::Step { done: 1 });
-            Ok((1, labels))
+            Ok((1, clusterings))
         })
     }
 
     /// Makes the graph of the rows themselves, where it counts and there is none yet.
-    fn find_input_graph(&mut self, clusters: usize, rows: &Rows, observer: &mut dyn Observer) -> Result<()> {
+    fn find_input_graph(&mut self, rows: &Rows, observer: &mut dyn Observer) -> Result<()> {
         // Neighbours of rows that may be moved are those at the same place, which is meant not to matter.
         let moved = self.self_training_augmentation().is_some_and(|augmentation| augmentation.moves());
-        if moved || clusters == 1 || rows.n_rows() == 1 || self.input_graph.is_some() {
+        if moved || self.input_graph.is_some() {
             return Ok(());
         }
         let components = components(rows, &mut || go_on(observer))?;
@@ -555,6 +584,16 @@ impl<'a> Trainer<'a> {
     pub fn n_features(&self) -> usize {
         self.rows.n_features() as usize
     }
+}
+
+/// A network for rows of `n_features` values, with the weights that follow from `seed`.
+fn new_autoencoder(config: &Config, n_features: usize, device: Device, seed: u64) -> Result<Autoencoder> {
+    let init = match config.model.init {
+        WeightInit::Normal => Init::Normal(config.model.init_std),
+        WeightInit::FanIn => Init::FanIn,
+    };
+    tch::manual_seed(seed_for(seed, "weights") as i64);
+    Autoencoder::new(&config.widths(n_features as i64), device, init)
 }
 
 /// What the observer has to say, as the searches for clusters ask for it.

@@ -132,6 +132,13 @@ pub enum Event<'a> {
         /// Its time and steps.
         time: &'a StageTime,
     },
+    /// Another network is pretrained for the start; sent from the second on.
+    NetworkStarted {
+        /// The network, counted from 1.
+        network: u64,
+        /// How many there are.
+        networks: u64,
+    },
     /// A method was scored.
     Scored(&'a MethodResult),
 }

@@ -27,12 +27,13 @@ const DIGITS: [&str; 16] = [
 ];
 
 /// The default recipe on as little, every stage of it.
-const DEFAULT: [&str; 8] = [
+const DEFAULT: [&str; 9] = [
     "--device=cpu",
     "--set=data.limit=400",
     "--set=model.hidden=[60, 60, 120]",
     "--set=pretrain.epochs=4",
     "--set=kmeans.n_init=2",
+    "--set=start.networks=2",
     "--set=start.over_clustering_epochs=2",
     "--set=cluster.handover_epochs=2",
     "--set=cluster.max_rounds=3",
@@ -52,8 +53,34 @@ fn labels_touch_no_bit_of_the_default_recipe() {
     }
     let summary = scratch.json("own/summary.json");
     let stages = each(&summary["stages"], "name");
-    assert_eq!(stages, ["kmeans_raw", "pretrain", "kmeans", "start", "over_40", "start", "cluster"]);
+    let network = ["pretrain", "start", "over_40", "start"];
+    assert_eq!(stages, [&["kmeans_raw", "pretrain", "kmeans"], &network[1..], &network[..], &["cluster"]].concat());
     assert_eq!(each(&summary["results"], "method"), ["kmeans", "autoencoder_kmeans", "start", "dec"]);
+}
+
+/// Each is trained like the first, from other weights, and all have a say.
+#[test]
+fn several_networks_vote_on_the_start() {
+    let scratch = Scratch::new();
+    let train = |networks: &str| {
+        let setting = format!("start.networks={networks}");
+        scratch.dec(DEFAULT.iter().copied().chain(["--out", networks, "--set", &setting])).ok()
+    };
+    assert!(!train("1").stderr.contains("network "));
+    let two = train("2").stderr;
+    assert!(two.contains("network 2 of 2") && !two.contains("network 1 of"), "{two}");
+    let [one, two] = ["1", "2"].map(|out| scratch.json(&format!("{out}/summary.json"))["results"].clone());
+    let acc = |results: &Value, place: usize| results[place]["acc"].as_f64().unwrap();
+    assert_eq!(acc(&one, 1), acc(&two, 1), "a second network changes nothing about the first");
+    assert_ne!(acc(&one, 2), acc(&two, 2), "the second has no say");
+    let losses = |out: &str| -> Vec<f64> {
+        let all = events(&scratch.text(&format!("{out}/events.jsonl")));
+        let pretraining = all.iter().filter(|event| event["event"] == "epoch" && event["stage"] == "pretrain");
+        pretraining.map(|event| event["loss"].as_f64().unwrap()).collect()
+    };
+    let (one, two) = (losses("1"), losses("2"));
+    assert_eq!(one, two[..one.len()]);
+    assert!(two.len() == 2 * one.len() && two[one.len()] != one[0], "{two:?}");
 }
 
 /// What no augmentation of images connects is not over-clustered.
