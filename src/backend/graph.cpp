@@ -24,6 +24,9 @@ constexpr int64_t kTile = 512;
 constexpr int64_t kGroup = 32;
 // Queries that go over a tile together.
 constexpr int64_t kQueries = 64;
+// Entries of a sparse matrix whose row of the block is fetched before it is needed: these lie anywhere.
+constexpr int64_t kAhead = 3;
+constexpr int64_t kLine = 64;  // bytes of a cache line
 
 // Squared distances of one query [m] to `count` candidates, whose features lie `stride` apart.
 DEC_VECTORISED void squared_distances(const float* __restrict query, const float* __restrict candidates, int64_t stride,
@@ -52,6 +55,13 @@ DEC_VECTORISED int32_t below(const float* __restrict distances, float worst) {
 DEC_VECTORISED void add_scaled(const float* __restrict x, float weight, int64_t width, float* __restrict sums) {
   for (int64_t c = 0; c < width; ++c) {
     sums[c] += weight * x[c];
+  }
+}
+
+void fetch(const float* x, int64_t width) {
+  const char* bytes = reinterpret_cast<const char*>(x);
+  for (int64_t at = 0; at < width * static_cast<int64_t>(sizeof(float)); at += kLine) {
+    __builtin_prefetch(bytes + at);
   }
 }
 
@@ -108,12 +118,14 @@ char* dec_graph_neighbours(const at::Tensor* queries, const at::Tensor* candidat
   });
 }
 
-// y = alpha * (A x) + beta * y for A [n, n] in compressed rows, x and y [n, width].
+// y = alpha * (A x) + shift * x + keep * y for A [n, n] in compressed rows, x and y [n, width]; what y held is not read where
+// `keep` is 0.
 char* dec_graph_multiply(const at::Tensor* starts, const at::Tensor* columns, const at::Tensor* weights, const at::Tensor* x,
-                         const at::Tensor* y, float alpha, float beta) {
+                         const at::Tensor* y, float alpha, float shift, float keep) {
   return guarded([&] {
     const int64_t n = x->size(0), width = x->size(1);
     const int64_t* start = starts->const_data_ptr<int64_t>();
+    const int64_t entries = columns->size(0);
     const int32_t* column = columns->const_data_ptr<int32_t>();
     const float* weight = weights->const_data_ptr<float>();
     const float* from = x->const_data_ptr<float>();
@@ -123,11 +135,16 @@ char* dec_graph_multiply(const at::Tensor* starts, const at::Tensor* columns, co
       for (int64_t i = begin; i < end; ++i) {
         std::fill(sums.begin(), sums.end(), 0.0F);
         for (int64_t e = start[i]; e < start[i + 1]; ++e) {
+          if (e + kAhead < entries) {
+            fetch(from + column[e + kAhead] * width, width);
+          }
           add_scaled(from + column[e] * width, weight[e], width, sums.data());
         }
+        const float* own = from + i * width;
         float* row = to + i * width;
         for (int64_t c = 0; c < width; ++c) {
-          row[c] = alpha * sums[static_cast<std::size_t>(c)] + (beta == 0.0F ? 0.0F : beta * row[c]);
+          const float kept = keep == 0.0F ? 0.0F : keep * row[c];
+          row[c] = alpha * sums[static_cast<std::size_t>(c)] + (shift * own[c] + kept);
         }
       }
     });

@@ -25,7 +25,8 @@ extern "C" {
         x: *const C_tensor,
         y: *const C_tensor,
         alpha: f32,
-        beta: f32,
+        shift: f32,
+        keep: f32,
     ) -> *mut c_char;
 }
 
@@ -93,11 +94,20 @@ impl Sparse {
         self.starts.size()[0] - 1
     }
 
-    /// `y` ← `alpha` · A `x` + `beta` · `y`, both \[n, width\] on the CPU; `beta` 0 overwrites.
+    /// `y` ← A `x`, both \[n, width\] on the CPU.
     ///
     /// # Errors
     /// Other shapes.
-    pub fn multiply(&self, x: &Tensor, y: &Tensor, alpha: f64, beta: f64) -> Result<()> {
+    pub fn multiply(&self, x: &Tensor, y: &Tensor) -> Result<()> {
+        self.combine(x, y, 1.0, 0.0, 0.0)
+    }
+
+    /// `y` ← `alpha` · A `x` + `shift` · `x` + `keep` · `y`, both \[n, width\] on the CPU; what `y` held is not read where `keep`
+    /// is 0.
+    ///
+    /// # Errors
+    /// Other shapes.
+    pub fn combine(&self, x: &Tensor, y: &Tensor, alpha: f64, shift: f64, keep: f64) -> Result<()> {
         let (_, width) = x.size2()?;
         plain(x, &[self.n(), width], Kind::Float)?;
         plain(y, &[self.n(), width], Kind::Float)?;
@@ -106,7 +116,8 @@ impl Sparse {
         // and nobody else has the three tensors.
         unsafe {
             let (starts, columns, weights) = (self.starts.as_ptr(), self.columns.as_ptr(), self.weights.as_ptr());
-            check(dec_graph_multiply(starts, columns, weights, x.as_ptr(), y.as_ptr(), alpha as f32, beta as f32))
+            let (alpha, shift, keep) = (alpha as f32, shift as f32, keep as f32);
+            check(dec_graph_multiply(starts, columns, weights, x.as_ptr(), y.as_ptr(), alpha, shift, keep))
         }
     }
 }

@@ -45,7 +45,7 @@ pub fn leading_eigenvectors(matrix: &Sparse, m: i64, seed: u64, go_on: &mut GoOn
         if n <= DENSE || 2 * m >= n {
             let identity = Tensor::f_eye(n, (Kind::Float, Device::Cpu))?;
             let dense = identity.f_zeros_like()?;
-            matrix.multiply(&identity, &dense, 1.0, 0.0)?;
+            matrix.multiply(&identity, &dense)?;
             let (values, vectors) = dense.f_linalg_eigh("L")?;
             return eigen(&values.f_flip([0])?, &vectors.f_flip([1])?, m);
         }
@@ -57,7 +57,7 @@ pub fn leading_eigenvectors(matrix: &Sparse, m: i64, seed: u64, go_on: &mut GoOn
         let mut above = 0.0; // where the wanted eigenvalues begin, at first a guess
         for iteration in 1.. {
             block = orthonormal(&filtered(matrix, block, above, go_on)?)?;
-            matrix.multiply(&block, &image, 1.0, 0.0)?;
+            matrix.multiply(&block, &image)?;
             let product = block.f_tr()?.f_matmul(&image)?;
             let (values, rotation) = product.f_add(&product.f_tr()?)?.f_mul_scalar(0.5)?.f_linalg_eigh("L")?;
             let (values, rotation) = (values.f_flip([0])?, rotation.f_flip([1])?);
@@ -97,12 +97,11 @@ fn filtered(matrix: &Sparse, block: Tensor, above: f64, go_on: &mut GoOn) -> Res
     let degree = (AMPLIFICATION.ln() / growth).clamp(2.0, DEGREE) as usize;
     // y₁ = (A − c) x / e, y₂ = 2 (A − c) y₁ / e − x, …
     let mut before = block;
-    let mut now = before.f_mul_scalar(-middle / half)?;
-    matrix.multiply(&before, &now, 1.0 / half, 1.0)?;
+    let mut now = before.f_empty_like()?;
+    matrix.combine(&before, &now, 1.0 / half, -middle / half, 0.0)?;
     for _ in 1..degree {
         check(go_on)?;
-        let _ = before.f_neg_()?.f_add_(&now.f_mul_scalar(-2.0 * middle / half)?)?;
-        matrix.multiply(&now, &before, 2.0 / half, 1.0)?;
+        matrix.combine(&now, &before, 2.0 / half, -2.0 * middle / half, -1.0)?;
         std::mem::swap(&mut now, &mut before);
     }
     Ok(now)
@@ -129,7 +128,7 @@ mod tests {
             let matrix = matrix(n);
             let identity = Tensor::eye(n, (Kind::Float, Device::Cpu));
             let dense = identity.zeros_like();
-            matrix.multiply(&identity, &dense, 1.0, 0.0).unwrap();
+            matrix.multiply(&identity, &dense).unwrap();
             let (values, vectors) = dense.to_kind(Kind::Double).linalg_eigh("L");
             let m = 12;
             let found = leading_eigenvectors(&matrix, m, 1, &mut || ControlFlow::Continue(())).unwrap();
