@@ -108,12 +108,12 @@ def passed_on(changes):
     return [word for change in changes for word in ("--set", change)]
 
 
-def digest(recipe, changes):
+def digest(recipe, changes, stderr=None):
     """Of a recipe's resolved settings with these changes, but for those that a run is told from outside."""
     if recipe == "spectral":
         return "scikit-learn " + sklearn.__version__
     command = [DEC, "config", "--config", recipe, *passed_on(changes)]
-    text = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    text = subprocess.run(command, check=True, stdout=subprocess.PIPE, stderr=stderr, text=True).stdout
     told = ("seed", "device", "threads", "n_clusters", "source", "dir", "labels")
     settings = [line for line in text.splitlines() if line.partition(" =")[0] not in told]
     return hashlib.sha256("\n".join(settings).encode()).hexdigest()[:16]
@@ -124,9 +124,14 @@ def records():
     return [json.loads(line) for line in lines]
 
 
+def is_of(key, run):
+    """Whether `run` is a record of the run that `key` names; one with settings of its own is of no run without."""
+    return key.items() <= run.items() and key.get("set") == run.get("set")
+
+
 def record(key, found):
     """In place of what was recorded of the same run."""
-    others = [run for run in records() if not key.items() <= run.items()]
+    others = [run for run in records() if not is_of(key, run)]
     partial = RECORDS.with_suffix(".partial")
     partial.write_text("".join(json.dumps(run) + "\n" for run in [*others, {**key, **found}]))
     partial.replace(RECORDS)
@@ -196,7 +201,7 @@ def lines(table):
     yield "|---|---|---|---|---|---|---|---|---|---|---|"
     for (data, recipe, changes), runs in sorted(table.items()):
         minutes = [run["seconds"] / 60 for run in runs]
-        published, source = PUBLISHED.get((recipe, data), (None, ""))
+        published, source = PUBLISHED.get((recipe, data), (None, "")) if not changes else (None, "")
         for method, label in METHODS.items():
             scores = [run["scores"][method] for run in runs if method in run["scores"]]
             if not scores:
@@ -228,14 +233,18 @@ def main():
     if not args.table:
         for name in args.data.split(","):
             for recipe in args.recipes.split(","):
-                now = digest(recipe, args.set)
+                changes = [] if recipe == "spectral" else sorted(args.set)
+                try:
+                    now = digest(recipe, changes)
+                except subprocess.CalledProcessError as failed:  # dec has said why
+                    sys.exit(failed.returncode)
                 for seed in seeds(args.seeds):
                     key = {"recipe": recipe, "settings": now, "data": name, "seed": seed}
-                    if args.set:
-                        key["set"] = args.set
+                    if changes:
+                        key["set"] = changes
                     if name not in NAMES:
                         key |= {"clusters": args.clusters, "labels": args.labels}
-                    if not args.again and any(key.items() <= run.items() for run in records()):
+                    if not args.again and any(is_of(key, run) for run in records()):
                         continue
                     print(f"{recipe} on {name}, seed {seed}", flush=True)
                     made = spectral(name, seed) if recipe == "spectral" else train(recipe, name, seed, args)
@@ -247,14 +256,14 @@ def main():
                                  "date": datetime.date.today().isoformat()})
     table, current = {}, {}
     for run in records():
-        made = (run["recipe"], tuple(run.get("set", ())))
-        if made not in current:
+        variant = (run["recipe"], tuple(run.get("set", ())))
+        if variant not in current:
             try:
-                current[made] = digest(*made)
+                current[variant] = digest(*variant, stderr=subprocess.DEVNULL)
             except subprocess.CalledProcessError:
-                current[made] = None  # a file or a setting that is no longer there
-        if run["settings"] == current[made]:
-            table.setdefault((run["data"], *made), []).append(run)
+                current[variant] = None  # a file or a setting that is no longer there
+        if run["settings"] == current[variant]:
+            table.setdefault((run["data"], *variant), []).append(run)
     text = "\n".join(lines(table))
     print(text)
     TABLE.write_text(

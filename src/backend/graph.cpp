@@ -60,9 +60,11 @@ DEC_VECTORISED void add_scaled(const float* __restrict x, float weight, int64_t 
 
 void fetch(const float* x, int64_t width) {
   const char* bytes = reinterpret_cast<const char*>(x);
-  for (int64_t at = 0; at < width * static_cast<int64_t>(sizeof(float)); at += kLine) {
+  const int64_t size = width * static_cast<int64_t>(sizeof(float));
+  for (int64_t at = 0; at < size; at += kLine) {
     __builtin_prefetch(bytes + at);
   }
+  __builtin_prefetch(bytes + size - 1);  // a row that begins inside a line ends in one more
 }
 
 }  // namespace

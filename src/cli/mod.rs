@@ -14,8 +14,8 @@ use clap::{CommandFactory, Parser, Subcommand};
 
 /// Deep Embedded Clustering: clusters rows that nobody has labelled.
 ///
-/// Trains an autoencoder, places centroids in its latent space by k-means, and sharpens both by self-training (Xie,
-/// Girshick & Farhadi, ICML 2016). Without options it clusters 10,000 handwritten digits that are built in.
+/// Trains an autoencoder, finds first clusters in its latent space, and sharpens both by self-training (Xie, Girshick
+/// & Farhadi, ICML 2016). Without options it clusters 10,000 handwritten digits that are built in.
 #[derive(Debug, Parser)]
 #[command(name = "dec", version, after_long_help = EXAMPLES)]
 pub struct Args {
@@ -55,7 +55,8 @@ Examples:
   dec predict --model runs/…/model.pt new.npy -o clusters.csv
 
 A recipe is a TOML file that says where it differs from the defaults; `dec config` prints every setting.
-Built-in recipes: default, notebook, dec-paper, seeds (a sweep).
+Built-in recipes, described by `dec config --list`: default, fast, best, notebook, dec-paper, idec, dec-da, idec-da,
+aspc-da, seeds (a sweep).
 
 A run leaves in its directory: config.toml, events.jsonl, summary.json, assignments.csv, weights.safetensors, model.pt.
 

@@ -59,7 +59,7 @@ pub enum Scale {
     Centre,
 }
 
-/// How many: epochs, rounds, eigenvectors.
+/// How many: epochs, rounds, eigenvectors, networks.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(untagged, expecting = "a number, or \"auto\"")]
 pub enum Count {

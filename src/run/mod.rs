@@ -3,7 +3,7 @@
 //! | file | written | content |
 //! |---|---|---|
 //! | `config.toml` | before training | the fully resolved recipe |
-//! | `events.jsonl` | while training | a line an epoch, restart, round and stage |
+//! | `events.jsonl` | while training | a line an epoch, restart, round, stage and further network |
 //! | `weights.safetensors` | at the end | the weights, under PyTorch's names |
 //! | `model.pt` | at the end | the TorchScript predictor |
 //! | `assignments.csv` | at the end | row, cluster, confidence |

@@ -14,19 +14,49 @@ use crate::metrics::Contingency;
 /// Rows that are compared at most: enough to tell agreements apart by a hundredth.
 const ROWS: usize = 10_000;
 
-/// How far each of the `clusterings` agrees with the nearest half of the others: their mean normalised mutual information, in
-/// \[0, 1\]; 1 where there is but one. Time grows with the square of their number.
+/// What several clusterings of the same rows come to.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Elected {
+    /// The cluster of each row, 0 to k − 1: the one that most clusterings put it into, each with more weight the more it agrees
+    /// with others; the most central clustering itself where that would leave a cluster without rows.
+    pub labels: Vec<i64>,
+    /// How far each clustering agrees with the nearest half of the others: their mean normalised mutual information, in \[0, 1\];
+    /// 1 where there is but one.
+    pub agreements: Vec<f64>,
+    /// The most central clustering, whose clusters the others' were matched with; the first of equals.
+    pub central: usize,
+}
+
+/// Lets `clusterings` into `k` vote, labels from 0 to k − 1. Time grows with the square of their number.
 ///
 /// # Errors
-/// [`Error::Rows`] for clusterings of different numbers of rows, or of none.
+/// [`Error::Rows`] for no clusterings, clusterings of different numbers of rows, or of none.
+///
+/// # Panics
+/// Labels outside 0 to k − 1.
 ///
 /// ```
-/// use dec::start::agreements;
-/// let found = agreements(&[vec![0, 0, 1, 1], vec![1, 1, 0, 0], vec![0, 1, 0, 1]])?;
-/// assert!(found[0] == found[1] && found[0] > found[2]);
+/// let found = [vec![0, 0, 0, 1, 1, 1], vec![1, 1, 1, 0, 0, 0], vec![0, 0, 1, 1, 1, 1]];
+/// let elected = dec::start::elect(&found, 2)?;
+/// assert_eq!(elected.labels, [0, 0, 0, 1, 1, 1]);
+/// assert!(elected.agreements[0] == elected.agreements[1] && elected.agreements[0] > elected.agreements[2]);
+/// assert_eq!(elected.central, 0);
 /// # Ok::<(), dec::Error>(())
 /// ```
-pub fn agreements(clusterings: &[Vec<i64>]) -> Result<Vec<f64>> {
+pub fn elect(clusterings: &[Vec<i64>], k: usize) -> Result<Elected> {
+    let agreements = agreements(clusterings)?;
+    let mut central = None;
+    for (place, &agreement) in agreements.iter().enumerate() {
+        if central.is_none_or(|best: usize| agreement > agreements[best]) {
+            central = Some(place);
+        }
+    }
+    let central = central.ok_or_else(|| Error::Rows("no clusterings to choose among".to_owned()))?;
+    Ok(Elected { labels: vote(clusterings, &agreements, central, k), agreements, central })
+}
+
+/// [`Elected::agreements`].
+fn agreements(clusterings: &[Vec<i64>]) -> Result<Vec<f64>> {
     let rows = clusterings.first().map_or(0, Vec::len);
     if let Some(other) = clusterings.iter().find(|labels| labels.len() != rows) {
         return Err(Error::Rows(format!("clusterings of {rows} and {} rows cannot be compared", other.len())));
@@ -48,25 +78,12 @@ pub fn agreements(clusterings: &[Vec<i64>]) -> Result<Vec<f64>> {
 /// How much less central a clustering is whose vote has 1/e of the weight.
 const TEMPERATURE: f64 = 0.04;
 
-/// The cluster of each row that most of the `clusterings` put it into, weighted by their `agreements`, after their clusters were
-/// matched with those of the one that is most central. Labels are from 0 to k − 1; those of the most central clustering itself
-/// where the vote left a cluster without rows.
-///
-/// # Panics
-/// A clustering of fewer rows than the most central one, labels outside 0 to k − 1.
-///
-/// ```
-/// use dec::start::{agreements, vote};
-/// let found = [vec![0, 0, 0, 1, 1, 1], vec![1, 1, 1, 0, 0, 0], vec![0, 0, 1, 1, 1, 1]];
-/// assert_eq!(vote(&found, &agreements(&found)?, 2), [0, 0, 0, 1, 1, 1]);
-/// # Ok::<(), dec::Error>(())
-/// ```
-pub fn vote(clusterings: &[Vec<i64>], agreements: &[f64], k: usize) -> Vec<i64> {
-    let mut voters: Vec<(&Vec<i64>, f64)> = clusterings.iter().zip(agreements.iter().copied()).collect();
-    voters.sort_by(|a, b| b.1.total_cmp(&a.1));
-    let Some(&(central, most)) = voters.first() else { return Vec::new() };
-    let voters: Vec<(&Vec<i64>, Vec<usize>, f64)> = voters
-        .into_iter()
+/// [`Elected::labels`].
+fn vote(clusterings: &[Vec<i64>], agreements: &[f64], central: usize, k: usize) -> Vec<i64> {
+    let (central, most) = (&clusterings[central], agreements[central]);
+    let voters: Vec<(&Vec<i64>, Vec<usize>, f64)> = clusterings
+        .iter()
+        .zip(agreements)
         .map(|(labels, agreement)| (labels, matching(labels, central, k), ((agreement - most) / TEMPERATURE).exp()))
         .collect();
     let mut sizes = vec![0usize; k];
@@ -149,21 +166,34 @@ mod tests {
     #[test]
     fn rows_that_most_agree_on_are_put_right() {
         let (truth, found) = astray();
-        let elected = vote(&found, &agreements(&found).unwrap(), 3);
+        let elected = elect(&found, 3).unwrap().labels;
         assert_eq!(Contingency::new(&truth, &elected).unwrap().accuracy(), 1.0);
         assert!(found.iter().all(|labels| Contingency::new(&truth, labels).unwrap().accuracy() < 0.95));
-        assert_eq!(vote(&found[..1], &[1.0], 3), found[0]);
-        assert!(vote(&[], &[], 3).is_empty());
+        assert_eq!(elect(&found[..1], 3).unwrap().labels, found[0]);
+        assert!(elect(&[], 3).is_err());
     }
 
     #[test]
     fn those_far_from_the_most_central_have_no_say_and_no_cluster_is_voted_away() {
         let (truth, _) = astray();
         let others: Vec<i64> = (0..300).map(|i| i % 3).collect();
-        assert_eq!(vote(&[others.clone(), truth.clone(), others], &[0.5, 0.9, 0.5], 3), truth);
+        assert_eq!(vote(&[others.clone(), truth.clone(), others], &[0.5, 0.9, 0.5], 1, 3), truth);
         let single = |at: usize| (0..9).map(|i| i64::from(i == at)).collect::<Vec<_>>();
         let found = [single(0), single(1), single(2)];
-        assert_eq!(vote(&found, &[0.9, 0.9, 0.9], 2), found[0], "all rows would be in one cluster");
+        assert_eq!(vote(&found, &[0.9, 0.9, 0.9], 1, 2), found[1], "all rows would be in one cluster");
+    }
+
+    #[test]
+    fn the_first_of_equals_is_the_most_central() {
+        let found = elect(&[vec![0, 0, 1, 1, 1, 1], vec![0, 0, 0, 0, 1, 1]], 2).unwrap();
+        assert_eq!((found.central, found.labels), (0, vec![0, 0, 1, 1, 1, 1]));
+        let far = vec![0, 1, 0, 1, 0, 1];
+        for central in 0..3 {
+            let mut clusterings = vec![vec![0, 0, 0, 1, 1, 1]; 9];
+            clusterings[..central].fill(far.clone());
+            clusterings.push(far.clone());
+            assert_eq!(elect(&clusterings, 2).unwrap().central, central, "{clusterings:?}");
+        }
     }
 
     #[test]

@@ -14,7 +14,7 @@ mod neighbours;
 pub mod spectral;
 
 pub use components::components;
-pub use consensus::{agreements, vote};
+pub use consensus::{elect, Elected};
 pub use eigen::{leading_eigenvectors, Eigen};
 pub use graph::NeighbourGraph;
 pub use merging::{merge_clusters, Joint, Merging};

@@ -1,9 +1,8 @@
-//! Normalised spectral clustering (Ng, Jordan & Weiss 2002; von Luxburg 2007) of a graph of nearest neighbours, and the choice
-//! of its number of eigenvectors without labels.
+//! Normalised spectral clustering (Ng, Jordan & Weiss 2002; von Luxburg 2007) of a graph of nearest neighbours, in many ways.
 //!
 //! The m leading eigenvectors of D^−1/2 W D^−1/2 give every row m values; rows are scaled to length 1, and k-means finds the
 //! clusters. How many eigenvectors are best differs from data to data, and so does whether clusters are better found at once
-//! or as parts that are joined. So many clusterings are made, which then vote ([`super::vote`]): for m
+//! or as parts that are joined. So many clusterings are made, which then vote ([`super::elect`]): for m
 //! from k to 2k, k-means with k clusters; and with 1.5k to 5k clusters, on as many eigenvectors, merged down to k in two ways
 //! ([`merge_clusters`]) by how rows are related: in the graph, and where augmented versions of the rows are given, also by what an
 //! augmented row lies next to.
@@ -30,13 +29,13 @@ pub struct SpectralParams {
     pub n_clusters: usize,
     /// Neighbours of a row in the graph, at least 1.
     pub n_neighbours: u64,
-    /// m, the eigenvectors; `None` chooses.
+    /// m, the eigenvectors; `None` tries several.
     pub n_vectors: Option<u64>,
     /// Seed of everything random.
     pub seed: u64,
 }
 
-/// Clusterings of the same rows by their graph; one where m was given.
+/// Clusterings of the same rows by their graph; one where m was given, or for one cluster.
 #[derive(Debug)]
 pub struct Found {
     /// Each row's cluster, 0 to k − 1, in each clustering.
@@ -195,7 +194,7 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
     use crate::metrics::Contingency;
-    use crate::start::{agreements, vote};
+    use crate::start::elect;
     use std::ops::ControlFlow;
     use tch::Device;
 
@@ -210,7 +209,7 @@ mod tests {
     /// The clusters that all clusterings elect.
     fn elected(views: Views, params: &SpectralParams) -> Vec<i64> {
         let found = search_to_end(views, params).unwrap().clusterings;
-        vote(&found, &agreements(&found).unwrap(), params.n_clusters)
+        elect(&found, params.n_clusters).unwrap().labels
     }
 
     fn accuracy(truth: &[i64], labels: &[i64]) -> f64 {

@@ -44,7 +44,7 @@ use crate::kmeans::{self, KMeans, KMeansParams, Progress};
 use crate::metrics::{self, Contingency};
 use crate::model::{Autoencoder, ClusteringLayer, Dec, Init};
 use crate::start::spectral::{self, SpectralParams, Views};
-use crate::start::{agreements, components, mixture, vote, NeighbourGraph};
+use crate::start::{components, elect, mixture, Elected, NeighbourGraph};
 
 /// Which cluster each row belongs to, in the order of the input's rows.
 #[derive(Debug, Clone, PartialEq)]
@@ -149,12 +149,7 @@ impl<'a> Trainer<'a> {
 
         let z = self.pretrain(&rows, observer)?;
         let by_kmeans =
-            self.kmeans(Stage::KMeans, &Rows::from_tensor(z.shallow_clone()), observer).map_err(|e| match e {
-                Error::Rows(problem) => {
-                    Error::Training(format!("the autoencoder collapsed: among its latent rows, {problem}"))
-                }
-                other => other,
-            })?;
+            self.kmeans(Stage::KMeans, &Rows::from_tensor(z.shallow_clone()), observer).map_err(of_latent)?;
         self.score("autoencoder_kmeans", &z, &by_kmeans.labels, by_kmeans.inertia, observer)?;
 
         let (labels, centroids) = self.start(z, by_kmeans, &rows, observer)?;
@@ -221,7 +216,7 @@ impl<'a> Trainer<'a> {
     }
 
     /// The first assignment of the rows, and the means of its clusters in the latent space \[k, m\]; `z` is what `by_kmeans`
-    /// clustered. The network is then the one whose latent rows the assignment suits best.
+    /// clustered. The network is then the one in which the most central clustering was found.
     fn start(
         &mut self,
         z: Tensor,
@@ -237,39 +232,66 @@ impl<'a> Trainer<'a> {
             let centroids = tensor_of(by_kmeans.centroids.view())?.f_to_device(rows.device())?;
             return Ok((by_kmeans.labels, centroids));
         }
-        let mut z = z;
-        let mut clusterings = Vec::new();
-        let mut network_of = Vec::new();
-        let mut earlier = Vec::new();
-        for network in 0..networks {
-            if network > 0 {
-                observer.on_event(&Event::NetworkStarted { network: network + 1, networks });
-                self.seed = seed_for(config.seed, &format!("network {network}"));
-                let fresh = new_autoencoder(config, self.n_features(), rows.device(), self.seed)?;
-                earlier.push((std::mem::replace(&mut self.dec.autoencoder, fresh), z));
-                z = self.pretrain(rows, observer)?;
+        // One entry for each network but the one at work, which comes after them.
+        let mut earlier: Vec<(Autoencoder, Tensor)> = Vec::new();
+        let (mut z, mut clusterings) = self.candidates(&over_clustering, z, rows, observer)?;
+        let mut network_of = vec![0; clusterings.len()];
+        for network in 1..networks {
+            observer.on_event(&Event::NetworkStarted { network: network + 1, networks });
+            self.seed = seed_for(config.seed, &format!("network {network}"));
+            let fresh = new_autoencoder(config, self.n_features(), rows.device(), self.seed)?;
+            earlier.push((std::mem::replace(&mut self.dec.autoencoder, fresh), z.shallow_clone()));
+            let found =
+                self.pretrain(rows, observer).and_then(|z| self.candidates(&over_clustering, z, rows, observer));
+            match found {
+                Ok((latent, found)) => {
+                    z = latent;
+                    network_of.extend(found.iter().map(|_| earlier.len()));
+                    clusterings.extend(found);
+                }
+                Err(problem) => {
+                    let unusable = matches!(problem, Error::Training(_));
+                    // Without the network that failed; where the run ends here, with the first, which was scored.
+                    let back = if unusable { earlier.len() - 1 } else { 0 };
+                    self.dec.autoencoder = earlier.swap_remove(back).0;
+                    if !unusable {
+                        return Err(problem);
+                    }
+                    tracing::warn!("network {} of {networks} has no say in the start: {problem}", network + 1);
+                }
             }
-            for (place, &parts) in over_clustering.iter().enumerate() {
-                z = self.over_cluster(place, parts, z, rows, observer)?;
-            }
-            let found = self.assign(Stage::Start, k, config.start.n_vectors.given(), &z, rows, observer)?;
-            network_of.extend(found.iter().map(|_| network));
-            clusterings.extend(found);
         }
         self.seed = config.seed;
         self.input_graph = None;
-        let agreements = agreements(&clusterings)?;
-        let labels = vote(&clusterings, &agreements, k);
-        let central = (0..agreements.len()).max_by(|&a, &b| agreements[a].total_cmp(&agreements[b]));
-        let network = central.map_or(networks, |central| network_of[central]) as usize;
-        tracing::debug!("agreements {agreements:.3?} of networks {network_of:?}: on with network {}", network + 1);
-        if network < earlier.len() {
-            (self.dec.autoencoder, z) = earlier.swap_remove(network);
+        let Elected { labels, agreements, central } = elect(&clusterings, k)?;
+        let chosen = network_of[central];
+        tracing::debug!("agreements {agreements:.3?} of networks {network_of:?}: on with {chosen}");
+        if chosen < earlier.len() {
+            (self.dec.autoencoder, z) = earlier.swap_remove(chosen);
         }
         let centroids = means(&z, &labels, k)?;
         let inertia = metrics::inertia(array_of(&z)?.view(), &labels, array_of(&centroids)?.view())?;
         self.score("start", &z, &labels, inertia, observer)?;
         Ok((labels, centroids))
+    }
+
+    /// What the network as it is contributes to the first assignment: it is trained towards so many clusters in turn, and then
+    /// clustered into k. Returns its latent rows after that, and the clusterings.
+    fn candidates(
+        &mut self,
+        over_clustering: &[usize],
+        z: Tensor,
+        rows: &Rows,
+        observer: &mut dyn Observer,
+    ) -> Result<(Tensor, Vec<Vec<i64>>)> {
+        let config = self.config;
+        let mut z = z;
+        for (place, &parts) in over_clustering.iter().enumerate() {
+            z = self.over_cluster(place, parts, z, rows, observer)?;
+        }
+        let n_vectors = config.start.n_vectors.given();
+        let found = self.assign(Stage::Start, config.n_clusters, n_vectors, &z, rows, observer)?;
+        Ok((z, found))
     }
 
     /// How many networks vote on the first assignment.
@@ -311,7 +333,7 @@ impl<'a> Trainer<'a> {
             config.cluster.batch_size,
         );
         let found = self.assign(stage, parts, Some(parts as u64), &z, rows, observer)?;
-        let labels = vote(&found, &agreements(&found)?, parts); // of one, as the number of eigenvectors is given
+        let labels = elect(&found, parts)?.labels; // of one, as the number of eigenvectors is given
         let layer = ClusteringLayer::new(&means(&z, &labels, parts)?, config.cluster.alpha)?;
         let plan = Plan::towards(&config.cluster, epochs);
         self.timed(stage, observer, |this, observer| {
@@ -343,7 +365,7 @@ impl<'a> Trainer<'a> {
                 StartMethod::KMeans => {
                     let params = KMeansParams { n_clusters: clusters, seed, ..this.kmeans_params() };
                     let z = Rows::from_tensor(z.shallow_clone());
-                    vec![kmeans::fit(&z, &params, &mut |_| go_on(observer))?.labels]
+                    vec![kmeans::fit(&z, &params, &mut |_| go_on(observer)).map_err(of_latent)?.labels]
                 }
                 StartMethod::Gmm => vec![mixture::fit(z, clusters, seed)?],
                 StartMethod::Spectral if clusters == 1 => vec![vec![0; this.n_rows()]],
@@ -356,7 +378,7 @@ impl<'a> Trainer<'a> {
                     };
                     this.find_input_graph(rows, observer)?;
                     let views = Views { latent: z, input: this.input_graph.as_ref(), augmented: &augmented };
-                    let found = spectral::search(views, &params, &mut || go_on(observer))?;
+                    let found = spectral::search(views, &params, &mut || go_on(observer)).map_err(of_latent)?;
                     tracing::debug!("{stage}: {:?}", found.ways);
                     found.clusterings
                 }
@@ -615,6 +637,14 @@ fn means(z: &Tensor, labels: &[i64], k: usize) -> Result<Tensor> {
     let counts = Tensor::f_zeros([k as i64], options)?.f_index_add(0, &labels, &ones)?.f_unsqueeze(1)?;
     let all = z.f_mean_dim(0, true, Kind::Float)?;
     Ok(sums.f_div(&counts.f_clamp_min(1.0)?)?.f_add(&all.f_mul(&counts.f_eq(0.0)?.f_to_kind(Kind::Float)?)?)?)
+}
+
+/// Latent rows that cannot be clustered are the network's fault, not the data's.
+fn of_latent(error: Error) -> Error {
+    match error {
+        Error::Rows(problem) => Error::Training(format!("the autoencoder collapsed: among its latent rows, {problem}")),
+        other => other,
+    }
 }
 
 /// Refuses latent rows that k-means could only fail on.

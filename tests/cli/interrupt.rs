@@ -20,6 +20,32 @@ fn ctrl_c_in_pretraining_saves_the_weights() {
     assert_eq!(each(&summary["stages"], "name"), ["kmeans_raw"]);
 }
 
+/// A further network that is not done is of no use: the first is what the scores so far are of.
+#[test]
+fn ctrl_c_in_a_second_network_saves_the_first() {
+    let scratch = Scratch::blobs();
+    let setting = |epochs: &str| format!("--set=pretrain.epochs={epochs}");
+    let run = |out: &str, more: &[&str]| {
+        let start = ["--set=start.method=spectral", "--set=start.networks=2", "--out", out];
+        scratch.command(SMALL.iter().chain(&start).chain(more))
+    };
+    let mut running = Running::start(run("run", &[&setting("1000")]));
+    running.wait_for_line(&scratch.path("run/events.jsonl"), &["\"network\":2"]);
+    running.signal("INT");
+    running.end().failed(130, &["interrupted", "saved in run"]);
+    let summary = scratch.json("run/summary.json");
+    assert_eq!(each(&summary["results"], "method"), ["kmeans", "autoencoder_kmeans"]);
+
+    // Self-training leaves the decoder as it is.
+    let first = run("first", &[&setting("1000"), "--set=start.networks=1"]).output().unwrap();
+    assert!(first.status.success(), "{first:?}");
+    let decoder = |out: &str| {
+        let weights = tch::Tensor::read_safetensors(scratch.path(&format!("{out}/weights.safetensors"))).unwrap();
+        weights.into_iter().find(|(name, _)| name == "decoder.0.weight").unwrap().1
+    };
+    assert_eq!(decoder("run"), decoder("first"));
+}
+
 /// SIGTERM, which is what a cluster's scheduler sends, does the same as Ctrl-C.
 #[test]
 fn an_interrupted_self_training_saves_clusters_and_model() {

@@ -67,6 +67,7 @@ fn several_networks_vote_on_the_start() {
         scratch.dec(DEFAULT.iter().copied().chain(["--out", networks, "--set", &setting])).ok()
     };
     assert!(!train("1").stderr.contains("network "));
+    assert!(train("auto").stderr.contains("network 3 of 3"));
     let two = train("2").stderr;
     assert!(two.contains("network 2 of 2") && !two.contains("network 1 of"), "{two}");
     let [one, two] = ["1", "2"].map(|out| scratch.json(&format!("{out}/summary.json"))["results"].clone());
@@ -125,10 +126,11 @@ fn a_table_of_many_units_is_standardised() {
 fn objectives_and_starts_run_on_rows_of_any_kind() {
     let scratch = Scratch::blobs();
     let small = crate::support::SMALL;
-    let cases: [&[&str]; 6] = [
+    let cases: [&[&str]; 7] = [
         &["cluster.objective=idec", "augment.kind=noise", "cluster.optimiser=adamw", "cluster.lr=1e-3"],
         &["cluster.objective=aspc", "augment.kind=time_shift", "cluster.optimiser=adam", "cluster.lr=1e-3"],
-        &["start.method=gmm", "cluster.handover_epochs=1", "cluster.reset_momentum=true"],
+        &["start.method=gmm", "start.networks=2", "cluster.handover_epochs=1", "cluster.reset_momentum=true"],
+        &["start.method=kmeans", "start.networks=3"],
         &["start.method=spectral", "start.over_clustering=[3.0]", "start.over_clustering_epochs=1"],
         &["start.method=spectral", "start.n_vectors=3", "cluster.update_interval_steps=2", "cluster.max_rounds=auto"],
         &["pretrain.method=end_to_end", "pretrain.dropout=0", "finetune.epochs=0", "augment.image=[2, 4]"],
