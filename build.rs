@@ -14,8 +14,13 @@ use std::path::Path;
 const LIBTORCH_VERSION: &str = "2.11.0";
 const SHIM: [&str; 3] = ["src/backend/shim.cpp", "src/backend/lloyd.cpp", "src/backend/precision.cpp"];
 const DENSE: [&str; 3] = ["src/backend/dense.cpp", "src/backend/augment.cpp", "src/backend/graph.cpp"];
-const HEADERS: [&str; 4] =
-    ["src/backend/guard.h", "src/backend/hash.h", "src/backend/parallel.h", "src/backend/rows.h"];
+const HEADERS: [&str; 5] = [
+    "src/backend/guard.h",
+    "src/backend/hash.h",
+    "src/backend/parallel.h",
+    "src/backend/prefetch.h",
+    "src/backend/rows.h",
+];
 
 fn main() -> Result<(), Box<dyn Error>> {
     for file in SHIM.iter().chain(&HEADERS).chain(&DENSE) {

@@ -65,7 +65,8 @@ def arguments():
     parser.add_argument("--labels", help="labels of the one file that --data names")
     parser.add_argument("--clusters", type=int, help="clusters of the one file that --data names")
     parser.add_argument("--seeds", default="0-2", help="numbers and ranges, comma-separated [default: 0-2]")
-    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="passed on to dec; recorded, and a line of its own in the table")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE",
+                        help="passed on to dec; recorded, and a line of its own in the table")
     parser.add_argument("--again", action="store_true", help="make and record those runs too that are recorded already")
     parser.add_argument("--out", type=pathlib.Path, default=ROOT / "runs/results", help="where the runs are kept")
     parser.add_argument("--table", action="store_true", help="train nothing, only write RESULTS.md from the records")
@@ -158,11 +159,11 @@ def spectral(name, seed):
     return {"dec": scores}, seconds
 
 
-def train(recipe, name, seed, args):
+def train(recipe, changes, name, seed, args):
     """Scores by method, and seconds; None for a run that failed."""
     data = name if name in NAMES else pathlib.Path(name).stem
-    run = args.out / "+".join([pathlib.Path(recipe).stem, *sorted(args.set)]).replace("/", "_") / data / f"seed-{seed}"
-    command = [DEC, "--quiet", "--config", recipe, *options(name, args), *passed_on(args.set), "--seed", str(seed)]
+    run = args.out / "+".join([pathlib.Path(recipe).stem, *changes]).replace("/", "_") / data / f"seed-{seed}"
+    command = [DEC, "--quiet", "--config", recipe, *options(name, args), *passed_on(changes), "--seed", str(seed)]
     command += ["--out", run, "--force"]
     ended = subprocess.run([str(word) for word in command], stdout=subprocess.DEVNULL)
     if ended.returncode == 130 or ended.returncode < 0:
@@ -201,7 +202,7 @@ def lines(table):
     yield "|---|---|---|---|---|---|---|---|---|---|---|"
     for (data, recipe, changes), runs in sorted(table.items()):
         minutes = [run["seconds"] / 60 for run in runs]
-        published, source = PUBLISHED.get((recipe, data), (None, "")) if not changes else (None, "")
+        published, source = PUBLISHED.get((recipe, data, *changes), (None, ""))
         for method, label in METHODS.items():
             scores = [run["scores"][method] for run in runs if method in run["scores"]]
             if not scores:
@@ -247,7 +248,7 @@ def main():
                     if not args.again and any(is_of(key, run) for run in records()):
                         continue
                     print(f"{recipe} on {name}, seed {seed}", flush=True)
-                    made = spectral(name, seed) if recipe == "spectral" else train(recipe, name, seed, args)
+                    made = spectral(name, seed) if recipe == "spectral" else train(recipe, changes, name, seed, args)
                     if made is None:
                         continue
                     scores, seconds = made

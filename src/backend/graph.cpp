@@ -13,6 +13,7 @@
 
 #include "guard.h"
 #include "parallel.h"
+#include "prefetch.h"
 
 using dec::guarded;
 
@@ -26,7 +27,6 @@ constexpr int64_t kGroup = 32;
 constexpr int64_t kQueries = 64;
 // Entries of a sparse matrix whose row of the block is fetched before it is needed: these lie anywhere.
 constexpr int64_t kAhead = 3;
-constexpr int64_t kLine = 64;  // bytes of a cache line
 
 // Squared distances of one query [m] to `count` candidates, whose features lie `stride` apart.
 DEC_VECTORISED void squared_distances(const float* __restrict query, const float* __restrict candidates, int64_t stride,
@@ -56,15 +56,6 @@ DEC_VECTORISED void add_scaled(const float* __restrict x, float weight, int64_t 
   for (int64_t c = 0; c < width; ++c) {
     sums[c] += weight * x[c];
   }
-}
-
-void fetch(const float* x, int64_t width) {
-  const char* bytes = reinterpret_cast<const char*>(x);
-  const int64_t size = width * static_cast<int64_t>(sizeof(float));
-  for (int64_t at = 0; at < size; at += kLine) {
-    __builtin_prefetch(bytes + at);
-  }
-  __builtin_prefetch(bytes + size - 1);  // a row that begins inside a line ends in one more
 }
 
 }  // namespace
@@ -138,7 +129,7 @@ char* dec_graph_multiply(const at::Tensor* starts, const at::Tensor* columns, co
         std::fill(sums.begin(), sums.end(), 0.0F);
         for (int64_t e = start[i]; e < start[i + 1]; ++e) {
           if (e + kAhead < entries) {
-            fetch(from + column[e + kAhead] * width, width);
+            dec::prefetch(from + column[e + kAhead] * width, width * static_cast<int64_t>(sizeof(float)));
           }
           add_scaled(from + column[e] * width, weight[e], width, sums.data());
         }

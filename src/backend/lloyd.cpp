@@ -16,6 +16,7 @@
 
 #include "guard.h"
 #include "parallel.h"
+#include "prefetch.h"
 
 #define DEC_INLINE inline __attribute__((always_inline))
 
@@ -571,10 +572,8 @@ DEC_INLINE void move_rows(const Moves& moves, const std::vector<int32_t>& list, 
   for (int64_t m = 0; m < count; ++m) {
     const int64_t i = rows[m];
     const int64_t ahead = rows[std::min(m + kAhead, count - 1)];
-    const char* next = reinterpret_cast<const char*>(static_cast<const T*>(moves.data) + ahead * moves.d + first);
-    for (int64_t byte = 0; byte < length * static_cast<int64_t>(sizeof(T)); byte += 64) {
-      __builtin_prefetch(next + byte);
-    }
+    const T* next = static_cast<const T*>(moves.data) + ahead * moves.d + first;
+    dec::prefetch(next, length * static_cast<int64_t>(sizeof(T)));
     const int32_t old = moves.previous[i];
     move_row(static_cast<const T*>(moves.data) + i * moves.d + first, length,
              old < 0 ? nullptr : moves.sums + old * moves.d + first, moves.sums + moves.labels[i] * moves.d + first);

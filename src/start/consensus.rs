@@ -45,12 +45,8 @@ pub struct Elected {
 /// ```
 pub fn elect(clusterings: &[Vec<i64>], k: usize) -> Result<Elected> {
     let agreements = agreements(clusterings)?;
-    let mut central = None;
-    for (place, &agreement) in agreements.iter().enumerate() {
-        if central.is_none_or(|best: usize| agreement > agreements[best]) {
-            central = Some(place);
-        }
-    }
+    // Backwards, as `max_by` takes the last of equals.
+    let central = (0..agreements.len()).rev().max_by(|&a, &b| agreements[a].total_cmp(&agreements[b]));
     let central = central.ok_or_else(|| Error::Rows("no clusterings to choose among".to_owned()))?;
     Ok(Elected { labels: vote(clusterings, &agreements, central, k), agreements, central })
 }

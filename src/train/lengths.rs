@@ -24,9 +24,8 @@ fn per_epoch(rows: i64, batch_size: usize) -> u64 {
 }
 
 const PRETRAIN: Rule = Rule { epochs: 15, steps: 600 };
-/// A single network whose rows are moved; several are no worse with a third of the steps each (1,797 digits: starts of 0.90 to 0.95
-/// with 600, 900 and 1,800). Noise does not turn few rows into many, as moving their values does: an autoencoder that trains for
-/// longer memorises them.
+/// A single network whose rows are moved: three of a third of the steps take as long. Noise does not turn few rows into many, as
+/// moving their values does: an autoencoder that trains for longer memorises them.
 const PRETRAIN_MOVED: Rule = Rule { epochs: 15, steps: 1800 };
 const OVER_CLUSTERING: Rule = Rule { epochs: 2, steps: 400 };
 const HANDOVER: Rule = Rule { epochs: 4, steps: 200 };

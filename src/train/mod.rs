@@ -249,15 +249,14 @@ impl<'a> Trainer<'a> {
                     network_of.extend(found.iter().map(|_| earlier.len()));
                     clusterings.extend(found);
                 }
-                Err(problem) => {
-                    let unusable = matches!(problem, Error::Training(_));
-                    // Without the network that failed; where the run ends here, with the first, which was scored.
-                    let back = if unusable { earlier.len() - 1 } else { 0 };
-                    self.dec.autoencoder = earlier.swap_remove(back).0;
-                    if !unusable {
-                        return Err(problem);
-                    }
+                Err(problem @ Error::Training(_)) => {
+                    self.dec.autoencoder = earlier.swap_remove(earlier.len() - 1).0;
                     tracing::warn!("network {} of {networks} has no say in the start: {problem}", network + 1);
+                }
+                Err(problem) => {
+                    // What is saved is the first network, which was scored.
+                    self.dec.autoencoder = earlier.swap_remove(0).0;
+                    return Err(problem);
                 }
             }
         }
@@ -332,8 +331,7 @@ impl<'a> Trainer<'a> {
             rows.n_rows(),
             config.cluster.batch_size,
         );
-        let found = self.assign(stage, parts, Some(parts as u64), &z, rows, observer)?;
-        let labels = elect(&found, parts)?.labels; // of one, as the number of eigenvectors is given
+        let labels = self.assign(stage, parts, Some(parts as u64), &z, rows, observer)?.swap_remove(0);
         let layer = ClusteringLayer::new(&means(&z, &labels, parts)?, config.cluster.alpha)?;
         let plan = Plan::towards(&config.cluster, epochs);
         self.timed(stage, observer, |this, observer| {
@@ -347,7 +345,8 @@ impl<'a> Trainer<'a> {
         self.dec.encode_all(rows)
     }
 
-    /// The clusterings that the start's method finds for `clusters` clusters in the latent rows `z`.
+    /// The clusterings that the start's method finds for `clusters` clusters in the latent rows `z`: at least one, and no more
+    /// where `n_vectors` is given.
     fn assign(
         &mut self,
         stage: Stage,

@@ -46,7 +46,8 @@ impl fmt::Display for Stage {
 /// where there are some.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct MethodResult {
-    /// `kmeans` (raw rows), `autoencoder_kmeans` (in the first network's latent), `start` (the first assignment, where it is not that) or `dec`.
+    /// `kmeans` (raw rows), `autoencoder_kmeans` (in the first network's latent), `start` (the first assignment, where it is not
+    /// that) or `dec`.
     pub method: &'static str,
     /// Accuracy under the best one-to-one matching of clusters to classes.
     pub acc: Option<f64>,
