@@ -356,8 +356,7 @@ pub struct StartConfig {
     /// ([`crate::start::spectral`]). Default `auto`.
     pub n_vectors: Count,
     /// Networks that are pretrained from different weights, and vote on the first assignment together; self-training goes on with
-    /// one. Several are pretrained for fewer epochs each, where these are `auto`. Default `auto`: three for a spectral start of at
-    /// most 5,000 rows, else one.
+    /// one. Default `auto`: three for a spectral start of at most 5,000 rows, else one.
     pub networks: Count,
     /// Before the k clusters, so many times k clusters are found, and the encoder is trained towards them. One entry a round;
     /// each at least 1. Default `auto`.

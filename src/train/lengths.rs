@@ -24,8 +24,8 @@ fn per_epoch(rows: i64, batch_size: usize) -> u64 {
 }
 
 const PRETRAIN: Rule = Rule { epochs: 15, steps: 600 };
-/// A single network whose rows are moved: three of a third of the steps take as long. Noise does not turn few rows into many, as
-/// moving their values does: an autoencoder that trains for longer memorises them.
+/// Of rows that are moved. Noise does not turn few rows into many, as moving their values does: an autoencoder that trains for
+/// longer memorises them.
 const PRETRAIN_MOVED: Rule = Rule { epochs: 15, steps: 1800 };
 const OVER_CLUSTERING: Rule = Rule { epochs: 2, steps: 400 };
 const HANDOVER: Rule = Rule { epochs: 4, steps: 200 };
@@ -40,9 +40,9 @@ pub(super) fn networks(config: &StartConfig, k: usize, rows: i64) -> u64 {
     })
 }
 
-/// Epochs of pretraining end to end of each of `networks`, on rows whose values are `moved` or on others.
-pub(super) fn pretrain_epochs(given: Count, networks: u64, moved: bool, rows: i64, batch_size: usize) -> u64 {
-    let rule = if moved && networks == 1 { PRETRAIN_MOVED } else { PRETRAIN };
+/// Epochs of pretraining end to end, on rows whose values are `moved` or on others.
+pub(super) fn pretrain_epochs(given: Count, moved: bool, rows: i64, batch_size: usize) -> u64 {
+    let rule = if moved { PRETRAIN_MOVED } else { PRETRAIN };
     given.or(|| rule.epochs(rows, batch_size))
 }
 
@@ -73,13 +73,11 @@ mod tests {
 
     #[test]
     fn few_rows_train_for_more_epochs() {
-        let moved = |rows| pretrain_epochs(Count::Auto, 1, true, rows, 256);
+        let moved = |rows| pretrain_epochs(Count::Auto, true, rows, 256);
         assert_eq!([70_000, 10_000, 1_797, 1].map(moved), [15, 45, 225, 1800]);
-        let others = |rows| pretrain_epochs(Count::Auto, 1, false, rows, 256);
+        let others = |rows| pretrain_epochs(Count::Auto, false, rows, 256);
         assert_eq!([70_000, 10_000, 1_797, 1].map(others), [15, 15, 75, 600]);
-        let several = |rows| pretrain_epochs(Count::Auto, 3, true, rows, 256);
-        assert_eq!([70_000, 1_797].map(several), [15, 75]);
-        assert_eq!(pretrain_epochs(Count::Given(3), 1, true, 1_797, 256), 3);
+        assert_eq!(pretrain_epochs(Count::Given(3), true, 1_797, 256), 3);
     }
 
     #[test]

@@ -194,7 +194,7 @@ impl<'a> Trainer<'a> {
     fn pretrain_end_to_end(&mut self, rows: &Rows, observer: &mut dyn Observer) -> Result<()> {
         let config = &self.config.pretrain;
         let moved = config.augment && self.augmentation.is_some_and(|a| a.moves());
-        let epochs = lengths::pretrain_epochs(config.epochs, self.networks(), moved, rows.n_rows(), config.batch_size);
+        let epochs = lengths::pretrain_epochs(config.epochs, moved, rows.n_rows(), config.batch_size);
         let length = Length { epochs, steps: config.steps };
         self.train_autoencoder(Stage::Autoencoder, rows, &config.optimisation(), length, observer)
     }
