@@ -25,6 +25,8 @@ const AMPLIFICATION: f64 = 1e6;
 /// ‖A v − λ v‖ at which a vector is good enough: clusters are told apart by entries that differ in their first digit.
 const TOLERANCE: f64 = 1e-3;
 const MAX_ITERATIONS: usize = 40;
+/// Values of 4 bytes.
+const CACHE_LINE: i64 = 16;
 
 /// Eigenvalues, the largest first, and their eigenvectors.
 #[derive(Debug)]
@@ -49,7 +51,8 @@ pub fn leading_eigenvectors(matrix: &Sparse, m: i64, seed: u64, go_on: &mut GoOn
             let (values, vectors) = dense.f_linalg_eigh("L")?;
             return eigen(&values.f_flip([0])?, &vectors.f_flip([1])?, m);
         }
-        let width = (m + (m / 4).max(8)).min(n);
+        // A few more than are wanted, and whole cache lines: a product reads rows of the block from all over it.
+        let width = ((m + (m / 4).max(8) + CACHE_LINE - 1) / CACHE_LINE * CACHE_LINE).min(n);
         let mut rng = Xoshiro256PlusPlus::seed_from_u64(seed);
         let start: Vec<f32> = (0..n * width).map(|_| rng.gen_range(-1.0..1.0)).collect();
         let mut block = orthonormal(&Tensor::f_from_slice(&start)?.f_view([n, width])?)?;
