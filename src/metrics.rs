@@ -17,10 +17,9 @@ use std::collections::BTreeMap;
 use ndarray::ArrayView2;
 use pathfinding::kuhn_munkres::kuhn_munkres;
 use pathfinding::matrix::Matrix;
-use rand_xoshiro::rand_core::SeedableRng;
-use rand_xoshiro::Xoshiro256PlusPlus;
 use tch::{no_grad, Kind, Tensor};
 
+use crate::data::sample;
 use crate::error::{Error, Result};
 
 /// How many rows each pair of a class and a cluster shares: what accuracy, NMI and ARI are computed from.
@@ -191,12 +190,7 @@ fn silhouette_of_sample(rows: &Tensor, labels: &[i64], seed: u64, max_rows: usiz
     if usize::try_from(n) != Ok(labels.len()) {
         return Err(Error::Rows(format!("{} labels do not fit {n} rows", labels.len())));
     }
-    let mut chosen: Vec<usize> = if labels.len() > max_rows {
-        let mut rng = Xoshiro256PlusPlus::seed_from_u64(seed);
-        rand::seq::index::sample(&mut rng, labels.len(), max_rows).into_vec()
-    } else {
-        (0..labels.len()).collect()
-    };
+    let mut chosen = sample(labels.len(), max_rows, seed);
     // Sorted by cluster, each cluster's distances are neighbouring columns, summed without scattering.
     chosen.sort_unstable_by_key(|&row| (labels[row], row));
     let (clusters, sizes) = compact(&chosen.iter().map(|&row| labels[row]).collect::<Vec<_>>());

@@ -32,7 +32,7 @@ pub use cache::{cache_dir, mnist_dir};
 pub use checks::{check_clusterable, check_finite};
 pub use fetch::{fetch_mnist, FetchProgress, Fetched, Outcome, DEFAULT_MIRRORS};
 pub(crate) use rows::hash;
-pub use rows::{array_of, permutation, tensor_of, values_of, Batches, Rows};
+pub use rows::{array_of, permutation, sample, tensor_of, values_of, Batches, Rows};
 pub use scaling::{RowKind, Scaling};
 pub use shape::{guess_image, LEAST_SIDE};
 

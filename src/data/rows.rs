@@ -235,6 +235,17 @@ pub fn permutation(n: usize, seed: u64) -> Vec<usize> {
     order
 }
 
+/// `at_most` of the numbers `0..n`, drawn without replacement from `seed`, ascending; all of them where there are no more.
+pub fn sample(n: usize, at_most: usize, seed: u64) -> Vec<usize> {
+    if n <= at_most {
+        return (0..n).collect();
+    }
+    let mut rng = Xoshiro256PlusPlus::seed_from_u64(seed);
+    let mut chosen = rand::seq::index::sample(&mut rng, n, at_most).into_vec();
+    chosen.sort_unstable();
+    chosen
+}
+
 /// An array \[n, d\] as a tensor of its own on the CPU.
 ///
 /// # Errors

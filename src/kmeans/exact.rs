@@ -61,7 +61,7 @@ fn nearest(rows: &Rows, centroids: &Array2<f32>, poll: &mut Poll) -> Result<(Vec
 }
 
 /// The clustering that `centroids` \[k, d\] make.
-pub(super) fn assign(rows: &Rows, centroids: Array2<f32>, poll: &mut Poll) -> Result<KMeans> {
+pub(crate) fn assign(rows: &Rows, centroids: Array2<f32>, poll: &mut Poll) -> Result<KMeans> {
     let (labels, distances) = nearest(rows, &centroids, poll)?;
     // Summed in the rows' order, so that the number of threads does not show.
     Ok(KMeans { centroids, labels, inertia: distances.iter().sum() })

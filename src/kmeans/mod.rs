@@ -38,6 +38,7 @@ use crate::backend::precision;
 pub use crate::config::KMeansEngine as Engine;
 use crate::data::{values_of, Rows};
 use crate::error::{Error, Result};
+pub(crate) use exact::assign;
 
 /// How k-means searches.
 #[derive(Debug, Clone, PartialEq)]

@@ -8,6 +8,7 @@
 
 use pathfinding::prelude::{kuhn_munkres, Matrix};
 
+use crate::data::sample;
 use crate::error::{Error, Result};
 use crate::metrics::Contingency;
 
@@ -57,9 +58,9 @@ fn agreements(clusterings: &[Vec<i64>]) -> Result<Vec<f64>> {
     if let Some(other) = clusterings.iter().find(|labels| labels.len() != rows) {
         return Err(Error::Rows(format!("clusterings of {rows} and {} rows cannot be compared", other.len())));
     }
-    let step = rows.div_ceil(ROWS).max(1);
+    let chosen = sample(rows, ROWS, 0);
     let compared: Vec<Vec<i64>> =
-        clusterings.iter().map(|labels| labels.iter().copied().step_by(step).collect()).collect();
+        clusterings.iter().map(|labels| chosen.iter().map(|&row| labels[row]).collect()).collect();
     let mut with_others = vec![Vec::with_capacity(compared.len()); compared.len()];
     for (i, a) in compared.iter().enumerate() {
         for (j, b) in compared[..i].iter().enumerate() {

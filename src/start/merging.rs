@@ -52,11 +52,11 @@ impl Joint {
         Self { k, values }.symmetric()
     }
 
-    /// Row i and row `related[i]`; where each row has several related ones, all rows come again and again.
-    pub fn of_pairs(related: &[i64], labels: &[i64], k: usize) -> Self {
+    /// The two rows of a pair.
+    pub fn of_pairs(pairs: &[(usize, usize)], labels: &[i64], k: usize) -> Self {
         let mut values = vec![0.0; k * k];
-        for (&label, &other) in labels.iter().cycle().zip(related) {
-            values[label as usize * k + labels[other as usize] as usize] += 1.0 / related.len() as f64;
+        for &(row, other) in pairs {
+            values[labels[row] as usize * k + labels[other] as usize] += 1.0 / pairs.len() as f64;
         }
         Self { k, values }.symmetric()
     }
@@ -96,7 +96,7 @@ impl Joint {
 /// ```
 /// use dec::start::{merge_clusters, Joint, Merging};
 /// // Rows of the clusters 0 and 2 are related to each other, and so are those of 1 and 3.
-/// let joint = Joint::of_pairs(&[2, 3, 0, 1], &[0, 1, 2, 3], 4);
+/// let joint = Joint::of_pairs(&[(0, 2), (1, 3), (2, 0), (3, 1)], &[0, 1, 2, 3], 4);
 /// assert_eq!(merge_clusters(&joint, 2, Merging::Linkage), [0, 1, 0, 1]);
 /// ```
 pub fn merge_clusters(joint: &Joint, k: usize, by: Merging) -> Vec<usize> {
@@ -134,17 +134,16 @@ mod tests {
     /// A random walk among 6 clusters of different sizes: 0–1, 2–3 and 4–5 are related to each other.
     fn joint() -> Joint {
         let labels: Vec<i64> = (0..600).map(|i| [0, 0, 1, 2, 3, 3, 4, 5, 5, 5][i % 10]).collect();
-        let related: Vec<i64> = (0..600i64)
-            .map(|i| match i % 7 {
-                0 => (i * 37 + 11) % 600,
-                _ => {
-                    let partner = |c: i64| if i % 3 == 0 { c ^ 1 } else { c };
-                    let wanted = partner(labels[i as usize]);
-                    (0..600).map(|step| (i + 1 + step) % 600).find(|&j| labels[j as usize] == wanted).unwrap_or(i)
-                }
-            })
-            .collect();
-        Joint::of_pairs(&related, &labels, 6)
+        let related = |i: usize| match i % 7 {
+            0 => (i * 37 + 11) % 600,
+            _ => {
+                let partner = |c: i64| if i % 3 == 0 { c ^ 1 } else { c };
+                let wanted = partner(labels[i]);
+                (0..600).map(|step| (i + 1 + step) % 600).find(|&j| labels[j] == wanted).unwrap_or(i)
+            }
+        };
+        let pairs: Vec<_> = (0..600).map(|i| (i, related(i))).collect();
+        Joint::of_pairs(&pairs, &labels, 6)
     }
 
     #[test]
@@ -160,13 +159,12 @@ mod tests {
     }
 
     #[test]
-    fn every_version_of_the_rows_counts() {
+    fn every_pair_counts() {
         let labels = [0, 1, 2, 3];
-        // The first version relates 0 to 1 and 2 to 3; two others 0 to 2 and 1 to 3.
-        let related = [[1, 0, 3, 2], [2, 3, 0, 1], [2, 3, 0, 1]].concat();
+        let pairs = [[(0, 1), (2, 3)], [(0, 2), (1, 3)], [(0, 2), (1, 3)]].concat();
         for by in Merging::ALL {
-            assert_eq!(merge_clusters(&Joint::of_pairs(&related[..4], &labels, 4), 2, by), [0, 0, 1, 1]);
-            assert_eq!(merge_clusters(&Joint::of_pairs(&related, &labels, 4), 2, by), [0, 1, 0, 1]);
+            assert_eq!(merge_clusters(&Joint::of_pairs(&pairs[..2], &labels, 4), 2, by), [0, 0, 1, 1]);
+            assert_eq!(merge_clusters(&Joint::of_pairs(&pairs, &labels, 4), 2, by), [0, 1, 0, 1]);
         }
     }
 
@@ -174,7 +172,7 @@ mod tests {
     fn empty_clusters_go_first_and_then_the_smallest_of_those_without_relations() {
         // 0 to 3 stand alone, 4 is empty.
         let joint = Joint::of_pairs(
-            &(0..20).collect::<Vec<_>>(),
+            &(0..20).map(|i| (i, i)).collect::<Vec<_>>(),
             &[[0; 6], [1; 6]].concat().into_iter().chain([2; 3]).chain([3; 5]).collect::<Vec<_>>(),
             5,
         );

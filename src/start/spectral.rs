@@ -18,7 +18,7 @@ use super::eigen::leading_eigenvectors;
 use super::merging::{merge_clusters, Joint, Merging};
 use super::neighbours::neighbours;
 use super::{check, GoOn, NeighbourGraph};
-use crate::data::{hash, values_of, Rows};
+use crate::data::{hash, sample, values_of, Rows};
 use crate::error::{Error, Result};
 use crate::kmeans::{self, KMeansParams};
 
@@ -65,14 +65,42 @@ pub struct Views<'a> {
     /// The graph of the same rows as they went into the network, or of [`super::components`] of them: added to that of the
     /// latent rows.
     pub input: Option<&'a NeighbourGraph>,
-    /// Changed versions of the same rows in the latent space, each \[n, m\]; as many as there are.
-    pub augmented: &'a [Tensor],
+    /// What changed versions of them became there.
+    pub augmented: Option<&'a Augmented>,
+}
+
+/// Changed versions of rows in the latent space.
+#[derive(Debug)]
+pub struct Augmented {
+    /// \[q, m\].
+    pub latent: Tensor,
+    /// The row that each is a version of: \[q\]. A row may have several, or none.
+    pub of: Vec<usize>,
 }
 
 impl<'a> Views<'a> {
     /// The latent rows alone.
     pub fn latent(latent: &'a Tensor) -> Self {
-        Self { latent, input: None, augmented: &[] }
+        Self { latent, input: None, augmented: None }
+    }
+
+    /// Refuses views of other rows than the `n` latent ones.
+    fn check(&self, n: usize) -> Result<()> {
+        let input = self.input.map_or(n, NeighbourGraph::n_rows);
+        let versions = self.augmented.map_or(Ok(0), |augmented| augmented.latent.size2().map(|(q, _)| q as usize))?;
+        let of = self.augmented.map_or(&[][..], |augmented| &augmented.of);
+        if input != n || versions != of.len() || of.iter().any(|&row| row >= n) {
+            return Err(Error::Rows(format!("{n} rows, and views that are not of them")));
+        }
+        Ok(())
+    }
+}
+
+impl Augmented {
+    /// Each version's row, and the row of `latent` that it lies next to.
+    fn related(&self, latent: &Tensor, go_on: &mut GoOn) -> Result<Vec<(usize, usize)>> {
+        let nearest: Vec<i64> = values_of(&neighbours(Some(&self.latent), latent, 1, go_on)?.indices)?;
+        Ok(self.of.iter().zip(nearest).map(|(&row, nearest)| (row, nearest as usize)).collect())
     }
 }
 
@@ -88,10 +116,10 @@ pub fn search(views: Views, params: &SpectralParams, go_on: &mut GoOn) -> Result
         let ways = vec![Way { n_vectors: 1, n_parts: 1, merging: None }];
         return Ok(Found { clusterings: vec![vec![0; n]], ways, eigenvalues: vec![1.0] });
     }
-    let augmented_rows = views.augmented.iter().map(|rows| rows.size()[0] as usize);
-    if n < k || views.input.map(NeighbourGraph::n_rows).into_iter().chain(augmented_rows).any(|rows| rows != n) {
-        return Err(Error::Rows(format!("{n} rows, or views of unequal numbers of rows, have no {k} clusters")));
+    if n < k {
+        return Err(Error::Rows(format!("{n} rows are too few for {k} clusters")));
     }
+    views.check(n)?;
     let mut graph = NeighbourGraph::new(views.latent, params.n_neighbours as i64, go_on)?;
     if let Some(input) = views.input {
         graph = graph.plus(input);
@@ -99,18 +127,15 @@ pub fn search(views: Views, params: &SpectralParams, go_on: &mut GoOn) -> Result
     let plans = plans(k, n, params.n_vectors);
     let widest = plans.iter().map(|plan| plan.n_vectors).max().unwrap_or(k).min(n);
     let eigen = leading_eigenvectors(&graph.normalised()?, widest as i64, params.seed, go_on)?;
-    let mut related = Vec::new();
-    if plans.len() > 1 {
-        for augmented in views.augmented {
-            related.extend(values_of::<i64>(&neighbours(Some(augmented), views.latent, 1, go_on)?.indices)?);
-        }
-    }
+    let related = match views.augmented.filter(|_| plans.len() > 1) {
+        Some(augmented) => Some(augmented.related(views.latent, go_on)?),
+        None => None,
+    };
     let joint = |labels: &[i64], parts: usize| {
         let of_graph = Joint::of_graph(&graph, labels, parts);
-        if related.is_empty() {
-            of_graph
-        } else {
-            of_graph.mean(&Joint::of_pairs(&related, labels, parts))
+        match &related {
+            Some(pairs) => of_graph.mean(&Joint::of_pairs(pairs, labels, parts)),
+            None => of_graph,
         }
     };
 
@@ -146,6 +171,10 @@ pub fn search(views: Views, params: &SpectralParams, go_on: &mut GoOn) -> Result
     }
 }
 
+/// Rows that k-means' restarts see at most, or so many for each cluster where these are more.
+const ROWS: usize = 10_000;
+const ROWS_PER_PART: usize = 200;
+
 /// What is to be tried.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Plan {
@@ -173,20 +202,29 @@ fn plans(k: usize, n: usize, n_vectors: Option<u64>) -> Vec<Plan> {
     plans
 }
 
-/// k-means on the rows of the first eigenvectors, scaled to length 1.
+/// k-means on the rows of the first eigenvectors, scaled to length 1. Its restarts see no more rows than it takes to find the
+/// centroids.
 fn on_sphere(vectors: &Tensor, plan: &Plan, seed: u64, go_on: &mut GoOn) -> Result<Vec<i64>> {
     let m = (plan.n_vectors as i64).min(vectors.size()[1]);
     let chosen = vectors.f_narrow(1, 0, m)?;
     let lengths = chosen.f_square()?.f_sum_dim_intlist(1, true, Kind::Float)?.f_sqrt()?.f_clamp_min(1e-12)?;
-    let rows = Rows::from_tensor(chosen.f_div(&lengths)?);
+    let unit = chosen.f_div(&lengths)?;
+    let rows = Rows::from_tensor(unit.shallow_clone());
     let params = KMeansParams {
         n_clusters: plan.n_parts,
         n_init: plan.n_init,
         seed: hash(seed ^ ((plan.n_vectors * 1_000_003 + plan.n_parts) as u64)),
         ..KMeansParams::default()
     };
-    let fitted = kmeans::fit(&rows, &params, &mut |_| go_on())?;
-    Ok(fitted.labels)
+    let n = rows.n_rows() as usize;
+    let enough = ROWS.max(ROWS_PER_PART * plan.n_parts);
+    if n <= enough {
+        return Ok(kmeans::fit(&rows, &params, &mut |_| go_on())?.labels);
+    }
+    let seen: Vec<i64> = sample(n, enough, params.seed).into_iter().map(|row| row as i64).collect();
+    let seen = Rows::from_tensor(unit.f_index_select(0, &Tensor::f_from_slice(&seen)?)?);
+    let centroids = kmeans::fit(&seen, &params, &mut |_| go_on())?.centroids;
+    Ok(kmeans::assign(&rows, centroids, &mut || check(go_on))?.labels)
 }
 
 #[cfg(test)]
@@ -269,8 +307,9 @@ mod tests {
         let blob = |x: f64| Tensor::randn([200, 2], (Kind::Float, Device::Cpu)) * 0.1 + x;
         let rows = Tensor::cat(&[blob(0.0), blob(5.0), blob(10.0), blob(15.0)], 0);
         for (order, truth) in [([1, 0, 3, 2], [0, 0, 1, 1]), ([2, 3, 0, 1], [0, 1, 0, 1])] {
-            let augmented = [Tensor::cat(&order.map(|b| rows.narrow(0, 200 * b, 200)), 0)];
-            let views = Views { augmented: &augmented, ..Views::latent(&rows) };
+            let latent = Tensor::cat(&order.map(|b| rows.narrow(0, 200 * b, 200)), 0);
+            let augmented = Augmented { latent, of: (0..800).collect() };
+            let views = Views { augmented: Some(&augmented), ..Views::latent(&rows) };
             let found = elected(views, &params(2, None));
             let truth: Vec<i64> = (0..800).map(|i| truth[i / 200]).collect();
             assert_eq!(accuracy(&truth, &found), 1.0, "{order:?}");
@@ -294,6 +333,20 @@ mod tests {
     }
 
     #[test]
+    fn of_many_rows_all_are_assigned() {
+        let n = 2 * ROWS as i64 + 1;
+        let truth: Vec<i64> = (0..n).map(|i| if i % 100 == 7 { 2 } else { i % 2 }).collect();
+        let axes = Tensor::eye(3, (Kind::Float, Device::Cpu)).index_select(0, &Tensor::from_slice(&truth));
+        tch::manual_seed(11);
+        let vectors = axes + Tensor::randn([n, 3], (Kind::Float, Device::Cpu)) * 0.1;
+        let plan = Plan { n_vectors: 3, n_parts: 3, n_init: 5 };
+        let labels = on_sphere(&vectors, &plan, 1, &mut || ControlFlow::Continue(())).unwrap();
+        assert!(accuracy(&truth, &labels) > 0.999);
+        let stopped = on_sphere(&vectors, &plan, 1, &mut || ControlFlow::Break(()));
+        assert!(matches!(stopped, Err(Error::Interrupted)));
+    }
+
+    #[test]
     fn few_rows_duplicates_and_one_cluster_are_no_trouble() {
         let rows = Tensor::randn([20, 3], (Kind::Float, Device::Cpu));
         for k in [1, 3, 20] {
@@ -306,11 +359,16 @@ mod tests {
         assert!(search(&same, 2, None).is_ok());
         assert!(search(&rows, 3, Some(500)).is_ok());
         assert!(matches!(search(&rows, 21, None), Err(Error::Rows(_))), "more clusters than rows");
-        let fewer = [rows.narrow(0, 0, 19)];
-        let graph = NeighbourGraph::new(&fewer[0], 15, &mut || ControlFlow::Continue(())).unwrap();
+        let fewer = rows.narrow(0, 0, 19);
+        let graph = NeighbourGraph::new(&fewer, 15, &mut || ControlFlow::Continue(())).unwrap();
+        let augmented = [
+            Augmented { latent: fewer.shallow_clone(), of: (0..20).collect() },
+            Augmented { latent: fewer, of: (2..21).collect() },
+        ];
         let unequal = [
             Views { input: Some(&graph), ..Views::latent(&rows) },
-            Views { augmented: &fewer, ..Views::latent(&rows) },
+            Views { augmented: Some(&augmented[0]), ..Views::latent(&rows) },
+            Views { augmented: Some(&augmented[1]), ..Views::latent(&rows) },
         ];
         for views in unequal {
             assert!(matches!(search_to_end(views, &params(3, None)), Err(Error::Rows(_))));

@@ -38,12 +38,12 @@ pub use observer::{Event, MethodResult, Observer, Stage, StageTime};
 use steps::StageRun;
 
 use crate::config::{AugmentKind, Config, Optimisation, PretrainMethod, StartMethod, WeightInit};
-use crate::data::{self, array_of, hash, permutation, tensor_of, values_of, Dataset, RowKind, Rows, Scaling};
+use crate::data::{self, array_of, hash, permutation, sample, tensor_of, values_of, Dataset, RowKind, Rows, Scaling};
 use crate::error::{Error, Result};
 use crate::kmeans::{self, KMeans, KMeansParams, Progress};
 use crate::metrics::{self, Contingency};
 use crate::model::{Autoencoder, ClusteringLayer, Dec, Init};
-use crate::start::spectral::{self, SpectralParams, Views};
+use crate::start::spectral::{self, Augmented, SpectralParams, Views};
 use crate::start::{components, elect, mixture, Elected, NeighbourGraph};
 
 /// Which cluster each row belongs to, in the order of the input's rows.
@@ -373,10 +373,10 @@ impl<'a> Trainer<'a> {
                     let params = SpectralParams { n_clusters: clusters, n_neighbours, n_vectors, seed };
                     let augmented = match n_vectors {
                         None => this.encode_augmented(rows, seed)?,
-                        Some(_) => Vec::new(),
+                        Some(_) => None,
                     };
                     this.find_input_graph(rows, observer)?;
-                    let views = Views { latent: z, input: this.input_graph.as_ref(), augmented: &augmented };
+                    let views = Views { latent: z, input: this.input_graph.as_ref(), augmented: augmented.as_ref() };
                     let found = spectral::search(views, &params, &mut || go_on(observer)).map_err(of_latent)?;
                     tracing::debug!("{stage}: {:?}", found.ways);
                     found.clusterings
@@ -400,24 +400,28 @@ impl<'a> Trainer<'a> {
         Ok(())
     }
 
-    /// The latent rows of augmented versions of all rows; none where nothing is augmented. Of few rows there are more versions,
-    /// since what one draw of each says is a matter of chance.
-    fn encode_augmented(&self, rows: &Rows, seed: u64) -> Result<Vec<Tensor>> {
-        /// Augmented rows in all, where that is not fewer than one version or more than `VERSIONS`.
-        const ROWS: i64 = 30_000;
-        const VERSIONS: i64 = 3;
-        let Some(augmentation) = self.self_training_augmentation() else { return Ok(Vec::new()) };
-        let n = rows.n_rows();
-        let encode = |version: i64| {
+    /// Augmented versions of the rows in the latent space; none where nothing is augmented. Of few rows there are several versions,
+    /// since what one draw of each says is a matter of chance; of many, one version of some.
+    fn encode_augmented(&self, rows: &Rows, seed: u64) -> Result<Option<Augmented>> {
+        /// Augmented rows in all, unless that were more than `VERSIONS`.
+        const ROWS: usize = 30_000;
+        const VERSIONS: usize = 3;
+        let Some(augmentation) = self.self_training_augmentation() else { return Ok(None) };
+        let chosen = sample(self.n_rows(), ROWS, seed);
+        let n = chosen.len() as i64;
+        let indices: Vec<i64> = chosen.iter().map(|&row| row as i64).collect();
+        let indices = Tensor::f_from_slice(&indices)?.f_to_device(rows.device())?;
+        let encode = |version: usize| {
             let mut fill = |start: i64, x: &Tensor| {
-                let options = (Kind::Int64, rows.device());
-                let key = Tensor::f_full([1], step_key(seed, (version * n + start) as u64), options)?;
-                let indices = Tensor::f_arange_start(start, start + x.size()[0], options)?;
-                augmentation.gather(rows, &indices, &key, x)
+                let draw = step_key(seed, (version as i64 * n + start) as u64);
+                let key = Tensor::f_full([1], draw, (Kind::Int64, rows.device()))?;
+                augmentation.gather(rows, &indices.f_narrow(0, start, x.size()[0])?, &key, x)
             };
             self.dec.encode_filled(n, rows.n_features(), &mut fill)
         };
-        (0..(ROWS / n).clamp(1, VERSIONS)).map(encode).collect()
+        let versions = (ROWS / chosen.len()).min(VERSIONS);
+        let latent = Tensor::f_cat(&(0..versions).map(encode).collect::<Result<Vec<_>>>()?, 0)?;
+        Ok(Some(Augmented { latent, of: chosen.repeat(versions) }))
     }
 
     fn pretrain_layers(&mut self, rows: &Rows, observer: &mut dyn Observer) -> Result<()> {
