@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <limits>
 #include <vector>
 
@@ -28,19 +29,31 @@ constexpr int64_t kQueries = 64;
 // Entries of a sparse matrix whose row of the block is fetched before it is needed: these lie anywhere.
 constexpr int64_t kAhead = 3;
 
-// Squared distances of one query [m] to `count` candidates, whose features lie `stride` apart.
+// Squared distances of one query [m] to `count` candidates, whose features lie `stride` apart. Sums of a group stay in registers.
 DEC_VECTORISED void squared_distances(const float* __restrict query, const float* __restrict candidates, int64_t stride,
                                       int64_t m, int64_t count, float* __restrict distances) {
-  for (int64_t j = 0; j < count; ++j) {
-    distances[j] = 0.0F;
-  }
-  for (int64_t c = 0; c < m; ++c) {
-    const float value = query[c];
-    const float* __restrict line = candidates + c * stride;
-    for (int64_t j = 0; j < count; ++j) {
-      const float difference = line[j] - value;
-      distances[j] += difference * difference;
+  typedef float Lanes __attribute__((vector_size(8 * sizeof(float)), aligned(sizeof(float)), may_alias));
+  int64_t j = 0;
+  for (; j + kGroup <= count; j += kGroup) {
+    Lanes sums[kGroup / 8] = {};
+    for (int64_t c = 0; c < m; ++c) {
+      const float value = query[c];
+      const float* line = candidates + c * stride + j;
+#pragma GCC unroll 8
+      for (int64_t part = 0; part < kGroup / 8; ++part) {
+        const Lanes difference = *reinterpret_cast<const Lanes*>(line + part * 8) - value;
+        sums[part] += difference * difference;
+      }
     }
+    std::memcpy(distances + j, sums, sizeof(sums));
+  }
+  for (; j < count; ++j) {
+    float sum = 0.0F;
+    for (int64_t c = 0; c < m; ++c) {
+      const float difference = candidates[c * stride + j] - query[c];
+      sum += difference * difference;
+    }
+    distances[j] = sum;
   }
 }
 
