@@ -2,6 +2,7 @@
 
 import argparse
 import datetime
+import fcntl
 import hashlib
 import json
 import os
@@ -97,7 +98,9 @@ def options(name, args):
         args.out.mkdir(parents=True, exist_ok=True)
         files = [args.out / f"{name}.npy", args.out / f"{name}-labels.npy"]
         for file, values in zip(files, (rows, labels)):
-            numpy.save(file, values)
+            partial = file.with_suffix(f".{os.getpid()}.npy")
+            numpy.save(partial, values)
+            partial.replace(file)  # another scripts/results may be reading it
         return ["--data", str(files[0]), "--labels", str(files[1]), "--clusters", str(len(set(labels.tolist())))]
     given = ["--data", name]
     given += ["--labels", args.labels] if args.labels else []
@@ -132,10 +135,12 @@ def is_of(key, run):
 
 def record(key, found):
     """In place of what was recorded of the same run."""
-    others = [run for run in records() if not is_of(key, run)]
-    partial = RECORDS.with_suffix(".partial")
-    partial.write_text("".join(json.dumps(run) + "\n" for run in [*others, {**key, **found}]))
-    partial.replace(RECORDS)
+    with open(__file__) as lock:  # another scripts/results may be at work
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        others = [run for run in records() if not is_of(key, run)]
+        partial = RECORDS.with_suffix(".partial")
+        partial.write_text("".join(json.dumps(run) + "\n" for run in [*others, {**key, **found}]))
+        partial.replace(RECORDS)
 
 
 def spectral(name, seed):
@@ -202,7 +207,8 @@ def lines(table):
     yield "|---|---|---|---|---|---|---|---|---|---|---|"
     for (data, recipe, changes), runs in sorted(table.items()):
         minutes = [run["seconds"] / 60 for run in runs]
-        published, source = PUBLISHED.get((recipe, data, *changes), (None, ""))
+        published, source = PUBLISHED.get((recipe, data), (None, ""))
+        source += "; with the recipe's own settings" if changes else ""
         for method, label in METHODS.items():
             scores = [run["scores"][method] for run in runs if method in run["scores"]]
             if not scores:

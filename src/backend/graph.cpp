@@ -29,7 +29,8 @@ constexpr int64_t kQueries = 64;
 // Entries of a sparse matrix whose row of the block is fetched before it is needed: these lie anywhere.
 constexpr int64_t kAhead = 3;
 
-// Squared distances of one query [m] to `count` candidates, whose features lie `stride` apart. Sums of a group stay in registers.
+// Squared distances of one query [m] to `count` candidates, whose features lie `stride` apart. With AVX2 the
+// sums of a group stay in registers.
 DEC_VECTORISED void squared_distances(const float* __restrict query, const float* __restrict candidates, int64_t stride,
                                       int64_t m, int64_t count, float* __restrict distances) {
   typedef float Lanes __attribute__((vector_size(8 * sizeof(float)), aligned(sizeof(float)), may_alias));

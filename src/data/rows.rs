@@ -290,6 +290,16 @@ mod tests {
     use ndarray::array;
 
     #[test]
+    fn a_sample_has_no_row_twice_and_follows_from_the_seed() {
+        assert_eq!(sample(5, 5, 1), [0, 1, 2, 3, 4]);
+        let drawn = |seed| sample(1_000, 100, seed);
+        assert!(drawn(1).is_sorted_by(|a, b| a < b) && drawn(1).len() == 100);
+        assert!(drawn(1).iter().all(|&row| row < 1_000));
+        assert!(drawn(1) == drawn(1) && drawn(1) != drawn(2));
+        assert_eq!(drawn(1).iter().filter(|&&row| row < 500).count().abs_diff(50) / 20, 0, "from all over");
+    }
+
+    #[test]
     fn an_epoch_visits_every_row_once_and_keeps_the_small_last_batch() {
         let mut batches = Batches::new(10, 4, Device::Cpu, 7).unwrap();
         assert_eq!(batches.per_epoch(), 3);

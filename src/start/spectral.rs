@@ -8,9 +8,9 @@
 //! augmented row lies next to.
 //!
 //! Time grows with n² for the neighbours ([`super::neighbours`]) and with n for the rest. Memory grows with n: 4 blocks of float32
-//! \[n, 5k + 12\] for the eigenvectors, up to 30 edges of 8 bytes a row and graph, twice, and 8 bytes a row and clustering, of
-//! which there are about k + 11; computed for k = 10 and one graph, 0.1 GB for 70,000 rows and 1.6 GB for a million. A second
-//! graph adds twice its edges.
+//! \[n, 64\] for the eigenvectors (k = 10; some 6k values a row), up to 30 edges of 8 bytes a row and graph, twice, and 8 bytes a
+//! row and clustering, of which there are about k + 11; computed for k = 10 and one graph, 0.1 GB for 70,000 rows and 1.7 GB for
+//! a million. A second graph adds twice its edges.
 
 use tch::{Kind, Tensor};
 
@@ -100,15 +100,17 @@ impl Augmented {
     /// Each version's row, and the row of `latent` that it lies next to.
     fn related(&self, latent: &Tensor, go_on: &mut GoOn) -> Result<Vec<(usize, usize)>> {
         let nearest: Vec<i64> = values_of(&neighbours(Some(&self.latent), latent, 1, go_on)?.indices)?;
-        Ok(self.of.iter().zip(nearest).map(|(&row, nearest)| (row, nearest as usize)).collect())
+        let pair = |(&row, nearest)| Some((row, usize::try_from(nearest).ok()?));
+        let pairs: Option<Vec<_>> = self.of.iter().zip(nearest).map(pair).collect();
+        pairs.ok_or_else(|| Error::Rows("distances from augmented rows are not finite".to_owned()))
     }
 }
 
 /// Looks for k clusters of the rows of `views`, in every way that is worth a try.
 ///
 /// # Errors
-/// [`crate::Error::Interrupted`], [`Error::Rows`] for fewer rows than clusters or views of unequal numbers of rows, or a libtorch
-/// failure.
+/// [`crate::Error::Interrupted`], [`Error::Rows`] for fewer rows than clusters, views that are not of these rows, or distances that
+/// are not finite, or a libtorch failure.
 pub fn search(views: Views, params: &SpectralParams, go_on: &mut GoOn) -> Result<Found> {
     let n = views.latent.size2()?.0 as usize;
     let k = params.n_clusters;
@@ -127,7 +129,7 @@ pub fn search(views: Views, params: &SpectralParams, go_on: &mut GoOn) -> Result
     let plans = plans(k, n, params.n_vectors);
     let widest = plans.iter().map(|plan| plan.n_vectors).max().unwrap_or(k).min(n);
     let eigen = leading_eigenvectors(&graph.normalised()?, widest as i64, params.seed, go_on)?;
-    let related = match views.augmented.filter(|_| plans.len() > 1) {
+    let related = match views.augmented.filter(|augmented| plans.len() > 1 && !augmented.of.is_empty()) {
         Some(augmented) => Some(augmented.related(views.latent, go_on)?),
         None => None,
     };
@@ -202,8 +204,8 @@ fn plans(k: usize, n: usize, n_vectors: Option<u64>) -> Vec<Plan> {
     plans
 }
 
-/// k-means on the rows of the first eigenvectors, scaled to length 1. Its restarts see no more rows than it takes to find the
-/// centroids.
+/// k-means on the rows of the first eigenvectors, scaled to length 1. Of many rows its restarts see a part, and all are then
+/// assigned to the centroids found there.
 fn on_sphere(vectors: &Tensor, plan: &Plan, seed: u64, go_on: &mut GoOn) -> Result<Vec<i64>> {
     let m = (plan.n_vectors as i64).min(vectors.size()[1]);
     let chosen = vectors.f_narrow(1, 0, m)?;
@@ -223,8 +225,12 @@ fn on_sphere(vectors: &Tensor, plan: &Plan, seed: u64, go_on: &mut GoOn) -> Resu
     }
     let seen: Vec<i64> = sample(n, enough, params.seed).into_iter().map(|row| row as i64).collect();
     let seen = Rows::from_tensor(unit.f_index_select(0, &Tensor::f_from_slice(&seen)?)?);
-    let centroids = kmeans::fit(&seen, &params, &mut |_| go_on())?.centroids;
-    Ok(kmeans::assign(&rows, centroids, &mut || check(go_on))?.labels)
+    match kmeans::fit(&seen, &params, &mut |_| go_on()) {
+        Ok(fitted) => Ok(kmeans::assign(&rows, fitted.centroids, &mut || check(go_on))?.labels),
+        // Fewer different rows among those seen than parts.
+        Err(Error::Rows(_)) => Ok(kmeans::fit(&rows, &params, &mut |_| go_on())?.labels),
+        Err(problem) => Err(problem),
+    }
 }
 
 #[cfg(test)]
@@ -307,8 +313,10 @@ mod tests {
         let blob = |x: f64| Tensor::randn([200, 2], (Kind::Float, Device::Cpu)) * 0.1 + x;
         let rows = Tensor::cat(&[blob(0.0), blob(5.0), blob(10.0), blob(15.0)], 0);
         for (order, truth) in [([1, 0, 3, 2], [0, 0, 1, 1]), ([2, 3, 0, 1], [0, 1, 0, 1])] {
-            let latent = Tensor::cat(&order.map(|b| rows.narrow(0, 200 * b, 200)), 0);
-            let augmented = Augmented { latent, of: (0..800).collect() };
+            // Of every second row.
+            let latent = Tensor::cat(&order.map(|b| rows.narrow(0, 200 * b, 100)), 0);
+            let of = (0..800).filter(|row| row % 200 < 100).collect();
+            let augmented = Augmented { latent, of };
             let views = Views { augmented: Some(&augmented), ..Views::latent(&rows) };
             let found = elected(views, &params(2, None));
             let truth: Vec<i64> = (0..800).map(|i| truth[i / 200]).collect();
@@ -342,6 +350,14 @@ mod tests {
         let plan = Plan { n_vectors: 3, n_parts: 3, n_init: 5 };
         let labels = on_sphere(&vectors, &plan, 1, &mut || ControlFlow::Continue(())).unwrap();
         assert!(accuracy(&truth, &labels) > 0.999);
+        // One row in all differs, and half the rows are not seen.
+        for other in 0..5 {
+            let vectors = Tensor::ones([n, 1], (Kind::Float, Device::Cpu));
+            let _ = vectors.get(other).fill_(-1.0);
+            let plan = Plan { n_vectors: 1, n_parts: 2, n_init: 5 };
+            let labels = on_sphere(&vectors, &plan, 1, &mut || ControlFlow::Continue(())).unwrap();
+            assert!((0..n).all(|row| (labels[row as usize] == labels[other as usize]) == (row == other)));
+        }
         let stopped = on_sphere(&vectors, &plan, 1, &mut || ControlFlow::Break(()));
         assert!(matches!(stopped, Err(Error::Interrupted)));
     }
@@ -370,7 +386,12 @@ mod tests {
             Views { augmented: Some(&augmented[0]), ..Views::latent(&rows) },
             Views { augmented: Some(&augmented[1]), ..Views::latent(&rows) },
         ];
-        for views in unequal {
+        let infinite = Augmented {
+            latent: Tensor::full([20, 3], f64::INFINITY, (Kind::Float, Device::Cpu)),
+            of: (0..20).collect(),
+        };
+        let far = Views { augmented: Some(&infinite), ..Views::latent(&rows) };
+        for views in unequal.into_iter().chain([far]) {
             assert!(matches!(search_to_end(views, &params(3, None)), Err(Error::Rows(_))));
         }
     }

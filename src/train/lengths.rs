@@ -1,7 +1,7 @@
 //! How long a stage trains where the recipe says `auto`, and how many networks: an epoch of few rows has few steps, and so there
 //! are more of them.
 //!
-//! The figures are those that the table of `RESULTS.md` was measured with.
+//! A record in `RESULTS.jsonl` was made with the figures that its commit has: make it anew when these change (`--again`).
 
 use crate::config::{ClusterConfig, Count, StartConfig, StartMethod};
 
