@@ -19,7 +19,7 @@ use pathfinding::kuhn_munkres::kuhn_munkres;
 use pathfinding::matrix::Matrix;
 use tch::{no_grad, Kind, Tensor};
 
-use crate::data::sample;
+use crate::data::{index_of, sample};
 use crate::error::{Error, Result};
 
 /// How many rows each pair of a class and a cluster shares: what accuracy, NMI and ARI are computed from.
@@ -200,7 +200,7 @@ fn silhouette_of_sample(rows: &Tensor, labels: &[i64], seed: u64, max_rows: usiz
 
     let mut sum = 0.0;
     no_grad(|| -> Result<()> {
-        let order = Tensor::f_from_slice(&chosen.iter().map(|&row| row as i64).collect::<Vec<_>>())?;
+        let order = index_of(&chosen)?;
         let rows = rows.f_index_select(0, &order.f_to_device(rows.device())?)?.f_to_kind(Kind::Double)?;
         // Distances are the same around any origin, and products round the least around the mean.
         let rows = rows.f_sub(&rows.f_mean_dim(&[0i64][..], true, None)?)?;

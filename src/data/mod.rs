@@ -31,8 +31,8 @@ use input::Input;
 pub use cache::{cache_dir, mnist_dir};
 pub use checks::{check_clusterable, check_finite};
 pub use fetch::{fetch_mnist, FetchProgress, Fetched, Outcome, DEFAULT_MIRRORS};
-pub(crate) use rows::hash;
 pub use rows::{array_of, permutation, sample, tensor_of, values_of, Batches, Rows};
+pub(crate) use rows::{hash, index_of};
 pub use scaling::{RowKind, Scaling};
 pub use shape::{guess_image, LEAST_SIDE};
 

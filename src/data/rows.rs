@@ -246,6 +246,12 @@ pub fn sample(n: usize, at_most: usize, seed: u64) -> Vec<usize> {
     chosen
 }
 
+/// Row numbers as libtorch takes them: int64 on the CPU.
+pub(crate) fn index_of(rows: &[usize]) -> Result<Tensor> {
+    let rows: Vec<i64> = rows.iter().map(|&row| row as i64).collect();
+    Ok(Tensor::f_from_slice(&rows)?)
+}
+
 /// An array \[n, d\] as a tensor of its own on the CPU.
 ///
 /// # Errors

@@ -18,7 +18,7 @@ use super::eigen::leading_eigenvectors;
 use super::merging::{merge_clusters, Joint, Merging};
 use super::neighbours::neighbours;
 use super::{check, GoOn, NeighbourGraph};
-use crate::data::{hash, sample, values_of, Rows};
+use crate::data::{hash, index_of, sample, values_of, Rows};
 use crate::error::{Error, Result};
 use crate::kmeans::{self, KMeansParams};
 
@@ -220,17 +220,14 @@ fn on_sphere(vectors: &Tensor, plan: &Plan, seed: u64, go_on: &mut GoOn) -> Resu
     };
     let n = rows.n_rows() as usize;
     let enough = ROWS.max(ROWS_PER_PART * plan.n_parts);
-    if n <= enough {
-        return Ok(kmeans::fit(&rows, &params, &mut |_| go_on())?.labels);
+    if n > enough {
+        let seen = unit.f_index_select(0, &index_of(&sample(n, enough, params.seed))?)?;
+        match kmeans::fit(&Rows::from_tensor(seen), &params, &mut |_| go_on()) {
+            Err(Error::Rows(_)) => {} // fewer different rows among those seen than parts
+            fitted => return Ok(kmeans::assign(&rows, fitted?.centroids, &mut || check(go_on))?.labels),
+        }
     }
-    let seen: Vec<i64> = sample(n, enough, params.seed).into_iter().map(|row| row as i64).collect();
-    let seen = Rows::from_tensor(unit.f_index_select(0, &Tensor::f_from_slice(&seen)?)?);
-    match kmeans::fit(&seen, &params, &mut |_| go_on()) {
-        Ok(fitted) => Ok(kmeans::assign(&rows, fitted.centroids, &mut || check(go_on))?.labels),
-        // Fewer different rows among those seen than parts.
-        Err(Error::Rows(_)) => Ok(kmeans::fit(&rows, &params, &mut |_| go_on())?.labels),
-        Err(problem) => Err(problem),
-    }
+    Ok(kmeans::fit(&rows, &params, &mut |_| go_on())?.labels)
 }
 
 #[cfg(test)]

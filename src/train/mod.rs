@@ -38,7 +38,9 @@ pub use observer::{Event, MethodResult, Observer, Stage, StageTime};
 use steps::StageRun;
 
 use crate::config::{AugmentKind, Config, Optimisation, PretrainMethod, StartMethod, WeightInit};
-use crate::data::{self, array_of, hash, permutation, sample, tensor_of, values_of, Dataset, RowKind, Rows, Scaling};
+use crate::data::{
+    self, array_of, hash, index_of, permutation, sample, tensor_of, values_of, Dataset, RowKind, Rows, Scaling,
+};
 use crate::error::{Error, Result};
 use crate::kmeans::{self, KMeans, KMeansParams, Progress};
 use crate::metrics::{self, Contingency};
@@ -409,8 +411,7 @@ impl<'a> Trainer<'a> {
         let Some(augmentation) = self.self_training_augmentation() else { return Ok(None) };
         let chosen = sample(self.n_rows(), ROWS, seed);
         let n = chosen.len() as i64;
-        let indices: Vec<i64> = chosen.iter().map(|&row| row as i64).collect();
-        let indices = Tensor::f_from_slice(&indices)?.f_to_device(rows.device())?;
+        let indices = index_of(&chosen)?.f_to_device(rows.device())?;
         let encode = |version: usize| {
             let mut fill = |start: i64, x: &Tensor| {
                 let draw = step_key(seed, (version as i64 * n + start) as u64);
