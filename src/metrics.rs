@@ -176,8 +176,8 @@ const SILHOUETTE_BLOCK: i64 = 512;
 /// than 2 clusters and when every row is a cluster of its own.
 ///
 /// `rows` is \[n, d\] of any floating type, on any device; `labels` \[n\], any integers. Exact up to [`SILHOUETTE_ROWS`]
-/// rows. Above, `seed` draws that many rows without replacement, and the sample is scored as if it were the whole, as
-/// scikit-learn's `silhouette_score(sample_size=…)` does.
+/// rows. Above, `seed` draws that many rows from all over, and the sample is scored as if it were the whole, as scikit-learn's
+/// `silhouette_score(sample_size=…)` does.
 ///
 /// # Errors
 /// [`Error::Rows`] when the numbers of rows and labels differ; a libtorch failure.

@@ -5,6 +5,7 @@
 
 use ndarray::{Array2, ArrayView2};
 use rand::seq::SliceRandom;
+use rand::Rng;
 use rand_xoshiro::rand_core::SeedableRng;
 use rand_xoshiro::Xoshiro256PlusPlus;
 use tch::{no_grad, Device, Kind, TchError, Tensor};
@@ -235,15 +236,17 @@ pub fn permutation(n: usize, seed: u64) -> Vec<usize> {
     order
 }
 
-/// `at_most` of the numbers `0..n`, drawn without replacement from `seed`, ascending; all of them where there are no more.
+/// `at_most` of the numbers `0..n`, ascending, by `seed`: one at random from each of so many stretches of equal length. All of
+/// them where there are no more.
+///
+/// Of ordered rows each part has its share to within a row, as every n-th row would tell it; and unlike those, a sample is not
+/// blind where rows take turns.
 pub fn sample(n: usize, at_most: usize, seed: u64) -> Vec<usize> {
     if n <= at_most {
         return (0..n).collect();
     }
     let mut rng = Xoshiro256PlusPlus::seed_from_u64(seed);
-    let mut chosen = rand::seq::index::sample(&mut rng, n, at_most).into_vec();
-    chosen.sort_unstable();
-    chosen
+    (0..at_most).map(|stretch| rng.gen_range(stretch * n / at_most..(stretch + 1) * n / at_most)).collect()
 }
 
 /// Row numbers as libtorch takes them: int64 on the CPU.
@@ -298,11 +301,20 @@ mod tests {
     #[test]
     fn a_sample_has_no_row_twice_and_follows_from_the_seed() {
         assert_eq!(sample(5, 5, 1), [0, 1, 2, 3, 4]);
-        let drawn = |seed| sample(1_000, 100, seed);
+        let drawn = |seed| sample(1_003, 100, seed);
         assert!(drawn(1).is_sorted_by(|a, b| a < b) && drawn(1).len() == 100);
-        assert!(drawn(1).iter().all(|&row| row < 1_000));
+        assert!(drawn(1).iter().all(|&row| row < 1_003));
         assert!(drawn(1) == drawn(1) && drawn(1) != drawn(2));
-        assert_eq!(drawn(1).iter().filter(|&&row| row < 500).count().abs_diff(50) / 20, 0, "from all over");
+        assert!(sample(7, 6, 3).is_sorted_by(|a, b| a < b));
+        assert!(sample(7, 0, 3).is_empty());
+    }
+
+    #[test]
+    fn a_sample_has_its_share_of_ordered_rows_and_of_rows_that_take_turns() {
+        let drawn = sample(10_000, 1_000, 0);
+        assert!(drawn.iter().filter(|&&row| row < 3_333).count().abs_diff(333) <= 1);
+        let odd = drawn.iter().filter(|&&row| row % 2 == 1).count();
+        assert!(odd.abs_diff(500) < 80, "{odd} of 1,000"); // five standard deviations
     }
 
     #[test]
