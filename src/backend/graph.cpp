@@ -4,10 +4,12 @@
 // All tensors here are on the CPU, contiguous, and of the shapes that graph.rs has checked.
 
 #include <algorithm>
+#include <cmath>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
 #include <limits>
+#include <numeric>
 #include <vector>
 
 #include <ATen/ATen.h>
@@ -22,18 +24,21 @@ namespace {
 
 // Candidates whose distances are computed at once: with some features of each they stay in the cache for many queries.
 constexpr int64_t kTile = 512;
-// Candidates that are looked at one by one if any of them is near enough.
+// Candidates that are looked at one by one if any of them is near enough; a cell holds a multiple of so many.
 constexpr int64_t kGroup = 32;
 // Queries that go over a tile together.
 constexpr int64_t kQueries = 64;
 // Entries of a sparse matrix whose row of the block is fetched before it is needed: these lie anywhere.
 constexpr int64_t kAhead = 3;
+// Values of a row of the block whose sums stay in registers.
+constexpr int64_t kPanel = 64;
+
+typedef float Lanes __attribute__((vector_size(8 * sizeof(float)), aligned(sizeof(float)), may_alias));
 
 // Squared distances of one query [m] to `count` candidates, whose features lie `stride` apart. With AVX2 the
 // sums of a group stay in registers.
 DEC_VECTORISED void squared_distances(const float* __restrict query, const float* __restrict candidates, int64_t stride,
                                       int64_t m, int64_t count, float* __restrict distances) {
-  typedef float Lanes __attribute__((vector_size(8 * sizeof(float)), aligned(sizeof(float)), may_alias));
   int64_t j = 0;
   for (; j + kGroup <= count; j += kGroup) {
     Lanes sums[kGroup / 8] = {};
@@ -58,17 +63,122 @@ DEC_VECTORISED void squared_distances(const float* __restrict query, const float
   }
 }
 
-DEC_VECTORISED int32_t below(const float* __restrict distances, float worst) {
+DEC_VECTORISED int32_t as_near(const float* __restrict distances, float worst) {
   int32_t count = 0;
   for (int64_t j = 0; j < kGroup; ++j) {
-    count += distances[j] < worst ? 1 : 0;
+    count += distances[j] <= worst ? 1 : 0;
   }
   return count;
 }
 
-DEC_VECTORISED void add_scaled(const float* __restrict x, float weight, int64_t width, float* __restrict sums) {
-  for (int64_t c = 0; c < width; ++c) {
-    sums[c] += weight * x[c];
+// Candidates in cells: each lies in the cell of the pivot nearest to it.
+struct Cells {
+  int64_t count;        // of pivots
+  int64_t m;            // features
+  int64_t n;            // columns, those that only fill up a cell included
+  const float* pivots;  // [m, count]
+  const float* radii;   // [count]: how far a cell's candidates are from its pivot
+  const int64_t* starts;   // [count + 1]: the columns of each cell
+  const float* columns;    // [m, n]
+  const int64_t* numbers;  // [n]: the candidate in each column
+};
+
+// What is known of how far a query is from the cells.
+class Reach {
+ public:
+  explicit Reach(const Cells& cells)
+      : cells_(cells), slack_(1.2e-7 * static_cast<double>(cells.m + 8)), to_pivot_(size()), from_nearest_(size()) {}
+
+  void aim(const float* query) {
+    squared_distances(query, cells_.pivots, cells_.count, cells_.m, cells_.count, to_pivot_.data());
+    const auto nearest = std::min_element(to_pivot_.begin(), to_pivot_.end()) - to_pivot_.begin();
+    if (nearest != nearest_) {
+      nearest_ = nearest;
+      std::vector<float> pivot(static_cast<std::size_t>(cells_.m));
+      for (int64_t c = 0; c < cells_.m; ++c) {
+        pivot[static_cast<std::size_t>(c)] = cells_.pivots[c * cells_.count + nearest];
+      }
+      squared_distances(pivot.data(), cells_.pivots, cells_.count, cells_.m, cells_.count, from_nearest_.data());
+    }
+  }
+
+  const std::vector<float>& to_pivot() const { return to_pivot_; }
+
+  // A squared distance that no candidate of the cell is nearer than, by the computed squared distances; 0 or not a number where
+  // nothing is known. A candidate is within the cell's radius of its pivot, and on that pivot's side of the plane halfway to
+  // the query's nearest one. A computed squared distance is off by a share of `slack_` / 2 at most.
+  double at_least(int64_t cell) const {
+    const auto at = static_cast<std::size_t>(cell);
+    const double far = to_pivot_[at], near = to_pivot_[static_cast<std::size_t>(nearest_)], radius = cells_.radii[cell];
+    const double beyond_ball = std::sqrt(far) * (1 - slack_) - radius * (1 + slack_);
+    const double rounding = 2 * slack_ * (far + radius * radius);
+    const double beyond_plane = (far - near - rounding) / (2 * std::sqrt(static_cast<double>(from_nearest_[at])) * (1 + slack_));
+    const double distance = std::max({0.0, beyond_ball, cell == nearest_ ? 0.0 : beyond_plane});
+    return distance * distance * (1 - 2 * slack_);
+  }
+
+ private:
+  std::size_t size() const { return static_cast<std::size_t>(cells_.count); }
+
+  const Cells& cells_;
+  double slack_;
+  std::int64_t nearest_ = -1;
+  std::vector<float> to_pivot_;
+  std::vector<float> from_nearest_;
+};
+
+// The k nearest so far, nearest first, the lower number first among equals.
+struct Nearest {
+  int64_t k;
+  float* distances;
+  int64_t* numbers;
+
+  void take(float distance, int64_t number) const {
+    if (!before(distance, number, k - 1)) {
+      return;
+    }
+    int64_t place = k - 1;
+    for (; place > 0 && before(distance, number, place - 1); --place) {
+      distances[place] = distances[place - 1];
+      numbers[place] = numbers[place - 1];
+    }
+    distances[place] = distance;
+    numbers[place] = number;
+  }
+
+  bool before(float distance, int64_t number, int64_t place) const {
+    return distance < distances[place] || (distance == distances[place] && number < numbers[place]);
+  }
+};
+
+// The sums over entries of weight times a row of x, for `kPanel` values of each row.
+DEC_VECTORISED void weighted_panel(const float* __restrict x, int64_t width, const int32_t* __restrict column,
+                                   const float* __restrict weight, int64_t from, int64_t to, int64_t last,
+                                   float* __restrict sums) {
+  Lanes sum[kPanel / 8] = {};
+  for (int64_t e = from; e < to; ++e) {
+    if (e + kAhead < last) {
+      dec::prefetch(x + column[e + kAhead] * width, kPanel * static_cast<int64_t>(sizeof(float)));
+    }
+    const float* row = x + column[e] * width;
+#pragma GCC unroll 8
+    for (int64_t part = 0; part < kPanel / 8; ++part) {
+      sum[part] += weight[e] * *reinterpret_cast<const Lanes*>(row + part * 8);
+    }
+  }
+  std::memcpy(sums, sum, sizeof(sum));
+}
+
+// The same for `count` values of each row.
+DEC_VECTORISED void weighted(const float* __restrict x, int64_t width, const int32_t* __restrict column,
+                             const float* __restrict weight, int64_t from, int64_t to, int64_t count,
+                             float* __restrict sums) {
+  std::fill(sums, sums + count, 0.0F);
+  for (int64_t e = from; e < to; ++e) {
+    const float* row = x + column[e] * width;
+    for (int64_t c = 0; c < count; ++c) {
+      sums[c] += weight[e] * row[c];
+    }
   }
 }
 
@@ -76,46 +186,65 @@ DEC_VECTORISED void add_scaled(const float* __restrict x, float weight, int64_t 
 
 extern "C" {
 
-// The k candidates nearest to each query of `queries` [q, m], nearest first, the lower number first among equals; candidates
-// [m, n] are transposed. Where `first` is not negative, query i is candidate first + i and is left out.
-char* dec_graph_neighbours(const at::Tensor* queries, const at::Tensor* candidates, int64_t first, const at::Tensor* indices,
-                           const at::Tensor* distances) {
+// The k candidates nearest to each of `queries` [q, m], nearest first, the lower number first among equals; the candidate that
+// `own` [q] names is left out (-1: none). Cells: see above.
+char* dec_graph_neighbours(const at::Tensor* queries, const at::Tensor* own, const at::Tensor* pivots, const at::Tensor* radii,
+                           const at::Tensor* starts, const at::Tensor* columns, const at::Tensor* numbers,
+                           const at::Tensor* indices, const at::Tensor* distances) {
   return guarded([&] {
-    const int64_t q = queries->size(0), m = queries->size(1), n = candidates->size(1), k = indices->size(1);
+    const int64_t q = queries->size(0), k = indices->size(1);
+    const Cells cells{pivots->size(1),
+                      pivots->size(0),
+                      columns->size(1),
+                      pivots->const_data_ptr<float>(),
+                      radii->const_data_ptr<float>(),
+                      starts->const_data_ptr<int64_t>(),
+                      columns->const_data_ptr<float>(),
+                      numbers->const_data_ptr<int64_t>()};
     const float* rows = queries->const_data_ptr<float>();
-    const float* columns = candidates->const_data_ptr<float>();
+    const int64_t* self = own->const_data_ptr<int64_t>();
     int64_t* index = indices->mutable_data_ptr<int64_t>();
     float* distance = distances->mutable_data_ptr<float>();
     at::parallel_for(0, (q + kQueries - 1) / kQueries, 1, [&](int64_t begin, int64_t end) {
       std::vector<float> tile(static_cast<std::size_t>(kTile));
+      std::vector<double> bounds(static_cast<std::size_t>(kQueries * cells.count));
+      std::vector<int64_t> order(static_cast<std::size_t>(cells.count));
+      Reach reach(cells);
       for (int64_t block = begin; block < end; ++block) {
         const int64_t from = block * kQueries, to = std::min(q, from + kQueries);
         std::fill(distance + from * k, distance + to * k, std::numeric_limits<float>::infinity());
         std::fill(index + from * k, index + to * k, -1);
-        for (int64_t start = 0; start < n; start += kTile) {
-          const int64_t count = std::min(kTile, n - start);
-          std::fill(tile.begin(), tile.end(), std::numeric_limits<float>::infinity());
-          for (int64_t i = from; i < to; ++i) {
-            squared_distances(rows + i * m, columns + start, n, m, count, tile.data());
-            float* best = distance + i * k;
-            int64_t* who = index + i * k;
-            const int64_t self = first < 0 ? -1 : first + i;
-            for (int64_t group = 0; group < count; group += kGroup) {
-              if (below(tile.data() + group, best[k - 1]) == 0) {
+        for (int64_t i = to - 1; i >= from; --i) {
+          reach.aim(rows + i * cells.m);
+          for (int64_t cell = 0; cell < cells.count; ++cell) {
+            bounds[static_cast<std::size_t>((i - from) * cells.count + cell)] = reach.at_least(cell);
+          }
+        }
+        // Queries of a block lie near each other, so that what is near the first is near the others.
+        std::iota(order.begin(), order.end(), 0);
+        const std::vector<float>& far = reach.to_pivot();
+        std::stable_sort(order.begin(), order.end(), [&far](int64_t a, int64_t b) {
+          return far[static_cast<std::size_t>(a)] < far[static_cast<std::size_t>(b)];
+        });
+        for (const int64_t cell : order) {
+          for (int64_t start = cells.starts[cell]; start < cells.starts[cell + 1]; start += kTile) {
+            const int64_t count = std::min(kTile, cells.starts[cell + 1] - start);
+            for (int64_t i = from; i < to; ++i) {
+              const Nearest nearest{k, distance + i * k, index + i * k};
+              if (bounds[static_cast<std::size_t>((i - from) * cells.count + cell)] > nearest.distances[k - 1]) {
                 continue;
               }
-              for (int64_t j = group; j < std::min(count, group + kGroup); ++j) {
-                const float d = tile[static_cast<std::size_t>(j)];
-                if (!(d < best[k - 1]) || start + j == self) {
+              squared_distances(rows + i * cells.m, cells.columns + start, cells.n, cells.m, count, tile.data());
+              for (int64_t group = 0; group < count; group += kGroup) {
+                if (as_near(tile.data() + group, nearest.distances[k - 1]) == 0) {
                   continue;
                 }
-                int64_t place = k - 1;
-                for (; place > 0 && d < best[place - 1]; --place) {
-                  best[place] = best[place - 1];
-                  who[place] = who[place - 1];
+                for (int64_t j = group; j < group + kGroup; ++j) {
+                  const int64_t number = cells.numbers[start + j];
+                  if (number != self[i]) {
+                    nearest.take(tile[static_cast<std::size_t>(j)], number);
+                  }
                 }
-                best[place] = d;
-                who[place] = start + j;
               }
             }
           }
@@ -140,16 +269,16 @@ char* dec_graph_multiply(const at::Tensor* starts, const at::Tensor* columns, co
     at::parallel_for(0, n, std::max<int64_t>(1, 4096 / std::max<int64_t>(1, width)), [&](int64_t begin, int64_t end) {
       std::vector<float> sums(static_cast<std::size_t>(width));
       for (int64_t i = begin; i < end; ++i) {
-        std::fill(sums.begin(), sums.end(), 0.0F);
-        for (int64_t e = start[i]; e < start[i + 1]; ++e) {
-          if (e + kAhead < entries) {
-            dec::prefetch(from + column[e + kAhead] * width, width * static_cast<int64_t>(sizeof(float)));
-          }
-          add_scaled(from + column[e] * width, weight[e], width, sums.data());
+        int64_t c = 0;
+        for (; c + kPanel <= width; c += kPanel) {
+          weighted_panel(from + c, width, column, weight, start[i], start[i + 1], entries, sums.data() + c);
+        }
+        if (c < width) {
+          weighted(from + c, width, column, weight, start[i], start[i + 1], width - c, sums.data() + c);
         }
         const float* own = from + i * width;
         float* row = to + i * width;
-        for (int64_t c = 0; c < width; ++c) {
+        for (c = 0; c < width; ++c) {
           const float kept = keep == 0.0F ? 0.0F : keep * row[c];
           row[c] = alpha * sums[static_cast<std::size_t>(c)] + (shift * own[c] + kept);
         }

@@ -3,7 +3,7 @@
 
 use std::ffi::c_char;
 
-use tch::{Kind, Tensor};
+use tch::{Device, Kind, Tensor};
 use torch_sys::C_tensor;
 
 use super::dense::{on_cpu, plain, require};
@@ -13,8 +13,12 @@ use crate::error::Result;
 extern "C" {
     fn dec_graph_neighbours(
         queries: *const C_tensor,
-        candidates: *const C_tensor,
-        first: i64,
+        own: *const C_tensor,
+        pivots: *const C_tensor,
+        radii: *const C_tensor,
+        starts: *const C_tensor,
+        columns: *const C_tensor,
+        numbers: *const C_tensor,
         indices: *const C_tensor,
         distances: *const C_tensor,
     ) -> *mut c_char;
@@ -30,34 +34,88 @@ extern "C" {
     ) -> *mut c_char;
 }
 
-/// The candidates nearest to each of `queries` \[q, m\]: their numbers into `indices` (int64 \[q, k\]), nearest first and the
-/// lower number first among equals, the squared distances into `distances` \[q, k\]. `candidates` are transposed, \[m, n\].
-/// With `first`, query i is candidate `first` + i and is left out. All on the CPU.
-///
-/// # Errors
-/// Shapes that do not fit each other, fewer candidates than k.
-pub fn neighbours(
-    queries: &Tensor,
-    candidates: &Tensor,
-    first: Option<i64>,
-    indices: &Tensor,
-    distances: &Tensor,
-) -> Result<()> {
-    let ((q, m), (_, n), (_, k)) = (queries.size2()?, candidates.size2()?, indices.size2()?);
-    plain(queries, &[q, m], Kind::Float)?;
-    plain(candidates, &[m, n], Kind::Float)?;
-    plain(indices, &[q, k], Kind::Int64)?;
-    plain(distances, &[q, k], Kind::Float)?;
-    require(on_cpu(&[queries, candidates, indices, distances]), || "neighbours off the CPU".to_owned())?;
-    let others = n - i64::from(first.is_some());
-    require(k >= 1 && k <= others && m >= 1, || format!("{k} neighbours among {others} rows of {m} values"))?;
-    require(first.is_none_or(|first| first >= 0 && first + q <= n), || "queries that are no candidates".to_owned())?;
-    let first = first.unwrap_or(-1);
-    // SAFETY: contiguous CPU tensors of the shapes and kinds that the function takes, k between 1 and the candidates there
-    // are; it writes `indices` and `distances` alone.
-    unsafe {
-        let (queries, candidates) = (queries.as_ptr(), candidates.as_ptr());
-        check(dec_graph_neighbours(queries, candidates, first, indices.as_ptr(), distances.as_ptr()))
+/// A cell's columns are a multiple of this.
+const GROUP: usize = 32;
+
+/// Candidates for neighbours in cells around pivots: whole cells are passed over that are too far from a query.
+#[derive(Debug)]
+pub struct Cells {
+    pivots: Tensor,
+    radii: Tensor,
+    starts: Tensor,
+    columns: Tensor,
+    numbers: Tensor,
+}
+
+impl Cells {
+    /// `candidates` \[n, m\] in the cells of `pivots` \[c, m\]: `cell` names the nearest pivot of each, by the distances that
+    /// [`Cells::nearest`] computes, and `radii` how far those of a cell are from its pivot at most; infinite, where that is not
+    /// known.
+    ///
+    /// # Errors
+    /// Shapes that do not fit each other, cells that are none, tensors off the CPU.
+    pub fn new(candidates: &Tensor, pivots: &Tensor, cell: &[usize], radii: &[f32]) -> Result<Self> {
+        let ((n, m), (c, _)) = (candidates.size2()?, pivots.size2()?);
+        plain(candidates, &[n, m], Kind::Float)?;
+        plain(pivots, &[c, m], Kind::Float)?;
+        require(on_cpu(&[candidates, pivots]), || "neighbours off the CPU".to_owned())?;
+        let fits = cell.len() as i64 == n && radii.len() as i64 == c && cell.iter().all(|&cell| cell < radii.len());
+        require(fits && m >= 1 && c >= 1, || format!("{n} candidates in {c} cells"))?;
+
+        let mut of_cell = vec![Vec::new(); radii.len()];
+        for (candidate, &cell) in cell.iter().enumerate() {
+            of_cell[cell].push(candidate as i64);
+        }
+        let (mut starts, mut numbers) = (vec![0], Vec::new());
+        for candidates in &of_cell {
+            numbers.extend(candidates);
+            numbers.resize(numbers.len().next_multiple_of(GROUP), i64::MAX);
+            starts.push(numbers.len() as i64);
+        }
+        // What fills a cell up is infinitely far away.
+        let nowhere = Tensor::f_full([1, m], f64::INFINITY, (Kind::Float, Device::Cpu))?;
+        let rows: Vec<i64> = numbers.iter().map(|&number| number.min(n)).collect();
+        let columns = Tensor::f_cat(&[candidates, &nowhere], 0)?.f_index_select(0, &Tensor::f_from_slice(&rows)?)?;
+        Ok(Self {
+            pivots: pivots.f_tr()?.f_contiguous()?,
+            radii: Tensor::f_from_slice(radii)?,
+            starts: Tensor::f_from_slice(&starts)?,
+            columns: columns.f_tr()?.f_contiguous()?,
+            numbers: Tensor::f_from_slice(&numbers)?,
+        })
+    }
+
+    /// The candidates nearest to each of `queries` \[q, m\]: their numbers into `indices` (int64 \[q, k\]), nearest first and the
+    /// lower number first among equals, the squared distances into `distances` \[q, k\]; -1 where there are no more at a
+    /// finite distance. The candidate that `own` (int64 \[q\]) names is left out, -1 for none. All on the CPU. Queries that lie
+    /// near each other should follow each other.
+    ///
+    /// # Errors
+    /// Shapes that do not fit each other.
+    pub fn nearest(&self, queries: &Tensor, own: &Tensor, indices: &Tensor, distances: &Tensor) -> Result<()> {
+        let ((q, m), (_, k)) = (queries.size2()?, indices.size2()?);
+        plain(queries, &[q, m], Kind::Float)?;
+        plain(own, &[q], Kind::Int64)?;
+        plain(indices, &[q, k], Kind::Int64)?;
+        plain(distances, &[q, k], Kind::Float)?;
+        require(on_cpu(&[queries, own, indices, distances]), || "neighbours off the CPU".to_owned())?;
+        require(k >= 1 && m == self.columns.size()[0], || format!("{k} neighbours of rows of {m} values"))?;
+        // SAFETY: contiguous CPU tensors of the shapes and kinds that the function takes; the cells' were made in `new` and
+        // nobody else has them, `starts` are ascending, multiples of the group, and end at the last column. It writes
+        // `indices` and `distances` alone.
+        unsafe {
+            check(dec_graph_neighbours(
+                queries.as_ptr(),
+                own.as_ptr(),
+                self.pivots.as_ptr(),
+                self.radii.as_ptr(),
+                self.starts.as_ptr(),
+                self.columns.as_ptr(),
+                self.numbers.as_ptr(),
+                indices.as_ptr(),
+                distances.as_ptr(),
+            ))
+        }
     }
 }
 
