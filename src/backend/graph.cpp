@@ -26,12 +26,15 @@ namespace {
 constexpr int64_t kTile = 512;
 // Candidates that are looked at one by one if any of them is near enough; a cell holds a multiple of so many.
 constexpr int64_t kGroup = 32;
+static_assert(kTile % kGroup == 0, "a tile is whole groups");
 // Queries that go over a tile together.
 constexpr int64_t kQueries = 64;
 // Entries of a sparse matrix whose row of the block is fetched before it is needed: these lie anywhere.
 constexpr int64_t kAhead = 3;
 // Values of a row of the block whose sums stay in registers.
 constexpr int64_t kPanel = 64;
+// A squared distance below which squares may have underflowed: what is computed from it says nothing.
+constexpr double kLeast = 1e-20;
 
 typedef float Lanes __attribute__((vector_size(8 * sizeof(float)), aligned(sizeof(float)), may_alias));
 
@@ -71,7 +74,8 @@ DEC_VECTORISED int32_t as_near(const float* __restrict distances, float worst) {
   return count;
 }
 
-// Candidates in cells: each lies in the cell of the pivot nearest to it.
+// Candidates in cells: each lies in the cell of the pivot nearest to it; one at no finite distance from any in some cell whose
+// radius is infinite.
 struct Cells {
   int64_t count;        // of pivots
   int64_t m;            // features
@@ -91,6 +95,9 @@ class Reach {
 
   void aim(const float* query) {
     squared_distances(query, cells_.pivots, cells_.count, cells_.m, cells_.count, to_pivot_.data());
+    for (float& far : to_pivot_) {
+      far = std::isnan(far) ? std::numeric_limits<float>::infinity() : far;
+    }
     const auto nearest = std::min_element(to_pivot_.begin(), to_pivot_.end()) - to_pivot_.begin();
     if (nearest != nearest_) {
       nearest_ = nearest;
@@ -102,19 +109,26 @@ class Reach {
     }
   }
 
+  // Squared distances from the query to the pivots; infinite where they overflow or are not numbers.
   const std::vector<float>& to_pivot() const { return to_pivot_; }
 
-  // A squared distance that no candidate of the cell is nearer than, by the computed squared distances; 0 or not a number where
-  // nothing is known. A candidate is within the cell's radius of its pivot, and on that pivot's side of the plane halfway to
-  // the query's nearest one. A computed squared distance is off by a share of `slack_` / 2 at most.
+  // The computed squared distance to a candidate of the cell is no less than this; 0 where nothing is known. A candidate is
+  // within the cell's radius of its pivot, and on that pivot's side of the plane halfway to the query's nearest one. `slack_`
+  // is twice what rounding can do to a computed squared distance, as a share of it (for m below 100,000; above, squares do not
+  // all err in the same direction).
   double at_least(int64_t cell) const {
     const auto at = static_cast<std::size_t>(cell);
     const double far = to_pivot_[at], near = to_pivot_[static_cast<std::size_t>(nearest_)], radius = cells_.radii[cell];
+    if (far < kLeast || far > std::numeric_limits<float>::max()) {
+      return 0;
+    }
     const double beyond_ball = std::sqrt(far) * (1 - slack_) - radius * (1 + slack_);
     const double rounding = 2 * slack_ * (far + radius * radius);
     const double beyond_plane = (far - near - rounding) / (2 * std::sqrt(static_cast<double>(from_nearest_[at])) * (1 + slack_));
+    // In this order: what is not a number loses against what stands before it.
     const double distance = std::max({0.0, beyond_ball, cell == nearest_ ? 0.0 : beyond_plane});
-    return distance * distance * (1 - 2 * slack_);
+    const double squared = distance * distance * (1 - 2 * slack_);
+    return squared < kLeast ? 0 : squared;
   }
 
  private:
@@ -153,11 +167,11 @@ struct Nearest {
 
 // The sums over entries of weight times a row of x, for `kPanel` values of each row.
 DEC_VECTORISED void weighted_panel(const float* __restrict x, int64_t width, const int32_t* __restrict column,
-                                   const float* __restrict weight, int64_t from, int64_t to, int64_t last,
+                                   const float* __restrict weight, int64_t from, int64_t to, int64_t entries,
                                    float* __restrict sums) {
   Lanes sum[kPanel / 8] = {};
   for (int64_t e = from; e < to; ++e) {
-    if (e + kAhead < last) {
+    if (e + kAhead < entries) {
       dec::prefetch(x + column[e + kAhead] * width, kPanel * static_cast<int64_t>(sizeof(float)));
     }
     const float* row = x + column[e] * width;
@@ -171,10 +185,13 @@ DEC_VECTORISED void weighted_panel(const float* __restrict x, int64_t width, con
 
 // The same for `count` values of each row.
 DEC_VECTORISED void weighted(const float* __restrict x, int64_t width, const int32_t* __restrict column,
-                             const float* __restrict weight, int64_t from, int64_t to, int64_t count,
+                             const float* __restrict weight, int64_t from, int64_t to, int64_t entries, int64_t count,
                              float* __restrict sums) {
   std::fill(sums, sums + count, 0.0F);
   for (int64_t e = from; e < to; ++e) {
+    if (e + kAhead < entries) {
+      dec::prefetch(x + column[e + kAhead] * width, count * static_cast<int64_t>(sizeof(float)));
+    }
     const float* row = x + column[e] * width;
     for (int64_t c = 0; c < count; ++c) {
       sums[c] += weight[e] * row[c];
@@ -201,6 +218,9 @@ char* dec_graph_neighbours(const at::Tensor* queries, const at::Tensor* own, con
                       starts->const_data_ptr<int64_t>(),
                       columns->const_data_ptr<float>(),
                       numbers->const_data_ptr<int64_t>()};
+    for (int64_t cell = 0; cell < cells.count; ++cell) {
+      TORCH_CHECK((cells.starts[cell + 1] - cells.starts[cell]) % kGroup == 0, "a cell of neighbours that is no whole groups");
+    }
     const float* rows = queries->const_data_ptr<float>();
     const int64_t* self = own->const_data_ptr<int64_t>();
     int64_t* index = indices->mutable_data_ptr<int64_t>();
@@ -214,13 +234,13 @@ char* dec_graph_neighbours(const at::Tensor* queries, const at::Tensor* own, con
         const int64_t from = block * kQueries, to = std::min(q, from + kQueries);
         std::fill(distance + from * k, distance + to * k, std::numeric_limits<float>::infinity());
         std::fill(index + from * k, index + to * k, -1);
-        for (int64_t i = to - 1; i >= from; --i) {
+        for (int64_t i = from; i < to; ++i) {
           reach.aim(rows + i * cells.m);
           for (int64_t cell = 0; cell < cells.count; ++cell) {
             bounds[static_cast<std::size_t>((i - from) * cells.count + cell)] = reach.at_least(cell);
           }
         }
-        // Queries of a block lie near each other, so that what is near the first is near the others.
+        // Queries of a block lie near each other, so that what is near the last is near the others.
         std::iota(order.begin(), order.end(), 0);
         const std::vector<float>& far = reach.to_pivot();
         std::stable_sort(order.begin(), order.end(), [&far](int64_t a, int64_t b) {
@@ -274,7 +294,7 @@ char* dec_graph_multiply(const at::Tensor* starts, const at::Tensor* columns, co
           weighted_panel(from + c, width, column, weight, start[i], start[i + 1], entries, sums.data() + c);
         }
         if (c < width) {
-          weighted(from + c, width, column, weight, start[i], start[i + 1], width - c, sums.data() + c);
+          weighted(from + c, width, column, weight, start[i], start[i + 1], entries, width - c, sums.data() + c);
         }
         const float* own = from + i * width;
         float* row = to + i * width;

@@ -34,7 +34,7 @@ extern "C" {
     ) -> *mut c_char;
 }
 
-/// A cell's columns are a multiple of this.
+/// A cell's columns are a multiple of this, `kGroup` in graph.cpp, which checks it.
 const GROUP: usize = 32;
 
 /// Candidates for neighbours in cells around pivots: whole cells are passed over that are too far from a query.
@@ -49,8 +49,8 @@ pub struct Cells {
 
 impl Cells {
     /// `candidates` \[n, m\] in the cells of `pivots` \[c, m\]: `cell` names the nearest pivot of each, by the distances that
-    /// [`Cells::nearest`] computes, and `radii` how far those of a cell are from its pivot at most; infinite, where that is not
-    /// known.
+    /// [`Cells::nearest`] computes, and `radii` how far those of a cell are from its pivot at most, by the same; infinite where
+    /// that is not known.
     ///
     /// # Errors
     /// Shapes that do not fit each other, cells that are none, tensors off the CPU.
@@ -67,8 +67,8 @@ impl Cells {
             of_cell[cell].push(candidate as i64);
         }
         let (mut starts, mut numbers) = (vec![0], Vec::new());
-        for candidates in &of_cell {
-            numbers.extend(candidates);
+        for members in &of_cell {
+            numbers.extend(members);
             numbers.resize(numbers.len().next_multiple_of(GROUP), i64::MAX);
             starts.push(numbers.len() as i64);
         }
@@ -77,7 +77,7 @@ impl Cells {
         let rows: Vec<i64> = numbers.iter().map(|&number| number.min(n)).collect();
         let columns = Tensor::f_cat(&[candidates, &nowhere], 0)?.f_index_select(0, &Tensor::f_from_slice(&rows)?)?;
         Ok(Self {
-            pivots: pivots.f_tr()?.f_contiguous()?,
+            pivots: pivots.f_t_copy()?, // nobody else's, whatever its shape
             radii: Tensor::f_from_slice(radii)?,
             starts: Tensor::f_from_slice(&starts)?,
             columns: columns.f_tr()?.f_contiguous()?,

@@ -157,7 +157,7 @@ mod tests {
         let options = (Kind::Float, Device::Cpu);
         let dense = Tensor::zeros([90, 90], options);
         matrix.multiply(&Tensor::eye(90, options), &dense).unwrap();
-        for width in [1, 7, 40] {
+        for width in [1, 7, 40, 64, 150] {
             let (x, y) = (Tensor::randn([90, width], options), Tensor::randn([90, width], options));
             let close = |found: &Tensor, expected: Tensor| found.allclose(&expected, 1e-5, 1e-6, false);
             let found = y.copy();

@@ -2,7 +2,7 @@
 //!
 //! On the CPU rows lie in √n cells, and a cell is passed over that is too far from a query for what is found already, which the
 //! triangle inequality tells, as does the plane between two cells' pivots (Hjaltason & Samet 2003). On a GPU every query is
-//! compared with every row. n · k values are kept.
+//! compared with every row. The rows are held once more, and n · k values are found.
 
 use tch::{no_grad, Device, Kind, Tensor};
 
@@ -13,7 +13,7 @@ use crate::data::{index_of, sample, values_of};
 use crate::error::{Error, Result};
 
 /// Queries between two looks at whether to go on.
-const BLOCK: i64 = 8192;
+const BLOCK: i64 = 2048;
 /// Rows below which all are compared with all.
 const FEW: usize = 2048;
 /// Distances that a GPU holds at once: 256 MiB of float32.
@@ -60,22 +60,22 @@ pub fn neighbours(queries: Option<&Tensor>, rows: &Tensor, k: i64, go_on: &mut G
 fn in_cells(queries: Option<&Tensor>, rows: &Tensor, k: i64, go_on: &mut GoOn) -> Result<Neighbours> {
     let rows = rows.f_contiguous()?;
     let pivots = rows.f_index_select(0, &index_of(&pivots(rows.size()[0] as usize))?)?;
-    let (cell, far) = nearest_pivots(&rows, &pivots, go_on)?;
+    let (cell_of, far) = nearest_pivots(&rows, &pivots, go_on)?;
     let mut radii = vec![0.0f32; pivots.size()[0] as usize];
-    for (&cell, far) in cell.iter().zip(far) {
+    for (&cell, far) in cell_of.iter().zip(far) {
         radii[cell] = radii[cell].max(far.sqrt());
     }
-    let cells = Cells::new(&rows, &pivots, &cell, &radii)?;
+    let cells = Cells::new(&rows, &pivots, &cell_of, &radii)?;
 
-    let (asked, cell) = match queries {
+    let (asked, cell_of) = match queries {
         Some(queries) => (queries.f_contiguous()?, nearest_pivots(&queries.f_contiguous()?, &pivots, go_on)?.0),
-        None => (rows, cell),
+        None => (rows, cell_of),
     };
-    let mut order: Vec<usize> = (0..cell.len()).collect();
-    order.sort_by_key(|&query| cell[query]);
+    let mut order: Vec<usize> = (0..cell_of.len()).collect();
+    order.sort_by_key(|&query| cell_of[query]);
     let order = index_of(&order)?;
     let own = if queries.is_some() { order.f_full_like(-1)? } else { order.shallow_clone() };
-    let found = ask(&cells, &asked.f_index_select(0, &order)?, &own, k, go_on)?;
+    let found = ask(&cells, &asked, Some(&order), &own, k, go_on)?;
     let back = order.f_argsort(0, false)?;
     let unsorted = |of: Tensor| of.f_index_select(0, &back);
     Ok(Neighbours { indices: unsorted(found.indices)?, distances: unsorted(found.distances)? })
@@ -95,19 +95,30 @@ fn nearest_pivots(asked: &Tensor, pivots: &Tensor, go_on: &mut GoOn) -> Result<(
     }
     let one_cell = Cells::new(pivots, &pivots.f_narrow(0, 0, 1)?, &vec![0; c as usize], &[f32::INFINITY])?;
     let nobody = Tensor::f_full([q], -1, (Kind::Int64, Device::Cpu))?;
-    let found = ask(&one_cell, asked, &nobody, 1, go_on)?;
+    let found = ask(&one_cell, asked, None, &nobody, 1, go_on)?;
     let nearest: Vec<i64> = values_of(&found.indices)?;
     Ok((nearest.iter().map(|&pivot| usize::try_from(pivot).unwrap_or(0)).collect(), values_of(&found.distances)?))
 }
 
-/// Block by block.
-fn ask(cells: &Cells, queries: &Tensor, own: &Tensor, k: i64, go_on: &mut GoOn) -> Result<Neighbours> {
+/// The candidates in `cells` nearest to each of `queries` in this `order`, block by block; `own` is in that order too.
+fn ask(
+    cells: &Cells,
+    queries: &Tensor,
+    order: Option<&Tensor>,
+    own: &Tensor,
+    k: i64,
+    go_on: &mut GoOn,
+) -> Result<Neighbours> {
     let q = queries.size()[0];
     let found = Neighbours::empty(q, k)?;
     for start in (0..q).step_by(BLOCK as usize) {
         check(go_on)?;
         let block = |of: &Tensor| of.f_narrow(0, start, BLOCK.min(q - start));
-        cells.nearest(&block(queries)?, &block(own)?, &block(&found.indices)?, &block(&found.distances)?)?;
+        let asked = match order {
+            Some(order) => queries.f_index_select(0, &block(order)?)?,
+            None => block(queries)?,
+        };
+        cells.nearest(&asked, &block(own)?, &block(&found.indices)?, &block(&found.distances)?)?;
     }
     Ok(found)
 }
@@ -198,24 +209,40 @@ mod tests {
         }
     }
 
+    /// Every row compared with every row.
+    fn in_one_cell(queries: &Tensor, rows: &Tensor, own: &Tensor, k: i64) -> (Vec<i64>, Vec<f32>) {
+        let cells =
+            Cells::new(rows, &rows.narrow(0, 0, 1), &vec![0; rows.size()[0] as usize], &[f32::INFINITY]).unwrap();
+        let found = ask(&cells, queries, None, own, k, &mut || ControlFlow::Continue(())).unwrap();
+        (values_of(&found.indices).unwrap(), values_of(&found.distances).unwrap())
+    }
+
+    fn assert_the_same_in_cells(rows: &Tensor, queries: &Tensor, what: &str) {
+        let numbers = |count: i64| Tensor::arange(count, (Kind::Int64, Device::Cpu));
+        // Not `assert_eq`, which would print them all.
+        assert!(all(None, rows, 15) == in_one_cell(rows, rows, &numbers(rows.size()[0]), 15), "{what}");
+        let none = numbers(queries.size()[0]).full_like(-1);
+        assert!(all(Some(queries), rows, 3) == in_one_cell(queries, rows, &none, 3), "{what}, queries");
+    }
+
     #[test]
     fn of_many_rows_in_cells_they_are_the_same() {
+        let options = (Kind::Float, Device::Cpu);
         let n = FEW as i64 + 500;
         for m in [1, 10, 60] {
             tch::manual_seed(m);
-            let groups = Tensor::randint(9, [n, 1], (Kind::Float, Device::Cpu)) * 4.0 + 100.0;
-            // Whole numbers, so that many are equally far and the sums are exact.
-            let rows = (Tensor::randn([n, m], (Kind::Float, Device::Cpu)) + groups).round();
-            let queries = (Tensor::rand([100, m], (Kind::Float, Device::Cpu)) * 60.0 + 80.0).round();
-            let (indices, distances) = all(None, &rows, 15);
-            let (asked, k) = (100, 15);
-            let expected = brute_force(&rows.narrow(0, 0, asked as i64), &rows, k, true);
-            assert_eq!(
-                (&indices[..asked * k], &distances[..asked * k]),
-                (&expected.0[..], &expected.1[..]),
-                "{m} values"
-            );
-            assert_eq!(all(Some(&queries), &rows, 3), brute_force(&queries, &rows, 3, false), "{m} values");
+            let rows = Tensor::randn([n, m], options) + Tensor::randint(9, [n, 1], options) * 4.0;
+            let queries = Tensor::rand([100, m], options) * 50.0 - 5.0;
+            // Squares that overflow, or of which nothing is left; rows that the origin is far from; whole numbers: many ties.
+            for (scale, shift) in [(1.0, 0.0), (2e18, 0.0), (5e17, 0.0), (1e-22, 0.0), (1e-20, 0.0), (1.0, 1e5)] {
+                let moved = |x: &Tensor| x * scale + shift;
+                assert_the_same_in_cells(
+                    &moved(&rows),
+                    &moved(&queries),
+                    &format!("{m} values times {scale} + {shift}"),
+                );
+            }
+            assert_the_same_in_cells(&rows.round(), &queries.round(), &format!("{m} whole values"));
         }
     }
 
@@ -225,13 +252,25 @@ mod tests {
         let same = Tensor::ones([n, 3], (Kind::Float, Device::Cpu));
         let (indices, distances) = all(None, &same, 2);
         assert_eq!((&indices[..6], distances.iter().sum::<f32>()), (&[1, 2, 0, 2, 0, 1][..], 0.0));
-        let _ = same.get(5).fill_(f64::INFINITY);
+        for (row, value) in [(5, f64::INFINITY), (pivots(n as usize)[0] as i64, f64::NAN)] {
+            let _ = same.get(row).fill_(value);
+        }
         let (indices, _) = all(None, &same, 2);
-        assert_eq!(
-            (indices[10], indices[11], indices[12]),
-            (-1, -1, 0),
-            "an infinite row has no neighbours and is none"
-        );
+        assert_eq!(indices[10..12], [-1, -1], "an infinite row has no neighbours");
+        assert!(indices.iter().filter(|&&j| j == -1).count() == 4 && !indices.contains(&5), "and is nobody's");
+        assert_the_same_in_cells(&same, &same.narrow(0, 0, 50), "not all numbers");
+    }
+
+    #[test]
+    fn cells_that_are_too_far_are_passed_over() {
+        // Two cells, of which the second is said to be smaller than it is: its candidate at 5 is not looked for.
+        let column = |values: &[f32]| Tensor::from_slice(values).view([-1, 1]);
+        let (candidates, pivots, none) = (column(&[0.0, 9.0, 5.0]), column(&[0.0, 9.0]), Tensor::from_slice(&[-1i64]));
+        for (radius, expected) in [(4.0, 2), (0.5, 0)] {
+            let cells = Cells::new(&candidates, &pivots, &[0, 1, 1], &[0.0, radius]).unwrap();
+            let found = ask(&cells, &column(&[4.0]), None, &none, 1, &mut || ControlFlow::Continue(())).unwrap();
+            assert_eq!(found.indices.int64_value(&[0, 0]), expected, "{radius}");
+        }
     }
 
     #[test]
