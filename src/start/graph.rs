@@ -159,20 +159,21 @@ mod tests {
         tch::manual_seed(1);
         let rows = Tensor::randn([60, 3], (Kind::Double, Device::Cpu)).to_kind(Kind::Float);
         let graph = graph(&rows, 9);
-        let far =
-            |i: usize, j: usize| (rows.get(i as i64) - rows.get(j as i64)).square().sum(Kind::Double).double_value(&[]);
+        let far = |i, j| (rows.get(i) - rows.get(j)).square().sum(Kind::Double).double_value(&[]);
+        let far: Vec<Vec<f64>> = (0..60).map(|i| (0..60).map(|j| far(i, j)).collect()).collect();
         let nearest = |i: usize| {
             let mut order: Vec<usize> = (0..60).filter(|&j| j != i).collect();
-            order.sort_by(|&a, &b| far(i, a).total_cmp(&far(i, b)));
+            order.sort_by(|&a, &b| far[i][a].total_cmp(&far[i][b]));
             order
         };
-        let scale = |i: usize| far(i, nearest(i)[6]).sqrt();
+        let nearest: Vec<Vec<usize>> = (0..60).map(nearest).collect();
+        let scale = |i: usize| far[i][nearest[i][6]].sqrt();
         let mut edges = 0;
         for i in 0..60 {
             for j in 0..60 {
                 let weight = graph.edges(i).find(|&(column, _)| column == j).map(|(_, weight)| f64::from(weight));
-                let joined = i != j && (nearest(i)[..9].contains(&j) || nearest(j)[..9].contains(&i));
-                let expected = joined.then(|| (-far(i, j) / (scale(i) * scale(j))).exp());
+                let joined = i != j && (nearest[i][..9].contains(&j) || nearest[j][..9].contains(&i));
+                let expected = joined.then(|| (-far[i][j] / (scale(i) * scale(j))).exp());
                 match (weight, expected) {
                     (Some(weight), Some(expected)) => assert!((weight - expected).abs() < 1e-5, "{i} {j}"),
                     (None, None) => {}
