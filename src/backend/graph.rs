@@ -85,6 +85,15 @@ impl Cells {
         })
     }
 
+    /// All of `candidates` \[n, m\] in one cell, of which nothing is known: every query is compared with each.
+    ///
+    /// # Errors
+    /// No candidates, a tensor off the CPU.
+    pub fn single(candidates: &Tensor) -> Result<Self> {
+        let first = candidates.f_narrow(0, 0, 1)?;
+        Self::new(candidates, &first, &vec![0; candidates.size()[0] as usize], &[f32::INFINITY])
+    }
+
     /// The candidates nearest to each of `queries` \[q, m\]: their numbers into `indices` (int64 \[q, k\]), nearest first and the
     /// lower number first among equals, the squared distances into `distances` \[q, k\]; -1 where there are no more at a
     /// finite distance. The candidate that `own` (int64 \[q\]) names is left out, -1 for none. All on the CPU. Queries that lie

@@ -28,15 +28,6 @@ pub struct Neighbours {
     pub distances: Tensor,
 }
 
-impl Neighbours {
-    fn empty(q: i64, k: i64) -> Result<Self> {
-        Ok(Self {
-            indices: Tensor::f_empty([q, k], (Kind::Int64, Device::Cpu))?,
-            distances: Tensor::f_empty([q, k], (Kind::Float, Device::Cpu))?,
-        })
-    }
-}
-
 /// The `k` rows of `rows` \[n, m\] nearest to each of `queries` \[q, m\], both float32 on one device; the row of the lower number
 /// first among equals on the CPU. Without queries the rows themselves are asked for, each without itself.
 ///
@@ -59,48 +50,52 @@ pub fn neighbours(queries: Option<&Tensor>, rows: &Tensor, k: i64, go_on: &mut G
 /// With the rows in cells, of which most are too far from a query to be looked at.
 fn in_cells(queries: Option<&Tensor>, rows: &Tensor, k: i64, go_on: &mut GoOn) -> Result<Neighbours> {
     let rows = rows.f_contiguous()?;
-    let pivots = rows.f_index_select(0, &index_of(&pivots(rows.size()[0] as usize))?)?;
-    let (cell_of, far) = nearest_pivots(&rows, &pivots, go_on)?;
+    let n = rows.size()[0] as usize;
+    let asked = queries.map_or_else(|| Ok(rows.shallow_clone()), Tensor::f_contiguous)?;
+    // The row that each query is itself, which is not its own neighbour.
+    let own = |numbers: &Tensor| match queries {
+        Some(_) => numbers.f_full_like(-1),
+        None => Ok(numbers.shallow_clone()),
+    };
+    if n < FEW {
+        let own = own(&Tensor::f_arange(asked.size()[0], (Kind::Int64, Device::Cpu))?)?;
+        return ask(&Cells::single(&rows)?, &asked, None, &own, k, go_on);
+    }
+    let pivots = rows.f_index_select(0, &index_of(&pivots(n))?)?;
+    let (mut cell_of, far) = nearest_pivots(&rows, &pivots, go_on)?;
     let mut radii = vec![0.0f32; pivots.size()[0] as usize];
     for (&cell, far) in cell_of.iter().zip(far) {
         radii[cell] = radii[cell].max(far.sqrt());
     }
     let cells = Cells::new(&rows, &pivots, &cell_of, &radii)?;
 
-    let (asked, cell_of) = match queries {
-        Some(queries) => (queries.f_contiguous()?, nearest_pivots(&queries.f_contiguous()?, &pivots, go_on)?.0),
-        None => (rows, cell_of),
-    };
+    if queries.is_some() {
+        cell_of = nearest_pivots(&asked, &pivots, go_on)?.0;
+    }
     let mut order: Vec<usize> = (0..cell_of.len()).collect();
     order.sort_by_key(|&query| cell_of[query]);
     let order = index_of(&order)?;
-    let own = if queries.is_some() { order.f_full_like(-1)? } else { order.shallow_clone() };
-    let found = ask(&cells, &asked, Some(&order), &own, k, go_on)?;
+    let found = ask(&cells, &asked, Some(&order), &own(&order)?, k, go_on)?;
     let back = order.f_argsort(0, false)?;
     let unsorted = |of: Tensor| of.f_index_select(0, &back);
     Ok(Neighbours { indices: unsorted(found.indices)?, distances: unsorted(found.distances)? })
 }
 
-/// The rows around which cells are formed: of n, about √n.
+/// The rows of n around which cells are formed.
 fn pivots(n: usize) -> Vec<usize> {
-    sample(n, if n < FEW { 1 } else { n.isqrt() }, 0)
+    sample(n, n.isqrt(), 0)
 }
 
-/// The pivot nearest to each of `asked`, and the squared distance to it; the first and infinity where that is not known, as with
-/// a single one, and for what is not at a finite distance from any.
+/// The pivot nearest to each of `asked`, and the squared distance to it; the first and infinity for what is not at a finite
+/// distance from any.
 fn nearest_pivots(asked: &Tensor, pivots: &Tensor, go_on: &mut GoOn) -> Result<(Vec<usize>, Vec<f32>)> {
-    let (q, c) = (asked.size()[0], pivots.size()[0]);
-    if c == 1 {
-        return Ok((vec![0; q as usize], vec![f32::INFINITY; q as usize]));
-    }
-    let one_cell = Cells::new(pivots, &pivots.f_narrow(0, 0, 1)?, &vec![0; c as usize], &[f32::INFINITY])?;
-    let nobody = Tensor::f_full([q], -1, (Kind::Int64, Device::Cpu))?;
-    let found = ask(&one_cell, asked, None, &nobody, 1, go_on)?;
+    let nobody = Tensor::f_full([asked.size()[0]], -1, (Kind::Int64, Device::Cpu))?;
+    let found = ask(&Cells::single(pivots)?, asked, None, &nobody, 1, go_on)?;
     let nearest: Vec<i64> = values_of(&found.indices)?;
     Ok((nearest.iter().map(|&pivot| usize::try_from(pivot).unwrap_or(0)).collect(), values_of(&found.distances)?))
 }
 
-/// The candidates in `cells` nearest to each of `queries` in this `order`, block by block; `own` is in that order too.
+/// The candidates in `cells` nearest to each of `queries` in this `order`; `own` is in that order too.
 fn ask(
     cells: &Cells,
     queries: &Tensor,
@@ -109,18 +104,14 @@ fn ask(
     k: i64,
     go_on: &mut GoOn,
 ) -> Result<Neighbours> {
-    let q = queries.size()[0];
-    let found = Neighbours::empty(q, k)?;
-    for start in (0..q).step_by(BLOCK as usize) {
-        check(go_on)?;
-        let block = |of: &Tensor| of.f_narrow(0, start, BLOCK.min(q - start));
+    in_blocks(queries.size()[0], k, BLOCK, go_on, |start, count, indices, distances| {
+        let block = |of: &Tensor| of.f_narrow(0, start, count);
         let asked = match order {
             Some(order) => queries.f_index_select(0, &block(order)?)?,
             None => block(queries)?,
         };
-        cells.nearest(&asked, &block(own)?, &block(&found.indices)?, &block(&found.distances)?)?;
-    }
-    Ok(found)
+        cells.nearest(&asked, &block(own)?, indices, distances)
+    })
 }
 
 /// In tensor operations, for a GPU: every query is compared with every row.
@@ -129,15 +120,29 @@ fn by_products(queries: Option<&Tensor>, rows: &Tensor, k: i64, go_on: &mut GoOn
     let _exact = precision::without_tf32()?;
     let middle = rows.f_mean_dim(0, true, Kind::Float)?;
     let (asked, columns) = (queries.unwrap_or(rows).f_sub(&middle)?, rows.f_sub(&middle)?.f_tr()?.f_contiguous()?);
-    let found = Neighbours::empty(asked.size()[0], k)?;
     let block = (BLOCK_VALUES / rows.size()[0].max(1)).clamp(1, BLOCK);
-    for start in (0..asked.size()[0]).step_by(block as usize) {
-        check(go_on)?;
-        let count = block.min(asked.size()[0] - start);
-        let (indices, distances) =
-            (found.indices.f_narrow(0, start, count)?, found.distances.f_narrow(0, start, count)?);
+    in_blocks(asked.size()[0], k, block, go_on, |start, count, indices, distances| {
         let first = queries.is_none().then_some(start);
-        block_by_products(&asked.f_narrow(0, start, count)?, &columns, first, &indices, &distances)?;
+        block_by_products(&asked.f_narrow(0, start, count)?, &columns, first, indices, distances)
+    })
+}
+
+/// What `find` writes for every `block` of q queries: it gets the first of them, how many they are, and their part of the result.
+fn in_blocks(
+    q: i64,
+    k: i64,
+    block: i64,
+    go_on: &mut GoOn,
+    find: impl Fn(i64, i64, &Tensor, &Tensor) -> Result<()>,
+) -> Result<Neighbours> {
+    let found = Neighbours {
+        indices: Tensor::f_empty([q, k], (Kind::Int64, Device::Cpu))?,
+        distances: Tensor::f_empty([q, k], (Kind::Float, Device::Cpu))?,
+    };
+    for start in (0..q).step_by(block as usize) {
+        check(go_on)?;
+        let count = block.min(q - start);
+        find(start, count, &found.indices.f_narrow(0, start, count)?, &found.distances.f_narrow(0, start, count)?)?;
     }
     Ok(found)
 }
@@ -211,9 +216,8 @@ mod tests {
 
     /// Every row compared with every row.
     fn in_one_cell(queries: &Tensor, rows: &Tensor, own: &Tensor, k: i64) -> (Vec<i64>, Vec<f32>) {
-        let cells =
-            Cells::new(rows, &rows.narrow(0, 0, 1), &vec![0; rows.size()[0] as usize], &[f32::INFINITY]).unwrap();
-        let found = ask(&cells, queries, None, own, k, &mut || ControlFlow::Continue(())).unwrap();
+        let found =
+            ask(&Cells::single(rows).unwrap(), queries, None, own, k, &mut || ControlFlow::Continue(())).unwrap();
         (values_of(&found.indices).unwrap(), values_of(&found.distances).unwrap())
     }
 
