@@ -12,14 +12,16 @@ use std::fs;
 use std::path::Path;
 
 const LIBTORCH_VERSION: &str = "2.11.0";
-const SHIM: [&str; 3] = ["src/backend/shim.cpp", "src/backend/lloyd.cpp", "src/backend/precision.cpp"];
+const SHIM: [&str; 4] =
+    ["src/backend/shim.cpp", "src/backend/lloyd.cpp", "src/backend/precision.cpp", "src/backend/sparse.cpp"];
 const DENSE: [&str; 3] = ["src/backend/dense.cpp", "src/backend/augment.cpp", "src/backend/graph.cpp"];
-const HEADERS: [&str; 5] = [
+const HEADERS: [&str; 6] = [
     "src/backend/guard.h",
     "src/backend/hash.h",
     "src/backend/parallel.h",
     "src/backend/prefetch.h",
     "src/backend/rows.h",
+    "src/backend/sparse.h",
 ];
 
 fn main() -> Result<(), Box<dyn Error>> {

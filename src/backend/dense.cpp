@@ -17,6 +17,7 @@
 #include "hash.h"
 #include "parallel.h"
 #include "rows.h"
+#include "sparse.h"
 
 namespace at::native {
 // In libtorch_cpu, but in none of its headers: result = beta * result + alpha * mat1 * mat2, by oneDNN.
@@ -233,6 +234,9 @@ extern "C" {
 char* dec_dense_product(const at::Tensor* out, const at::Tensor* a, const at::Tensor* b, float beta) {
   return guarded([&] {
     at::NoGradGuard no_grad;
+    if (out->is_cpu() && dec::sparse_product(*out, *a, *b, beta)) {
+      return;
+    }
     if (out->is_cpu() && onednn_is_faster()) {
       at::native::mkldnn_matmul(*a, *b, *out, beta, 1.0F);
     } else {

@@ -3,7 +3,7 @@
 //! On the CPU every function is one call of `dense.cpp`; elsewhere it is [`super::dense_generic`], the same mathematics in
 //! tensor operations. All tensors are float32 and contiguous unless said otherwise; what is written to is given by the
 //! caller, and does not overlap what is read unless said so. No function records anything for autograd. The bits of a
-//! result do not depend on the number of threads, but for the products, which are libtorch's.
+//! result do not depend on the number of threads, but for the products that are libtorch's.
 #![allow(unsafe_code)]
 
 use std::ffi::c_char;
@@ -145,7 +145,9 @@ pub struct Sink<'a> {
 
 /// `out` \[n, m\] ← `keep` · `out` + `a` \[n, l\] · `b` \[l, m\]. `a` and `b` may be transposed views; `keep` 0 overwrites.
 ///
-/// By oneDNN where it is the faster one (AMD processors with AVX-512), else by whatever libtorch multiplies with.
+/// On the CPU, where at most half of a large `a` is not 0 (what a ReLU returns, the gradient behind it), without its zeros:
+/// `sparse.cpp`. Then a zero also hides an infinity or NaN of `b`. Else by oneDNN where it is the faster one (AMD processors
+/// with AVX-512), or by whatever libtorch multiplies with.
 ///
 /// # Errors
 /// Shapes that do not fit each other.
