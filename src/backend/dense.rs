@@ -532,6 +532,47 @@ mod tests {
         assert!(bool::try_from(out.isfinite().all()).unwrap());
     }
 
+    /// [n, l] of which so much is not 0, and nothing of column 3.
+    fn mostly_zeros(n: i64, l: i64, density: f64) -> Tensor {
+        let kept = Tensor::rand([n, l], FLOAT).lt(density).to_kind(Kind::Float);
+        let _ = kept.select(1, 3).fill_(0.0);
+        noise(&[n, l]) * kept
+    }
+
+    #[test]
+    fn products_without_their_zeros_are_the_dense_ones() {
+        tch::manual_seed(6);
+        for (n, l, m) in [(256, 500, 784), (70, 700, 33), (2000, 10, 64), (300, 193, 130)] {
+            for density in [0.0, 0.03, 0.4] {
+                let (a, b, before) = (mostly_zeros(n, l, density), noise(&[l, m]), noise(&[n, m]));
+                let _ = b.select(0, 3).fill_(f64::NAN);
+                for (a, b) in [
+                    (a.copy(), b.copy()),
+                    (a.tr().contiguous().tr(), b.copy()),
+                    (a.copy(), b.tr().contiguous().tr()),
+                    (a.tr().contiguous().tr(), b.tr().contiguous().tr()),
+                ] {
+                    for keep in [0.0, 1.0, 0.9] {
+                        let out = if keep == 0.0 { before.full_like(f64::NAN) } else { before.copy() };
+                        product(&out, &a, &b, keep).unwrap();
+                        let kept = if keep == 0.0 { before.zeros_like() } else { &before * keep };
+                        let expected = kept + a.matmul(&b.nan_to_num(0.0, None, None));
+                        // The NaN behind a column of zeros tells that these were left out.
+                        let same = out.allclose(&expected, 1e-5, 1e-4, false);
+                        assert!(same, "[{n}, {l}] x [{l}, {m}], {density} not 0, keep {keep}");
+                    }
+                }
+            }
+        }
+        // What is not 0 counts, a NaN too.
+        let a = mostly_zeros(200, 100, 0.1);
+        let _ = a.get(7).get(5).fill_(f64::NAN);
+        let out = noise(&[200, 50]);
+        product(&out, &a, &noise(&[100, 50]), 0.0).unwrap();
+        assert!(bool::try_from(out.get(7).isnan().all()).unwrap());
+        assert_eq!(i64::try_from(out.isnan().sum(Kind::Int64)).unwrap(), 50);
+    }
+
     #[test]
     fn passes_are_those_of_the_generic_path() {
         tch::manual_seed(2);
@@ -657,8 +698,12 @@ mod tests {
         let (y, bias, target) = (noise(&[256, 500]), noise(&[500]), noise(&[256, 500]));
         let (z, centroids) = (noise(&[5000, 10]), noise(&[10, 10]));
         let key = key(3);
+        let (sparse, weights) = (mostly_zeros(256, 2000, 0.1), noise(&[500, 2000]));
         let run = |threads: i32| {
             tch::set_num_threads(threads);
+            let (forward, back_to_weights) = (Tensor::zeros([256, 500], FLOAT), Tensor::zeros([2000, 500], FLOAT));
+            product(&forward, &sparse, &weights.tr(), 0.0).unwrap();
+            product(&back_to_weights, &sparse.tr(), &y, 0.0).unwrap();
             let (activated, error, sums) = (y.copy(), y.copy(), bias.copy());
             let (dropped, back, moved) = (y.copy(), y.copy(), y.copy());
             let drops = Dropout { p: 0.3, key: &key, site: 1 };
@@ -678,7 +723,9 @@ mod tests {
             let rows = Tensor::arange(5000, (Kind::Int64, Device::Cpu));
             let into = Sink { tensor: &dmu, keep: 0.0 };
             kl_divergence(&z, &centroids, &table, &rows, 1.0, 1.0, &dz, into, &loss).unwrap();
-            (vec![activated, dropped, back, moved, error, sums, loss, table, dz, dmu], divergence)
+            let products = [forward, back_to_weights];
+            let passes = [activated, dropped, back, moved, error, sums, loss, table, dz, dmu];
+            (products.into_iter().chain(passes).collect::<Vec<_>>(), divergence)
         };
         let before = tch::get_num_threads();
         let runs = [run(1), run(2), run(3)];
