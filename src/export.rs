@@ -12,7 +12,7 @@
 //! | `n_features`, `n_latent`, `n_clusters` | d, m, k | int |
 //!
 //! Weights and centroids are parameters (`encoder_0_weight`, ..., `centroids`; `input_mean` and `input_deviation` \[1, d\],
-//! which are taken off and divided by, where rows are centred), so that `.to(device)` and `.to(dtype)`
+//! which are taken off and divided by, where rows are centred; of counts after ln(1 + x) of rows of one total), so that `.to(device)` and `.to(dtype)`
 //! move them; they ask for no gradient, so that a result is ready for `.numpy()`.
 
 use std::fmt::Write as _;
@@ -106,10 +106,13 @@ fn check(predictor: &Predictor) -> std::result::Result<Widths, String> {
         Scaling::Factor(factor) if !(factor.is_finite() && *factor != 0.0) => {
             return Err(format!("the scale is {factor}, not a number other than 0"));
         }
-        Scaling::Centre { mean, deviation } if [mean.len(), deviation.len()] != [features as usize; 2] => {
+        Scaling::Centre { total: Some(total), .. } if !(total.is_finite() && *total > 0.0) => {
+            return Err(format!("the rows' total is {total}, not a number above 0"));
+        }
+        Scaling::Centre { mean, deviation, .. } if [mean.len(), deviation.len()] != [features as usize; 2] => {
             return Err(format!("{} means and {} deviations for {features} features", mean.len(), deviation.len()));
         }
-        Scaling::Centre { mean, deviation }
+        Scaling::Centre { mean, deviation, .. }
             if !(mean.iter().all(|m| m.is_finite()) && deviation.iter().all(|s| s.is_finite() && *s > 0.0)) =>
         {
             return Err("means and deviations of the features are not all numbers, deviations above 0".to_owned());
@@ -162,11 +165,15 @@ fn source(predictor: &Predictor, widths: Widths) -> String {
     };
     let encoder = stack("encoder", predictor.encoder.len());
     let decoder = stack("decoder", predictor.decoder.len());
+    let centred = |values: &str| format!("({values} - self.input_mean) / self.input_deviation");
+    let uncentred = "h * self.input_deviation + self.input_mean";
     let (scaled, unscaled) = match predictor.scaling {
         Scaling::Factor(factor) => (format!("flat * {factor:?}"), format!("h / {factor:?}")),
-        Scaling::Centre { .. } => (
-            "(flat - self.input_mean) / self.input_deviation".to_owned(),
-            "h * self.input_deviation + self.input_mean".to_owned(),
+        Scaling::Centre { total: None, .. } => (centred("flat"), uncentred.to_owned()),
+        Scaling::Centre { total: Some(total), .. } => (
+            centred(&format!("torch.log1p(flat * ({total:?} / flat.sum(1, keepdim=True).clamp_min(1.0)))")),
+            // Back to counts of the row's own total.
+            format!("torch.expm1({uncentred}) * (torch.flatten(rows, 1).sum(1, keepdim=True) / {total:?})"),
         ),
     };
     // {:?} of a float is the shortest text that reads back as the same float, and always a float literal.

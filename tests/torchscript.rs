@@ -205,6 +205,7 @@ fn standardised_rows_are_standardised_inside() {
     let scaling = Scaling::Centre {
         mean: (0..12).map(|j| 1000.0 * j as f32).collect(),
         deviation: (0..12).map(|j| 0.5 + j as f32).collect(),
+        total: None,
     };
     let path = directory.path().join("standardised.pt");
     let predictor = Predictor { scaling: &scaling, ..parts.predictor() };
@@ -213,7 +214,7 @@ fn standardised_rows_are_standardised_inside() {
 
     // Rows that, standardised, are those that the plain model multiplies by its factor.
     let rows = bytes(40);
-    let Scaling::Centre { mean, deviation } = &scaling else { panic!("another scaling") };
+    let Scaling::Centre { mean, deviation, .. } = &scaling else { panic!("another scaling") };
     let (mean, deviation) = (Tensor::from_slice(&mean.to_vec()), Tensor::from_slice(&deviation.to_vec()));
     let raw = scaled(&rows).to_kind(Kind::Double) * &deviation + &mean;
     let q = plain.soft_assignment(&rows).unwrap();
@@ -221,11 +222,35 @@ fn standardised_rows_are_standardised_inside() {
     let back = plain.reconstruct(&rows).unwrap() * SCALE * &deviation + &mean;
     assert_close("reconstruction", &model.reconstruct(&raw.to_kind(Kind::Float)).unwrap(), &back, 0.02);
 
-    let narrow = Scaling::Centre { mean: [0.0].into_iter().collect(), deviation: [1.0].into_iter().collect() };
+    let narrow =
+        Scaling::Centre { mean: [0.0].into_iter().collect(), deviation: [1.0].into_iter().collect(), total: None };
     let refused = to_torchscript(&Predictor { scaling: &narrow, ..parts.predictor() }).unwrap_err().to_string();
     assert!(refused.contains("12 features"), "{refused}");
-    let still = Scaling::Centre { mean: vec![0.0; 12].into(), deviation: vec![0.0; 12].into() };
+    let still = Scaling::Centre { mean: vec![0.0; 12].into(), deviation: vec![0.0; 12].into(), total: None };
     let refused = to_torchscript(&Predictor { scaling: &still, ..parts.predictor() }).unwrap_err().to_string();
+    assert!(refused.contains("above 0"), "{refused}");
+}
+
+#[test]
+fn counts_are_compressed_inside_and_come_back_as_counts() {
+    let directory = tempfile::tempdir().unwrap();
+    let parts = Parts::new(0.0);
+    let plain = LoadedPredictor::load(write_model(directory.path(), &parts), Device::Cpu).unwrap();
+    let scaling = Scaling::Centre { mean: vec![0.5; 12].into(), deviation: vec![2.0; 12].into(), total: Some(300.0) };
+    let path = directory.path().join("counts.pt");
+    std::fs::write(&path, to_torchscript(&Predictor { scaling: &scaling, ..parts.predictor() }).unwrap()).unwrap();
+    let model = LoadedPredictor::load(&path, Device::Cpu).unwrap();
+    let rows = bytes(40);
+    let _ = rows.get(3).fill_(0);
+    let raw = rows.to_kind(Kind::Double);
+    let sums = raw.sum_dim_intlist(1, true, None);
+    let prepared = ((&raw * 300.0 / sums.clamp_min(1.0)).log1p() - 0.5) / 2.0;
+    let prepared = (prepared / SCALE).to_kind(Kind::Float); // the plain model multiplies by its factor
+    assert_close("q", &model.soft_assignment(&rows).unwrap(), &plain.soft_assignment(&prepared).unwrap(), 1e-4);
+    let back = (plain.reconstruct(&prepared).unwrap() * SCALE * 2.0 + 0.5).expm1() * &sums / 300.0;
+    assert_close("reconstruction", &model.reconstruct(&rows).unwrap(), &back, 1e-3);
+    let none = Scaling::Centre { mean: vec![0.0; 12].into(), deviation: vec![1.0; 12].into(), total: Some(0.0) };
+    let refused = to_torchscript(&Predictor { scaling: &none, ..parts.predictor() }).unwrap_err().to_string();
     assert!(refused.contains("above 0"), "{refused}");
 }
 

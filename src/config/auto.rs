@@ -44,7 +44,7 @@ impl FromStr for Threads {
 
 /// What is done to the values of raw rows before the network sees them.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-#[serde(untagged, expecting = "a number, \"auto\", \"centre\" or \"standardise\"")]
+#[serde(untagged, expecting = "a number, \"auto\", \"centre\", \"standardise\" or \"counts\"")]
 pub enum Scale {
     /// A given factor.
     Factor(f64),
@@ -57,6 +57,9 @@ pub enum Scale {
     /// Each feature less its mean, over the deviation of all.
     #[serde(with = "centre")]
     Centre,
+    /// Of counts: each row brought to one total, ln(1 + x) of that, then as [`Scale::Centre`].
+    #[serde(with = "counts")]
+    Counts,
 }
 
 /// How many: epochs, rounds, eigenvectors, networks.
@@ -135,3 +138,4 @@ macro_rules! word {
 word!(word, "auto");
 word!(standardise, "standardise");
 word!(centre, "centre");
+word!(counts, "counts");

@@ -25,7 +25,7 @@ impl Config {
                 "data.scale",
                 factor,
                 (factor as f32).is_normal() && factor > 0.0,
-                "a number above 0, \"auto\", \"centre\" or \"standardise\"",
+                "a number above 0, \"auto\", \"centre\", \"standardise\" or \"counts\"",
             )?;
         }
         if let Some(limit) = self.data.limit {

@@ -10,6 +10,11 @@ use crate::error::Result;
 /// The share of all variance that a tenth of the features holds where the others would not count without standardising.
 const DOMINANT: f64 = 0.9;
 
+/// Features below which whole numbers are not taken for counts, and how far the largest of these exceeds the mean of those that
+/// are not 0.
+const LEAST_COUNTED: usize = 50;
+const LARGEST_COUNT: f64 = 10.0;
+
 /// Rows that tell at most what images have for a background, and how far their pixels differ from it.
 const SAMPLE: usize = 1000;
 
@@ -43,6 +48,9 @@ pub enum Scaling {
         mean: Array1<f32>,
         /// \[d\], above 0: where each feature has its own, 1 for one that is the same in all rows.
         deviation: Array1<f32>,
+        /// Of counts: the sum that every row is brought to (a sum below 1 counts as 1) before ln(1 + x) of its values, which is
+        /// what is centred.
+        total: Option<f64>,
     },
 }
 
@@ -54,17 +62,32 @@ impl Scaling {
     /// little from rows that are all but 0. Series are divided by their root mean square, so that the mean of ‖x‖²/d is 1 (Xie
     /// et al. 2016, §4.1). Of tables each feature is centred, since an autoencoder learns nothing from small differences beside a
     /// large mean; and divided by its own deviation where a tenth of the features (at least one) holds nine tenths of the
-    /// variance, as where columns have units of their own, by the deviation of all where not.
+    /// variance, as where columns have units of their own, by the deviation of all where not. Where they are counts, what is
+    /// centred is ln(1 + x) of rows brought to the median of their sums: how much was counted in a row says nothing, and large
+    /// counts vary the more the larger they are.
     pub fn new(scale: Scale, features: &Features, kind: RowKind) -> (Self, f64) {
         let by = |factor: f64| (Self::Factor(factor), factor * root_mean_square(features));
         match (scale, kind) {
             (Scale::Factor(factor), _) => by(factor),
             (Scale::Standardise, _) => Self::standardise(&Moments::of(features)),
             (Scale::Centre, _) => Self::centre(&Moments::of(features)),
+            (Scale::Counts, _) => Self::of_counts(features),
             (Scale::Auto, RowKind::Image(shape)) => Self::of_images(features, shape),
             (Scale::Auto, RowKind::Series) => by(1.0 / root_mean_square(features)),
             (Scale::Auto, RowKind::Table) => Self::of_table(features),
         }
+    }
+
+    fn of_counts(features: &Features) -> (Self, f64) {
+        let mut totals = row_totals(features);
+        let middle = totals.len() / 2;
+        let total = totals.select_nth_unstable_by(middle, f64::total_cmp).1.max(1.0);
+        let rows = compressed(float32(features.clone()), total);
+        let (mut scaling, magnitude) = Self::centre(&Moments::of(&Features::F32(rows)));
+        if let Self::Centre { total: of_rows, .. } = &mut scaling {
+            *of_rows = Some(total);
+        }
+        (scaling, magnitude)
     }
 
     fn of_images(features: &Features, shape: [usize; 2]) -> (Self, f64) {
@@ -85,10 +108,17 @@ impl Scaling {
             return (Self::Factor(1.0 / unit), magnitude);
         }
         let everywhere = |value: f64| Array1::from_elem(features.n_features(), value as f32);
-        (Self::Centre { mean: everywhere(background), deviation: everywhere(unit) }, magnitude)
+        (Self::Centre { mean: everywhere(background), deviation: everywhere(unit), total: None }, magnitude)
     }
 
     fn of_table(features: &Features) -> (Self, f64) {
+        if are_counts(features) {
+            tracing::info!(
+                "the rows look like counts: each is brought to the same total and the logarithm taken (--set \
+                 data.scale=centre if they are not)"
+            );
+            return Self::of_counts(features);
+        }
         let moments = Moments::of(features);
         if moments.some_dominate() {
             tracing::info!(
@@ -105,14 +135,14 @@ impl Scaling {
         let variance = moments.deviation.mapv(|s| s * s).mean().unwrap_or(0.0);
         let common = if (variance.sqrt() as f32).is_normal() { variance.sqrt() } else { 1.0 };
         let deviation = Array1::from_elem(moments.deviation.len(), common as f32);
-        (Self::Centre { mean: moments.mean.mapv(|m| m as f32), deviation }, variance.sqrt() / common)
+        (Self::Centre { mean: moments.mean.mapv(|m| m as f32), deviation, total: None }, variance.sqrt() / common)
     }
 
     fn standardise(moments: &Moments) -> (Self, f64) {
         let varying = moments.deviation.iter().filter(|&&s| s > 0.0).count();
         let magnitude = (varying as f64 / moments.deviation.len().max(1) as f64).sqrt();
         let deviation = moments.deviation.mapv(|s| if s > 0.0 { s as f32 } else { 1.0 });
-        (Self::Centre { mean: moments.mean.mapv(|m| m as f32), deviation }, magnitude)
+        (Self::Centre { mean: moments.mean.mapv(|m| m as f32), deviation, total: None }, magnitude)
     }
 
     /// The factor that remains to be applied to what [`Scaling::stored`] gives.
@@ -128,25 +158,71 @@ impl Scaling {
     /// # Errors
     /// A libtorch failure.
     pub fn tensors(&self) -> Result<Vec<(&'static str, Tensor)>> {
-        let Self::Centre { mean, deviation } = self else { return Ok(Vec::new()) };
+        let Self::Centre { mean, deviation, .. } = self else { return Ok(Vec::new()) };
         let named = [("mean", mean), ("deviation", deviation)];
         named.into_iter().map(|(name, values)| Ok((name, tensor_of(values.view().insert_axis(Axis(0)))?))).collect()
     }
 
     /// The rows as training stores them: in their own type where one factor is all that there is to do, else as float32.
     pub fn stored(&self, features: Features) -> Features {
-        match (self, features) {
-            (Self::Factor(_), features) => features,
-            (Self::Centre { mean, deviation }, Features::U8(a)) => centred(a.mapv(f32::from), mean, deviation),
-            (Self::Centre { mean, deviation }, Features::F32(a)) => centred(a, mean, deviation),
+        let Self::Centre { mean, deviation, total } = self else { return features };
+        let mut rows = float32(features);
+        if let Some(total) = total {
+            rows = compressed(rows, *total);
         }
+        rows -= mean;
+        rows /= deviation;
+        Features::F32(rows)
     }
 }
 
-fn centred(mut rows: Array2<f32>, mean: &Array1<f32>, deviation: &Array1<f32>) -> Features {
-    rows -= mean;
-    rows /= deviation;
-    Features::F32(rows)
+fn float32(features: Features) -> Array2<f32> {
+    match features {
+        Features::U8(a) => a.mapv(f32::from),
+        Features::F32(a) => a,
+    }
+}
+
+/// ln(1 + x) of counts whose rows are brought to one total.
+fn compressed(mut rows: Array2<f32>, total: f64) -> Array2<f32> {
+    for mut row in rows.rows_mut() {
+        let sum: f64 = row.iter().map(|&value| f64::from(value)).sum();
+        let factor = (total / sum.max(1.0)) as f32;
+        row.mapv_inplace(|value| (value * factor).ln_1p());
+    }
+    rows
+}
+
+fn row_totals(features: &Features) -> Vec<f64> {
+    match features {
+        Features::U8(a) => a.rows().into_iter().map(|row| row.iter().map(|&value| f64::from(value)).sum()).collect(),
+        Features::F32(a) => a.rows().into_iter().map(|row| row.iter().map(|&value| f64::from(value)).sum()).collect(),
+    }
+}
+
+/// Whether the values count something, as sequencing reads of genes or words of a text do: whole numbers of many features of
+/// which few are large, small ones the more frequent the smaller they are, in most features some above 1 (which tells them from
+/// indicators).
+fn are_counts(features: &Features) -> bool {
+    let sample = features.sample(SAMPLE);
+    let whole = |value: &f32| *value >= 0.0 && value.fract() == 0.0;
+    if sample.ncols() < LEAST_COUNTED || !sample.iter().all(whole) {
+        return false;
+    }
+    let mut of = [0usize; 4];
+    let (mut sum, mut greatest) = (0.0, 0.0f64);
+    for value in sample.iter().map(|&value| f64::from(value)).filter(|&value| value > 0.0) {
+        of[(value as usize).min(4) - 1] += 1;
+        sum += value;
+        greatest = greatest.max(value);
+    }
+    let present: usize = of.iter().sum();
+    let several = sample.columns().into_iter().filter(|column| column.iter().any(|&value| value > 1.0)).count();
+    of[0] > of[1]
+        && of[1] > of[2]
+        && of[2] > 0
+        && greatest > LARGEST_COUNT * sum / present as f64
+        && 2 * several > sample.ncols()
 }
 
 /// Of each feature, in float64.
@@ -249,6 +325,55 @@ mod tests {
             Features::F32(rows) => rows,
             Features::U8(_) => panic!("bytes"),
         }
+    }
+
+    /// Counts of 60 features, the rows of two kinds, and the same in rows of twice and thrice the total.
+    fn counts() -> Array2<f32> {
+        Array2::from_shape_fn((40, 60), |(i, j)| {
+            let share = 1.0 / (1.0 + ((j * 7 + i % 2 * 30) % 60) as f32);
+            (20.0 * share * (1 + i % 3) as f32).floor()
+        })
+    }
+
+    #[test]
+    fn counts_are_found_and_brought_to_one_total() {
+        let rows = counts();
+        for features in [Features::F32(rows.clone()), Features::U8(rows.mapv(|value| value as u8))] {
+            let (scaling, magnitude) = auto(&features);
+            let Scaling::Centre { mean, deviation, total: Some(total) } = &scaling else { panic!("{scaling:?}") };
+            assert!((magnitude - 1.0).abs() < 1e-6);
+            let stored = floats(scaling.stored(features));
+            let sum = rows.row(7).sum();
+            let expected = ((rows[[7, 5]] * *total as f32 / sum).ln_1p() - mean[5]) / deviation[5];
+            assert!((stored[[7, 5]] - expected).abs() < 1e-5);
+            let same = &stored.row(0) - &stored.row(4); // of one kind, sums as 1 to 2
+            let other = &stored.row(0) - &stored.row(3); // of the other, sums alike
+            assert!(same.mapv(|d| d * d).sum() < 0.2 * other.mapv(|d| d * d).sum());
+        }
+    }
+
+    #[test]
+    fn what_is_no_count_is_not_taken_for_one() {
+        let not = |rows: Array2<f32>| assert!(!are_counts(&Features::F32(rows)));
+        assert!(are_counts(&Features::F32(counts())));
+        not(counts() + 0.5);
+        not(counts() - 1.0);
+        not(counts().slice(ndarray::s![.., ..40]).to_owned());
+        not(counts().mapv(|value| value.min(1.0)));
+        not(Array2::from_shape_fn((40, 60), |(i, j)| ((i * 31 + j * 17) % 256) as f32)); // pixels
+        not(Array2::from_shape_fn((40, 60), |(i, j)| ((i * 3 + j * 7) % 5) as f32)); // answers from 0 to 4
+        not(Array2::zeros((40, 60)));
+        // Indicators beside one amount.
+        not(Array2::from_shape_fn((40, 60), |(i, j)| if j == 0 { 5000.0 + i as f32 } else { ((i + j) % 2) as f32 }));
+    }
+
+    #[test]
+    fn a_row_without_counts_stays_finite() {
+        let mut rows = counts();
+        rows.row_mut(3).fill(0.0);
+        let features = Features::F32(rows);
+        let (scaling, _) = Scaling::new(Scale::Counts, &features, RowKind::Table);
+        assert!(floats(scaling.stored(features)).iter().all(|value| value.is_finite()));
     }
 
     #[test]

@@ -121,6 +121,33 @@ fn a_table_of_many_units_is_standardised() {
     assert_eq!(labels(&predicted), labels(&String::from_utf8(scratch.read("run/assignments.csv")).unwrap()));
 }
 
+/// Counts are found, whatever the rows' totals, and the predictor takes them raw.
+#[test]
+fn counts_are_brought_to_one_total() {
+    let scratch = Scratch::blobs();
+    let (n, d) = (180usize, 60usize);
+    // Feature j of a row of kind c counts in proportion to 1/(1 + x), x its rank for this kind; totals of 1 to 5 times.
+    let count = |i: usize, j: usize| {
+        let rank = (j * 7 + i % 3 * 20) % d;
+        let noise = 1.0 + 0.3 * ((i * 37 + j * 61) as f32).sin();
+        (noise * 12.0 * (1 + i % 5) as f32 / (1 + rank) as f32).round()
+    };
+    let rows: Vec<f32> = (0..n * d).map(|place| count(place / d, place % d)).collect();
+    write_npy(&scratch.path("rows.npy"), &[n as u64, d as u64], &rows);
+    let labels: Vec<i64> = (0..n as i64).map(|i| i % 3).collect();
+    write_npy(&scratch.path("y.npy"), &[n as u64], &labels);
+    let small = crate::support::SMALL;
+    let run = scratch.dec(small.iter().copied().chain(["--labels=y.npy", "--out=run", "-v"])).ok();
+    assert!(run.stderr.contains("look like counts"), "{}", run.stderr);
+    let summary = scratch.json("run/summary.json");
+    assert!(summary["results"].as_array().unwrap().iter().all(|result| result["acc"].as_f64().unwrap() > 0.9));
+    let predicted = scratch.dec(["predict", "--model=run/model.pt", "rows.npy"]).ok().stdout;
+    let labels = |text: &str| -> Vec<String> {
+        text.lines().map(|line| line.split(',').nth(1).unwrap_or_default().to_owned()).collect()
+    };
+    assert_eq!(labels(&predicted), labels(&String::from_utf8(scratch.read("run/assignments.csv")).unwrap()));
+}
+
 /// Every objective and every start, on rows that are no images.
 #[test]
 fn objectives_and_starts_run_on_rows_of_any_kind() {
