@@ -115,6 +115,28 @@ impl OverClustering {
     }
 }
 
+/// A probability: of dropping a feature.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+#[serde(untagged, expecting = "a number from 0 to below 1, or \"auto\"")]
+pub enum Probability {
+    /// This one.
+    Given(f64),
+    /// What suits the data.
+    #[default]
+    #[serde(with = "word")]
+    Auto,
+}
+
+impl Probability {
+    /// The number, or what `auto` comes to.
+    pub fn or(self, auto: impl FnOnce() -> f64) -> f64 {
+        match self {
+            Self::Given(probability) => probability,
+            Self::Auto => auto(),
+        }
+    }
+}
+
 /// A word as a unit, in a module of its own for `#[serde(with)]`.
 macro_rules! word {
     ($module:ident, $word:literal) => {

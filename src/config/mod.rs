@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-pub use auto::{Count, OverClustering, Scale, Threads};
+pub use auto::{Count, OverClustering, Probability, Scale, Threads};
 pub use recipe::{Recipe, BUILT_IN};
 pub use schedule::{Schedule, ScheduleKind};
 pub use sweep::{members, Member};
@@ -160,7 +160,7 @@ pub struct AugmentConfig {
     /// Noise: its standard deviation, as a fraction of the root mean square of all values. Default 0.1.
     pub noise: f64,
     /// Noise: the probability with which a value is dropped. Default 0.1.
-    pub feature_dropout: f64,
+    pub feature_dropout: Probability,
     /// Time shift: shift either way at most, as a fraction of the row. Default 0.1.
     pub time_shift: f64,
 }
@@ -193,7 +193,7 @@ impl Default for AugmentConfig {
             shear: 0.1,
             elastic: 0.14,
             noise: 0.1,
-            feature_dropout: 0.1,
+            feature_dropout: Probability::Auto,
             time_shift: 0.1,
         }
     }

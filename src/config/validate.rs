@@ -48,7 +48,7 @@ impl Config {
         fraction("augment.shear", a.shear)?;
         fraction("augment.elastic", a.elastic)?;
         not_negative("augment.noise", a.noise)?;
-        fraction("augment.feature_dropout", a.feature_dropout)?;
+        fraction("augment.feature_dropout", a.feature_dropout.or(|| 0.0))?;
         fraction("augment.time_shift", a.time_shift)?;
 
         let p = &self.pretrain;
@@ -207,7 +207,7 @@ mod tests {
             ("augment.zoom", "0.99999999", |c| c.augment.zoom = 0.99999999),
             ("augment.elastic", "1", |c| c.augment.elastic = 1.0),
             ("augment.noise", "-1", |c| c.augment.noise = -1.0),
-            ("augment.feature_dropout", "1", |c| c.augment.feature_dropout = 1.0),
+            ("augment.feature_dropout", "1", |c| c.augment.feature_dropout = crate::config::Probability::Given(1.0)),
             ("start.n_neighbours", "0", |c| c.start.n_neighbours = 0),
             ("start.n_vectors", "0", |c| c.start.n_vectors = Count::Given(0)),
             ("start.networks", "0", |c| c.start.networks = Count::Given(0)),

@@ -2,6 +2,7 @@
 
 use tch::Tensor;
 
+use super::lengths;
 use crate::backend::augment::{self, Warp};
 use crate::backend::dense::{self, Dropout};
 use crate::config::{AugmentConfig, AugmentKind};
@@ -80,9 +81,10 @@ impl Augmentation {
                 elastic_x: 0.0,
                 edge: true,
             })),
-            (AugmentKind::Noise, _) => {
-                Some(Self::Noise { deviation: config.noise * root_mean_square, dropout: config.feature_dropout })
-            }
+            (AugmentKind::Noise, _) => Some(Self::Noise {
+                deviation: config.noise * root_mean_square,
+                dropout: config.feature_dropout.or(|| lengths::feature_dropout(n_features)),
+            }),
         })
     }
 

@@ -1,5 +1,5 @@
-//! How long a stage trains where the recipe says `auto`, and how many networks: an epoch of few rows has few steps, and so there
-//! are more of them.
+//! What a recipe's `auto` comes to: how long a stage trains, how many networks, how much noise. An epoch of few rows has few
+//! steps, and so there are more of them.
 //!
 //! A record in `RESULTS.jsonl` was made with the figures that its commit has: make it anew when these change (`--again`).
 
@@ -40,6 +40,19 @@ pub(super) fn networks(config: &StartConfig, k: usize, rows: i64) -> u64 {
     })
 }
 
+/// The probability with which noise drops a value of rows of `n_features`.
+///
+/// Few rows of many features are soon known by heart, their noise too; what is left of a row after half of it is dropped has to
+/// come from what features have in common. Of few features half says too little about the rest.
+pub(super) fn feature_dropout(n_features: usize) -> f64 {
+    const MANY: usize = 25;
+    if n_features < MANY {
+        0.1
+    } else {
+        0.5
+    }
+}
+
 /// Epochs of pretraining end to end, on rows whose values are `moved` or on others.
 pub(super) fn pretrain_epochs(given: Count, moved: bool, rows: i64, batch_size: usize) -> u64 {
     let rule = if moved { PRETRAIN_MOVED } else { PRETRAIN };
@@ -78,6 +91,11 @@ mod tests {
         let others = |rows| pretrain_epochs(Count::Auto, false, rows, 256);
         assert_eq!([70_000, 10_000, 1_797, 1].map(others), [15, 15, 75, 600]);
         assert_eq!(pretrain_epochs(Count::Given(3), true, 1_797, 256), 3);
+    }
+
+    #[test]
+    fn many_features_are_dropped_more() {
+        assert_eq!([2, 24, 25, 1000].map(feature_dropout), [0.1, 0.1, 0.5, 0.5]);
     }
 
     #[test]
