@@ -136,7 +136,7 @@ mod tests {
         let Some(Augmentation::Warp(warp)) = new(&config, Some([28, 28])).unwrap() else { panic!() };
         assert_eq!((warp.height, warp.shift_x), (28, 2.8));
         assert!(Augmentation::Warp(warp).is_of_images());
-        let noise = Augmentation::Noise { deviation: 0.05, dropout: 0.1 };
+        let noise = Augmentation::Noise { deviation: 0.05, dropout: 0.5 };
         assert_eq!(new(&config, None).unwrap(), Some(noise));
         let shift = new(&AugmentConfig { kind: AugmentKind::TimeShift, ..config.clone() }, None).unwrap().unwrap();
         assert!(!noise.is_of_images() && !shift.is_of_images());
