@@ -35,6 +35,23 @@ fn first_not_finite(rows: &Array2<f32>) -> Option<(usize, usize)> {
     rows.indexed_iter().find(|(_, value)| !value.is_finite()).map(|(place, _)| place)
 }
 
+/// Refuses values below 0, which count nothing.
+///
+/// # Errors
+///
+/// [`Error::Rows`] with where the first one is, row and column counted from 0.
+pub fn check_counts(dataset: &Dataset) -> Result<()> {
+    let Features::F32(rows) = &dataset.features else { return Ok(()) };
+    match rows.indexed_iter().find(|(_, value)| **value < 0.0) {
+        None => Ok(()),
+        Some(((row, column), value)) => Err(Error::Rows(format!(
+            "{}: {value} at row {row}, column {column}, both counted from 0, is no count, and data.scale=counts takes \
+             nothing below 0; use --set data.scale=centre for rows that are not counts",
+            dataset.name
+        ))),
+    }
+}
+
 /// Refuses rows that no clustering into `n_clusters` can be made of: fewer rows than clusters, rows without values,
 /// rows that are all the same.
 ///

@@ -29,7 +29,7 @@ use crate::error::{Error, Result};
 use input::Input;
 
 pub use cache::{cache_dir, mnist_dir};
-pub use checks::{check_clusterable, check_finite};
+pub use checks::{check_clusterable, check_counts, check_finite};
 pub use fetch::{fetch_mnist, FetchProgress, Fetched, Outcome, DEFAULT_MIRRORS};
 pub use rows::{array_of, permutation, sample, tensor_of, values_of, Batches, Rows};
 pub(crate) use rows::{hash, index_of};

@@ -204,11 +204,15 @@ fn row_totals(features: &Features) -> Vec<f64> {
 /// which few are large, small ones the more frequent the smaller they are, in most features some above 1 (which tells them from
 /// indicators).
 fn are_counts(features: &Features) -> bool {
-    let sample = features.sample(SAMPLE);
     let whole = |value: &f32| *value >= 0.0 && value.fract() == 0.0;
-    if sample.ncols() < LEAST_COUNTED || !sample.iter().all(whole) {
+    let all_whole = match features {
+        Features::U8(_) => true,
+        Features::F32(a) => a.iter().all(whole),
+    };
+    if features.n_features() < LEAST_COUNTED || !all_whole {
         return false;
     }
+    let sample = features.sample(SAMPLE);
     let mut of = [0usize; 4];
     let (mut sum, mut greatest) = (0.0, 0.0f64);
     for value in sample.iter().map(|&value| f64::from(value)).filter(|&value| value > 0.0) {

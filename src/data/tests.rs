@@ -354,6 +354,9 @@ fn rows_that_cannot_be_clustered() {
     has(&refused(f32s(ndarray::Array2::zeros((4, 0))), 2), &["4 rows of 0 values"]);
     has(&refused(f32s(ndarray::Array2::zeros((0, 4))), 2), &["no rows"]);
     check_clusterable(&data(Features::U8(array![[1, 1], [1, 2]])), 2).unwrap();
+    check_counts(&data(Features::F32(array![[0.0, 2.5]]))).unwrap();
+    let error = check_counts(&data(Features::F32(array![[0.0, 1.0], [3.0, -2.0]]))).unwrap_err();
+    assert!(error.to_string().contains("-2 at row 1, column 1"), "{error}");
 }
 
 /// Writes a small MNIST: two training digits and one test digit.

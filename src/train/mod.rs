@@ -37,7 +37,7 @@ use finetune::Length;
 pub use observer::{Event, MethodResult, Observer, Stage, StageTime};
 use steps::StageRun;
 
-use crate::config::{AugmentKind, Config, Optimisation, PretrainMethod, StartMethod, WeightInit};
+use crate::config::{AugmentKind, Config, Optimisation, PretrainMethod, Scale, StartMethod, WeightInit};
 use crate::data::{
     self, array_of, hash, index_of, permutation, sample, tensor_of, values_of, Dataset, RowKind, Rows, Scaling,
 };
@@ -94,6 +94,9 @@ impl<'a> Trainer<'a> {
     /// # Errors
     /// [`Error::Rows`] for rows that cannot be clustered, or a libtorch failure.
     pub fn new(config: &'a Config, dataset: &Dataset, device: Device) -> Result<Self> {
+        if config.data.scale == Scale::Counts {
+            data::check_counts(dataset)?;
+        }
         let mut order = permutation(dataset.n_rows(), seed_for(config.seed, "shuffle"));
         order.truncate(config.data.limit.unwrap_or(usize::MAX));
         let dataset = dataset.select(&order);
