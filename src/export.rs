@@ -12,7 +12,7 @@
 //! | `n_features`, `n_latent`, `n_clusters` | d, m, k | int |
 //!
 //! Weights and centroids are parameters (`encoder_0_weight`, ..., `centroids`; `input_mean` and `input_deviation` \[1, d\],
-//! which are taken off and divided by, where rows are centred; of counts after ln(1 + x) of rows of one total), so that `.to(device)` and `.to(dtype)`
+//! which are taken off and divided by, where rows are centred; of counts after ln(1 + x) of rows of one total, `input_total`), so that `.to(device)` and `.to(dtype)`
 //! move them; they ask for no gradient, so that a result is ready for `.numpy()`.
 
 use std::fmt::Write as _;
@@ -171,10 +171,18 @@ fn source(predictor: &Predictor, widths: Widths) -> String {
         Scaling::Factor(factor) => (format!("flat * {factor:?}"), format!("h / {factor:?}")),
         Scaling::Centre { total: None, .. } => (centred("flat"), uncentred.to_owned()),
         Scaling::Centre { total: Some(total), .. } => (
-            centred(&format!("torch.log1p(flat * ({total:?} / flat.sum(1, keepdim=True).clamp_min(1.0)))")),
+            centred(&format!("torch.log1p(counts * ({total:?} / totals)).to(flat.dtype)")),
             // Back to counts of the row's own total.
-            format!("torch.expm1({uncentred}) * (torch.flatten(rows, 1).sum(1, keepdim=True) / {total:?})"),
+            format!("torch.expm1({uncentred}) * (self.totals(rows) / {total:?}).to(h.dtype)"),
         ),
+    };
+    // In float32 whatever the weights are: float16 ends at 65504, bfloat16 rounds counts above 256.
+    let counted = match predictor.scaling {
+        Scaling::Centre { total: Some(_), .. } => {
+            "    counts = torch.flatten(rows, 1).float()\n    assert bool((counts >= 0).all()), \"expected \
+             counts, got values below 0\"\n    totals = self.totals(rows)\n"
+        }
+        _ => "",
     };
     // {:?} of a float is the shortest text that reads back as the same float, and always a float literal.
     format!(
@@ -188,13 +196,17 @@ def n_latent(self) -> int:
 def n_clusters(self) -> int:
     return {clusters}
 
+# The sum of each row's values [n, 1], at least 1.
+def totals(self, rows: Tensor) -> Tensor:
+    return torch.flatten(rows, 1).float().sum(1, keepdim=True).clamp_min(1.0)
+
 # Raw rows [n, ...] as the encoder takes them: [n, {features}], the weights' type, scaled.
 def prepare(self, rows: Tensor) -> Tensor:
     assert rows.dim() >= 2, "expected rows of {features} features as [n, {features}] or [n, ...], got shape {{}}".format(rows.size())
     flat = torch.flatten(rows, 1)
     assert flat.size(1) == {features}, "expected rows of {features} features, got {{}} (shape {{}})".format(flat.size(1), rows.size())
     flat = flat.to(self.encoder_0_weight.dtype)
-    return {scaled}
+{counted}    return {scaled}
 
 def encode_prepared(self, rows: Tensor) -> Tensor:
     h = rows

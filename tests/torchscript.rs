@@ -247,8 +247,10 @@ fn counts_are_compressed_inside_and_come_back_as_counts() {
     let prepared = ((&raw * 300.0 / sums.clamp_min(1.0)).log1p() - 0.5) / 2.0;
     let prepared = (prepared / SCALE).to_kind(Kind::Float); // the plain model multiplies by its factor
     assert_close("q", &model.soft_assignment(&rows).unwrap(), &plain.soft_assignment(&prepared).unwrap(), 1e-4);
-    let back = (plain.reconstruct(&prepared).unwrap() * SCALE * 2.0 + 0.5).expm1() * &sums / 300.0;
+    let back = (plain.reconstruct(&prepared).unwrap() * SCALE * 2.0 + 0.5).expm1() * sums.clamp_min(1.0) / 300.0;
     assert_close("reconstruction", &model.reconstruct(&rows).unwrap(), &back, 1e-3);
+    let refused = model.soft_assignment(&(rows.to_kind(Kind::Float) - 1.0)).unwrap_err().to_string();
+    assert!(refused.contains("below 0"), "{refused}");
     let none = Scaling::Centre { mean: vec![0.0; 12].into(), deviation: vec![1.0; 12].into(), total: Some(0.0) };
     let refused = to_torchscript(&Predictor { scaling: &none, ..parts.predictor() }).unwrap_err().to_string();
     assert!(refused.contains("above 0"), "{refused}");

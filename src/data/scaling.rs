@@ -153,14 +153,17 @@ impl Scaling {
         }
     }
 
-    /// Means and deviations as float32 \[1, d\], each with its name, where features are centred; else nothing.
+    /// Means and deviations as float32 \[1, d\], of counts also the total \[1, 1\], each with its name, where features are
+    /// centred; else nothing.
     ///
     /// # Errors
     /// A libtorch failure.
     pub fn tensors(&self) -> Result<Vec<(&'static str, Tensor)>> {
-        let Self::Centre { mean, deviation, .. } = self else { return Ok(Vec::new()) };
-        let named = [("mean", mean), ("deviation", deviation)];
-        named.into_iter().map(|(name, values)| Ok((name, tensor_of(values.view().insert_axis(Axis(0)))?))).collect()
+        let Self::Centre { mean, deviation, total } = self else { return Ok(Vec::new()) };
+        let total = total.map(|total| Array1::from_elem(1, total as f32));
+        let named =
+            [("mean", mean), ("deviation", deviation)].into_iter().chain(total.iter().map(|total| ("total", total)));
+        named.map(|(name, values)| Ok((name, tensor_of(values.view().insert_axis(Axis(0)))?))).collect()
     }
 
     /// The rows as training stores them: in their own type where one factor is all that there is to do, else as float32.
