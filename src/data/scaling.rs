@@ -1,6 +1,6 @@
 //! What is done to the values of raw rows before the network sees them.
 
-use ndarray::{Array1, Array2, Axis};
+use ndarray::{Array1, Array2, ArrayView1, Axis};
 use tch::Tensor;
 
 use super::{tensor_of, Features};
@@ -79,10 +79,11 @@ impl Scaling {
     }
 
     fn of_counts(features: &Features) -> (Self, f64) {
-        let mut totals = row_totals(features);
+        let rows = float32(features.clone());
+        let mut totals: Vec<f64> = rows.rows().into_iter().map(total_of).collect();
         let middle = totals.len() / 2;
         let total = totals.select_nth_unstable_by(middle, f64::total_cmp).1.max(1.0);
-        let rows = compressed(float32(features.clone()), total);
+        let rows = compressed(rows, total);
         let (mut scaling, magnitude) = Self::centre(&Moments::of(&Features::F32(rows)));
         if let Self::Centre { total: of_rows, .. } = &mut scaling {
             *of_rows = Some(total);
@@ -189,18 +190,14 @@ fn float32(features: Features) -> Array2<f32> {
 /// ln(1 + x) of counts whose rows are brought to one total.
 fn compressed(mut rows: Array2<f32>, total: f64) -> Array2<f32> {
     for mut row in rows.rows_mut() {
-        let sum: f64 = row.iter().map(|&value| f64::from(value)).sum();
-        let factor = (total / sum.max(1.0)) as f32;
+        let factor = (total / total_of(row.view()).max(1.0)) as f32;
         row.mapv_inplace(|value| (value * factor).ln_1p());
     }
     rows
 }
 
-fn row_totals(features: &Features) -> Vec<f64> {
-    match features {
-        Features::U8(a) => a.rows().into_iter().map(|row| row.iter().map(|&value| f64::from(value)).sum()).collect(),
-        Features::F32(a) => a.rows().into_iter().map(|row| row.iter().map(|&value| f64::from(value)).sum()).collect(),
-    }
+fn total_of(row: ArrayView1<f32>) -> f64 {
+    row.iter().map(|&value| f64::from(value)).sum()
 }
 
 /// Whether the values count something, as sequencing reads of genes or words of a text do: whole numbers of many features of

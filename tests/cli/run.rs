@@ -96,6 +96,15 @@ fn rows_that_are_no_augmented_images_start_without_over_clustering() {
     }
 }
 
+/// `run/model.pt` gives `rows.npy`, raw, the clusters of `run/assignments.csv`.
+fn assert_predicts_its_assignments(scratch: &Scratch) {
+    let predicted = scratch.dec(["predict", "--model=run/model.pt", "rows.npy"]).ok().stdout;
+    let labels = |text: &str| -> Vec<String> {
+        text.lines().map(|line| line.split(',').nth(1).unwrap_or_default().to_owned()).collect()
+    };
+    assert_eq!(labels(&predicted), labels(&String::from_utf8(scratch.read("run/assignments.csv")).unwrap()));
+}
+
 /// Features in units of their own count alike, and the predictor knows of it.
 #[test]
 fn a_table_of_many_units_is_standardised() {
@@ -114,11 +123,7 @@ fn a_table_of_many_units_is_standardised() {
     let weights = tch::Tensor::read_safetensors(scratch.path("run/weights.safetensors")).unwrap();
     let shape = |name: &str| weights.iter().find(|(found, _)| found == name).map(|(_, tensor)| tensor.size());
     assert_eq!((shape("input.mean"), shape("input.deviation")), (Some(vec![8]), Some(vec![8])));
-    let predicted = scratch.dec(["predict", "--model=run/model.pt", "rows.npy"]).ok().stdout;
-    let labels = |text: &str| -> Vec<String> {
-        text.lines().map(|line| line.split(',').nth(1).unwrap_or_default().to_owned()).collect()
-    };
-    assert_eq!(labels(&predicted), labels(&String::from_utf8(scratch.read("run/assignments.csv")).unwrap()));
+    assert_predicts_its_assignments(&scratch);
 }
 
 /// Counts are found, whatever the rows' totals, and the predictor takes them raw.
@@ -141,11 +146,7 @@ fn counts_are_brought_to_one_total() {
     assert!(run.stderr.contains("look like counts"), "{}", run.stderr);
     let summary = scratch.json("run/summary.json");
     assert!(summary["results"].as_array().unwrap().iter().all(|result| result["acc"].as_f64().unwrap() > 0.9));
-    let predicted = scratch.dec(["predict", "--model=run/model.pt", "rows.npy"]).ok().stdout;
-    let labels = |text: &str| -> Vec<String> {
-        text.lines().map(|line| line.split(',').nth(1).unwrap_or_default().to_owned()).collect()
-    };
-    assert_eq!(labels(&predicted), labels(&String::from_utf8(scratch.read("run/assignments.csv")).unwrap()));
+    assert_predicts_its_assignments(&scratch);
 }
 
 /// Every objective and every start, on rows that are no images.
