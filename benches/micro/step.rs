@@ -34,7 +34,7 @@ fn time(recipe: &str, stage: Stage, steps: u64, digits: &Dataset) -> Duration {
     config.data.limit = Some(ROWS);
     config.model.init_std = 0.05; // a few steps leave the latent rows apart
     config.kmeans.n_init = 1;
-    config.start.over_clustering = OverClustering::Factors(Vec::new());
+    config.start.over_clustering = OverClustering::Given(Vec::new());
     let pretrains = matches!(stage, Stage::Autoencoder | Stage::Pretrain(_));
     config.pretrain.steps = Some(if pretrains { measured } else { 1 });
     config.finetune.steps = (recipe == "notebook").then_some(if stage == Stage::Finetune { measured } else { 1 });

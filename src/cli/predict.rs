@@ -43,7 +43,7 @@ impl PredictArgs {
     pub fn run(&self) -> anyhow::Result<()> {
         let request: DeviceRequest = self.device.parse()?;
         let threads: Threads = self.threads.parse()?;
-        threads.count().map_or(Ok(()), dec::backend::threads::check)?;
+        threads.given().map_or(Ok(()), dec::backend::threads::check)?;
         if let Some(output) = &self.output {
             if output.is_dir() {
                 return Err(dec::Error::output(output, "is a directory; name a file with --output").into());

@@ -132,7 +132,7 @@ pub fn set_up_machine(config: &Config) -> dec::Result<tch::Device> {
 
 /// Makes everything that computes use as many threads as asked for.
 pub fn set_threads(threads: Threads) -> dec::Result<()> {
-    dec::backend::threads::set(threads.count()).map(|_| ())
+    dec::backend::threads::set(threads.given()).map(|_| ())
 }
 
 /// The rows that `config` names.

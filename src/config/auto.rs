@@ -7,27 +7,77 @@ use serde::{Deserialize, Serialize};
 use crate::backend::threads;
 use crate::error::{Error, Result};
 
-/// How many threads compute on the CPU.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(untagged, expecting = "a number of threads, or \"auto\"")]
-pub enum Threads {
-    /// So many.
-    Count(usize),
-    /// As many as the process may use ([`crate::backend::threads::set`]).
-    #[default]
-    #[serde(with = "word")]
-    Auto,
+/// A type for a value that may be left to `auto`: its name, what is given, and what a recipe with something else is told.
+macro_rules! given_or_auto {
+    ($(#[$doc:meta])* $name:ident($given:ty), $expecting:literal, $(#[$auto:meta])*) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+        #[serde(untagged, expecting = $expecting)]
+        pub enum $name {
+            /// This.
+            Given($given),
+            $(#[$auto])*
+            #[default]
+            #[serde(with = "word")]
+            Auto,
+        }
+
+        impl $name {
+            /// What is given, or what `auto` comes to.
+            pub fn or(self, auto: impl FnOnce() -> $given) -> $given {
+                self.given().unwrap_or_else(auto)
+            }
+
+            /// What is given, if anything.
+            pub fn given(self) -> Option<$given> {
+                match self {
+                    Self::Given(given) => Some(given),
+                    Self::Auto => None,
+                }
+            }
+        }
+    };
 }
 
-impl Threads {
-    /// The number, where one is given.
-    pub fn count(self) -> Option<usize> {
-        match self {
-            Self::Count(count) => Some(count),
-            Self::Auto => None,
-        }
-    }
-}
+given_or_auto!(
+    /// How many threads compute on the CPU.
+    #[derive(Copy)]
+    Threads(usize),
+    "a number of threads, or \"auto\"",
+    /// As many as the process may use ([`crate::backend::threads::set`]).
+);
+
+given_or_auto!(
+    /// How many: epochs, rounds, eigenvectors, networks.
+    #[derive(Copy)]
+    Count(u64),
+    "a number, or \"auto\"",
+    /// What suits the data.
+);
+
+given_or_auto!(
+    /// A probability: of dropping a feature.
+    #[derive(Copy)]
+    Probability(f64),
+    "a number from 0 to below 1, or \"auto\"",
+    /// What suits the data.
+);
+
+given_or_auto!(
+    /// Whether to do something.
+    #[derive(Copy)]
+    Switch(bool),
+    "true, false, or \"auto\"",
+    /// Where it suits the data.
+);
+
+given_or_auto!(
+    /// How often, and how finely, more clusters than are wanted are found first: so many times k clusters, in turn.
+    OverClustering(Vec<f64>),
+    "a list of factors, or \"auto\"",
+    /// Once, 5 k, for images that are augmented; for other rows not at all: noise connects no more than the neighbours that it
+    /// leads to, and training towards the parts only moves them apart.
+);
 
 impl FromStr for Threads {
     type Err = Error;
@@ -35,7 +85,7 @@ impl FromStr for Threads {
     fn from_str(text: &str) -> Result<Self> {
         let plain = text.bytes().all(|byte| byte.is_ascii_digit()); // parse() would take "+1" too
         match text.parse() {
-            Ok(count) if plain => Ok(Self::Count(count)),
+            Ok(count) if plain => Ok(Self::Given(count)),
             _ if text == "auto" => Ok(Self::Auto),
             _ => Err(threads::refusal(text)),
         }
@@ -60,81 +110,6 @@ pub enum Scale {
     /// Of counts: each row brought to one total, ln(1 + x) of that, then as [`Scale::Centre`].
     #[serde(with = "counts")]
     Counts,
-}
-
-/// How many: epochs, rounds, eigenvectors, networks.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(untagged, expecting = "a number, or \"auto\"")]
-pub enum Count {
-    /// So many.
-    Given(u64),
-    /// What suits the data.
-    #[default]
-    #[serde(with = "word")]
-    Auto,
-}
-
-impl Count {
-    /// The number, or what `auto` comes to.
-    pub fn or(self, auto: impl FnOnce() -> u64) -> u64 {
-        match self {
-            Self::Given(count) => count,
-            Self::Auto => auto(),
-        }
-    }
-
-    /// The number, where one is given.
-    pub fn given(self) -> Option<u64> {
-        match self {
-            Self::Given(count) => Some(count),
-            Self::Auto => None,
-        }
-    }
-}
-
-/// How often, and how finely, more clusters than are wanted are found first.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-#[serde(untagged, expecting = "a list of factors, or \"auto\"")]
-pub enum OverClustering {
-    /// So many times k clusters, in turn.
-    Factors(Vec<f64>),
-    /// Once, 5 k, for images that are augmented; for other rows not at all: noise connects no more than the neighbours that it
-    /// leads to, and training towards the parts only moves them apart.
-    #[default]
-    #[serde(with = "word")]
-    Auto,
-}
-
-impl OverClustering {
-    /// The factors, where they are given.
-    pub fn given(&self) -> Option<&[f64]> {
-        match self {
-            Self::Factors(factors) => Some(factors),
-            Self::Auto => None,
-        }
-    }
-}
-
-/// A probability: of dropping a feature.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
-#[serde(untagged, expecting = "a number from 0 to below 1, or \"auto\"")]
-pub enum Probability {
-    /// This one.
-    Given(f64),
-    /// What suits the data.
-    #[default]
-    #[serde(with = "word")]
-    Auto,
-}
-
-impl Probability {
-    /// The number, or what `auto` comes to.
-    pub fn or(self, auto: impl FnOnce() -> f64) -> f64 {
-        match self {
-            Self::Given(probability) => probability,
-            Self::Auto => auto(),
-        }
-    }
 }
 
 /// A word as a unit, in a module of its own for `#[serde(with)]`.

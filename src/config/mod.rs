@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-pub use auto::{Count, OverClustering, Probability, Scale, Threads};
+pub use auto::{Count, OverClustering, Probability, Scale, Switch, Threads};
 pub use recipe::{Recipe, BUILT_IN};
 pub use schedule::{Schedule, ScheduleKind};
 pub use sweep::{members, Member};
@@ -427,8 +427,10 @@ pub struct ClusterConfig {
     pub reset_momentum: bool,
     /// Rows a batch.
     pub batch_size: usize,
-    /// Whether batches are augmented; p always comes from the rows as they are (Guo et al. 2018).
-    pub augment: bool,
+    /// Whether batches are augmented; p always comes from the rows as they are (Guo et al. 2018). Default `auto`: where values
+    /// are moved to other places, as in images. Noise, and features dropped, may hide what tells two clusters apart, which p
+    /// then cannot bring back.
+    pub augment: Switch,
     /// What turns gradients into steps.
     pub optimiser: OptimiserKind,
     /// The highest learning rate.
@@ -476,7 +478,7 @@ impl Default for ClusterConfig {
             train_after_tol: false,
             reset_momentum: false,
             batch_size: 256,
-            augment: true,
+            augment: Switch::Auto,
             optimiser: OptimiserKind::Adam,
             lr: 2e-3,
             momentum: 0.9,
@@ -537,10 +539,10 @@ mod tests {
             source in "[a-z /.\"'\\\\=#é]{1,20}",
         ) {
             let mut config = Config { seed, ..Config::default() };
-            config.threads = threads.map_or(Threads::Auto, Threads::Count);
+            config.threads = threads.map_or(Threads::Auto, Threads::Given);
             let word = [Scale::Auto, Scale::Centre, Scale::Standardise, Scale::Counts][(seed % 4) as usize];
             config.data = DataConfig { source, limit, scale: factor.map_or(word, Scale::Factor), ..config.data };
-            let factors = |f| OverClustering::Factors(vec![f; hidden.len()]);
+            let factors = |f| OverClustering::Given(vec![f; hidden.len()]);
             config.start.over_clustering = factor.map_or(OverClustering::Auto, factors);
             config.data.dir = Some(PathBuf::from("a dir/with \"quotes\""));
             config.model.hidden = hidden;

@@ -24,8 +24,6 @@ pub enum OptimiserKind {
 pub struct Optimisation {
     /// Rows a batch.
     pub batch_size: usize,
-    /// Whether batches are augmented (`[augment]` says how).
-    pub augment: bool,
     /// The optimiser.
     pub optimiser: OptimiserKind,
     /// The highest learning rate.
@@ -65,7 +63,6 @@ macro_rules! optimisation {
             pub fn optimisation(&self) -> Optimisation {
                 Optimisation {
                     batch_size: self.batch_size,
-                    augment: self.augment,
                     optimiser: self.optimiser,
                     lr: self.lr,
                     momentum: self.momentum,

@@ -17,7 +17,7 @@ impl Config {
     pub fn validate(&self) -> Result<()> {
         at_most("seed", self.seed, i64::MAX as u64)?;
         self.device.parse::<DeviceRequest>()?;
-        self.threads.count().map_or(Ok(()), threads::check)?;
+        self.threads.given().map_or(Ok(()), threads::check)?;
         at_least_one("n_clusters", self.n_clusters as u64)?;
 
         if let Scale::Factor(factor) = self.data.scale {
@@ -76,7 +76,7 @@ impl Config {
         at_least_one("start.n_neighbours", s.n_neighbours)?;
         optional_at_least_one("start.n_vectors", s.n_vectors.given())?;
         optional_at_least_one("start.networks", s.networks.given())?;
-        for &factor in s.over_clustering.given().unwrap_or_default() {
+        for factor in s.over_clustering.clone().given().unwrap_or_default() {
             check("start.over_clustering", factor, (1.0..=1000.0).contains(&factor), "factors from 1 to 1000")?;
         }
         optional_at_least_one("start.over_clustering_epochs", s.over_clustering_epochs.given())?;
@@ -154,7 +154,7 @@ fn fraction(key: &str, found: f64) -> Result<()> {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use crate::config::{Count, OverClustering, Threads};
+    use crate::config::{Count, OverClustering, Probability, Threads};
 
     #[test]
     fn the_defaults_are_valid() {
@@ -168,8 +168,8 @@ mod tests {
             ("n_clusters", "0", |c| c.n_clusters = 0),
             ("seed", "18446744073709551615", |c| c.seed = u64::MAX),
             ("device", "gpu", |c| c.device = "gpu".to_owned()),
-            ("threads", "0", |c| c.threads = Threads::Count(0)),
-            ("threads", "1025", |c| c.threads = Threads::Count(1025)),
+            ("threads", "0", |c| c.threads = Threads::Given(0)),
+            ("threads", "1025", |c| c.threads = Threads::Given(1025)),
             ("data.scale", "-1", |c| c.data.scale = Scale::Factor(-1.0)),
             ("data.limit", "0", |c| c.data.limit = Some(0)),
             ("model.hidden", "0", |c| c.model.hidden = vec![5, 0]),
@@ -207,11 +207,11 @@ mod tests {
             ("augment.zoom", "0.99999999", |c| c.augment.zoom = 0.99999999),
             ("augment.elastic", "1", |c| c.augment.elastic = 1.0),
             ("augment.noise", "-1", |c| c.augment.noise = -1.0),
-            ("augment.feature_dropout", "1", |c| c.augment.feature_dropout = crate::config::Probability::Given(1.0)),
+            ("augment.feature_dropout", "1", |c| c.augment.feature_dropout = Probability::Given(1.0)),
             ("start.n_neighbours", "0", |c| c.start.n_neighbours = 0),
             ("start.n_vectors", "0", |c| c.start.n_vectors = Count::Given(0)),
             ("start.networks", "0", |c| c.start.networks = Count::Given(0)),
-            ("start.over_clustering", "0.5", |c| c.start.over_clustering = OverClustering::Factors(vec![3.0, 0.5])),
+            ("start.over_clustering", "0.5", |c| c.start.over_clustering = OverClustering::Given(vec![3.0, 0.5])),
             ("start.over_clustering_epochs", "0", |c| c.start.over_clustering_epochs = Count::Given(0)),
         ];
         for (key, found, spoil) in cases {

@@ -176,8 +176,20 @@ impl<'a> Trainer<'a> {
         StageRun {
             seed: seed_for(self.seed, &stage.to_string()),
             cuda_graphs: self.config.cuda_graphs,
-            augmentation: self.augmentation,
+            augmentation: self.augmentation_of(stage),
         }
+    }
+
+    /// How `stage` changes rows at random, if at all.
+    fn augmentation_of(&self, stage: Stage) -> Option<Augmentation> {
+        let Config { ref pretrain, ref finetune, ref cluster, .. } = *self.config;
+        let changes = |augmentation: &Augmentation| match stage {
+            Stage::Autoencoder | Stage::Pretrain(_) => pretrain.augment,
+            Stage::Finetune => finetune.augment,
+            Stage::KMeansRaw | Stage::KMeans => false,
+            Stage::Start | Stage::OverCluster(_) | Stage::Cluster => cluster.augment.or(|| augmentation.moves()),
+        };
+        self.augmentation.filter(changes)
     }
 
     /// Pretraining and fine-tuning of the network as it is; returns the latent rows after it.
@@ -198,7 +210,7 @@ impl<'a> Trainer<'a> {
 
     fn pretrain_end_to_end(&mut self, rows: &Rows, observer: &mut dyn Observer) -> Result<()> {
         let config = &self.config.pretrain;
-        let moved = config.augment && self.augmentation.is_some_and(|a| a.moves());
+        let moved = self.augmentation_of(Stage::Autoencoder).is_some_and(|augmentation| augmentation.moves());
         let epochs = lengths::pretrain_epochs(config.epochs, moved, rows.n_rows(), config.batch_size);
         let length = Length { epochs, steps: config.steps };
         self.train_autoencoder(Stage::Autoencoder, rows, &config.optimisation(), length, observer)
@@ -303,17 +315,12 @@ impl<'a> Trainer<'a> {
         lengths::networks(&self.config.start, self.config.n_clusters, self.n_rows() as i64)
     }
 
-    /// How self-training changes rows at random.
-    fn self_training_augmentation(&self) -> Option<Augmentation> {
-        self.augmentation.filter(|_| self.config.cluster.augment)
-    }
-
     /// How many clusters are found before the k, in turn.
     fn over_clustering(&self) -> Vec<usize> {
         const OF_IMAGES: f64 = 5.0;
-        let images = self.self_training_augmentation().is_some_and(|a| a.is_of_images());
+        let images = self.augmentation_of(Stage::Start).is_some_and(|a| a.is_of_images());
         let auto = || if images { vec![OF_IMAGES] } else { Vec::new() };
-        let factors = self.config.start.over_clustering.given().map_or_else(auto, <[f64]>::to_vec);
+        let factors = self.config.start.over_clustering.clone().or(auto);
         let k = self.config.n_clusters;
         // Parts of fewer than ten rows say nothing.
         let parts = |factor: f64| ((factor * k as f64).ceil() as usize).min(self.n_rows() / 10);
@@ -395,7 +402,7 @@ impl<'a> Trainer<'a> {
     /// Makes the graph of the rows themselves, where it counts and there is none yet.
     fn find_input_graph(&mut self, rows: &Rows, observer: &mut dyn Observer) -> Result<()> {
         // Neighbours of rows that may be moved are those at the same place, which is meant not to matter.
-        let moved = self.self_training_augmentation().is_some_and(|augmentation| augmentation.moves());
+        let moved = self.augmentation_of(Stage::Start).is_some_and(|augmentation| augmentation.moves());
         if moved || self.input_graph.is_some() {
             return Ok(());
         }
@@ -411,7 +418,7 @@ impl<'a> Trainer<'a> {
         /// Augmented rows in all, unless that were more than `VERSIONS`.
         const ROWS: usize = 30_000;
         const VERSIONS: usize = 3;
-        let Some(augmentation) = self.self_training_augmentation() else { return Ok(None) };
+        let Some(augmentation) = self.augmentation_of(Stage::Start) else { return Ok(None) };
         let chosen = sample(self.n_rows(), ROWS, seed);
         let n = chosen.len() as i64;
         let indices = index_of(&chosen)?.f_to_device(rows.device())?;
@@ -437,8 +444,8 @@ impl<'a> Trainer<'a> {
                 let pair = this.dec.autoencoder.pair(layer);
                 let input = codes.as_ref().unwrap_or(rows);
                 // A code is no image any more: what is deeper trains on codes of the rows as they are.
-                let augmentation = this.augmentation.filter(|_| layer == 0);
-                let run = StageRun { augmentation, ..this.stage_run(stage) };
+                let mut run = this.stage_run(stage);
+                run.augmentation = run.augmentation.filter(|_| layer == 0);
                 let steps = pretrain::train_layer(stage, &pair, input, &this.config.pretrain, run, observer)?;
                 if layer + 1 < depth {
                     codes = Some(pretrain::codes(&pair, input, this.dec.autoencoder.widest())?);
@@ -685,7 +692,7 @@ fn seed_for(seed: u64, purpose: &str) -> u64 {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use crate::config::{ClusterConfig, Count, ObjectiveKind};
+    use crate::config::{ClusterConfig, Count, ObjectiveKind, Switch};
     use crate::data::Features;
     use crate::model::autoencoder::Activation;
     use tch::Kind;
@@ -696,6 +703,24 @@ mod tests {
             .flat_map(|seed| ["weights", "shuffle", "finetune"].map(|purpose| seed_for(seed, purpose)))
             .collect();
         assert_eq!(all.len(), 150);
+    }
+
+    #[test]
+    fn self_training_changes_rows_where_values_are_moved_or_as_it_is_told() {
+        let features = |columns| Features::F32(ndarray::Array2::from_shape_fn((9, columns), |(i, j)| (i + j) as f32));
+        let dataset =
+            |columns, image| Dataset { features: features(columns), labels: None, name: String::new(), image };
+        let (table, images) = (dataset(4, None), dataset(64, Some([8, 8])));
+        let changes = |stage, dataset, augment| {
+            let mut config = Config { n_clusters: 2, ..Config::default() };
+            config.cluster.augment = augment;
+            Trainer::new(&config, dataset, Device::Cpu).unwrap().augmentation_of(stage).is_some()
+        };
+        for stage in [Stage::Start, Stage::OverCluster(4), Stage::Cluster] {
+            assert!(changes(stage, &images, Switch::Auto) && !changes(stage, &table, Switch::Auto), "{stage}");
+            assert!(changes(stage, &table, Switch::Given(true)) && !changes(stage, &images, Switch::Given(false)));
+        }
+        assert!(changes(Stage::Autoencoder, &table, Switch::Auto));
     }
 
     /// The losses of the epochs, and that of each round.

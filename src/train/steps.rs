@@ -18,7 +18,7 @@ pub(super) struct StageRun {
     pub(super) seed: u64,
     /// Whether to start steps on a GPU as CUDA graphs.
     pub(super) cuda_graphs: bool,
-    /// What a stage that augments does to its rows.
+    /// What the stage does to its rows at random.
     pub(super) augmentation: Option<Augmentation>,
 }
 
@@ -29,7 +29,7 @@ impl StageRun {
         EngineParams {
             batch_size: batches.batch_size(),
             dropout,
-            augmentation: augmentation.filter(|_| settings.augment),
+            augmentation,
             optimiser: Optimiser::from(settings),
             seed,
             cuda_graphs,
