@@ -1,34 +1,39 @@
-//! Among many clusterings of the same rows those that others agree with: the most central of an ensemble (Strehl & Ghosh 2002),
-//! and a vote around it. That needs no labels and, unlike a score of clusters by their separation, does not prefer clusters of
-//! equal size.
+//! What many clusterings of the same rows come to together: a vote of their clusters, which are grouped first (the meta-clustering
+//! of Strehl & Ghosh 2002, with Ward's linkage).
 //!
-//! Only the half of the others that is nearest counts. Where clusters are of very different sizes, some ways of clustering go
-//! wrong, each in another way; the compromise between those and the right ones is not right either. And since which of two that
-//! are nearly as central comes first is a matter of chance, all vote, the central ones with most weight.
+//! Every cluster is a set of rows, a unit vector over them; the angle between two vectors tells how far the sets overlap. The
+//! clusters of all clusterings are joined into k groups, and a row belongs to the group that most of its clusters are in. As
+//! clusterings have k clusters each, groups are alike in how many *clusters* they hold, whatever the number of rows: large and
+//! small clusters count the same. Clusterings that split a cluster and merge two others say nothing wrong of the rest, where they
+//! help; and that they agree with each other makes them no better. (Before, clusters were matched with those of the clustering
+//! that agreed most with its nearest half: of scikit-learn's digits, three networks at a time of six, that found 0.915
+//! \[0.814, 0.954\], the median of 60 votes, where the groups find 0.947 \[0.912, 0.956\].)
 
-use pathfinding::prelude::{kuhn_munkres, Matrix};
+use kodama::{linkage, Method};
 
 use crate::data::sample;
 use crate::error::{Error, Result};
 use crate::metrics::Contingency;
 
-/// Rows that are compared at most: enough to know an agreement to a hundredth. All are compared on the same rows.
+/// Rows by which clusters are compared at most: enough to know an overlap to a hundredth.
 const ROWS: usize = 10_000;
+
+/// Clusters that are grouped at most, since memory grows with their square (to 128 MB): of more, only some clusterings vote.
+const CLUSTERS: usize = 8_000;
 
 /// What several clusterings of the same rows come to.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Elected {
-    /// The cluster of each row, 0 to k − 1: the one that most clusterings put it into, each with more weight the more it agrees
-    /// with others; the most central clustering itself where that would leave a cluster without rows.
+    /// The cluster of each row, 0 to k − 1: the group that most of the row's clusters are in. The most central clustering itself
+    /// where that would leave a cluster without rows.
     pub labels: Vec<i64>,
-    /// How far each clustering agrees with the nearest half of the others: their mean normalised mutual information, in \[0, 1\];
-    /// 1 where there is but one.
+    /// How far each clustering agrees with the elected one: their normalised mutual information, in \[0, 1\].
     pub agreements: Vec<f64>,
-    /// The most central clustering, whose clusters the others' were matched with; the first of equals.
+    /// The clustering that agrees most; the first of equals.
     pub central: usize,
 }
 
-/// Lets `clusterings` into `k` vote, labels from 0 to k − 1. Time grows with the square of their number.
+/// Lets `clusterings` into `k` vote, labels from 0 to k − 1. Time and memory grow with the square of the number of clusters in all.
 ///
 /// # Errors
 /// [`Error::Rows`] for no clusterings, clusterings of different numbers of rows, or of none.
@@ -45,83 +50,103 @@ pub struct Elected {
 /// # Ok::<(), dec::Error>(())
 /// ```
 pub fn elect(clusterings: &[Vec<i64>], k: usize) -> Result<Elected> {
-    let agreements = agreements(clusterings)?;
-    // Backwards, as `max_by` takes the last of equals.
-    let central = (0..agreements.len()).rev().max_by(|&a, &b| agreements[a].total_cmp(&agreements[b]));
-    let central = central.ok_or_else(|| Error::Rows("no clusterings to choose among".to_owned()))?;
-    Ok(Elected { labels: vote(clusterings, &agreements, central, k), agreements, central })
-}
-
-/// [`Elected::agreements`].
-fn agreements(clusterings: &[Vec<i64>]) -> Result<Vec<f64>> {
     let rows = clusterings.first().map_or(0, Vec::len);
     if let Some(other) = clusterings.iter().find(|labels| labels.len() != rows) {
         return Err(Error::Rows(format!("clusterings of {rows} and {} rows cannot be compared", other.len())));
     }
+    if rows == 0 {
+        return Err(Error::Rows("no clusterings to choose among".to_owned()));
+    }
     let chosen = sample(rows, ROWS, 0);
-    let compared: Vec<Vec<i64>> =
-        clusterings.iter().map(|labels| chosen.iter().map(|&row| labels[row]).collect()).collect();
-    let mut with_others = vec![Vec::with_capacity(compared.len()); compared.len()];
-    for (i, a) in compared.iter().enumerate() {
-        for (j, b) in compared[..i].iter().enumerate() {
-            let both = Contingency::new(a, b)?.normalized_mutual_info();
-            with_others[i].push(both);
-            with_others[j].push(both);
+    let part = |labels: &Vec<i64>| -> Vec<i64> { chosen.iter().map(|&row| labels[row]).collect() };
+    let every = (clusterings.len() * k).div_ceil(CLUSTERS);
+    let voters: Vec<&Vec<i64>> = clusterings.iter().step_by(every).collect();
+    let compared: Vec<Vec<i64>> = voters.iter().map(|labels| part(labels)).collect();
+    let labels = vote(&voters, &groups(&compared, k), k);
+
+    let elected = part(&labels);
+    let agreement = |labels| Ok(Contingency::new(&part(labels), &elected)?.normalized_mutual_info());
+    let agreements = clusterings.iter().map(agreement).collect::<Result<Vec<f64>>>()?;
+    let central = (1..agreements.len()).fold(0, |best, i| if agreements[i] > agreements[best] { i } else { best });
+    let emptied = clusters_of(&labels, k) < clusters_of(&clusterings[central], k);
+    let labels = if emptied { clusterings[central].clone() } else { labels };
+    Ok(Elected { labels, agreements, central })
+}
+
+/// The group, 0 to k − 1, of each clustering's clusters; none of clusters without rows.
+fn groups(clusterings: &[Vec<i64>], k: usize) -> Vec<Vec<Option<usize>>> {
+    let mut sizes = vec![0u32; clusterings.len() * k];
+    for (first, labels) in clusterings.iter().enumerate().map(|(i, labels)| (i * k, labels)) {
+        labels.iter().for_each(|&label| sizes[first + label as usize] += 1);
+    }
+    let clusters: Vec<usize> = (0..sizes.len()).filter(|&cluster| sizes[cluster] > 0).collect();
+    let place_of = |cluster| clusters.binary_search(&cluster).ok();
+
+    let n = clusters.len();
+    let mut distances = vec![std::f32::consts::SQRT_2; n * n.saturating_sub(1) / 2]; // of sets without a common row
+    let mut together = vec![0u32; k * k];
+    for (i, a) in clusterings.iter().enumerate() {
+        for (j, b) in clusterings.iter().enumerate().skip(i + 1) {
+            together.fill(0);
+            a.iter().zip(b).for_each(|(&a, &b)| together[a as usize * k + b as usize] += 1);
+            for (cell, &common) in together.iter().enumerate().filter(|(_, &common)| common > 0) {
+                let (a, b) = (i * k + cell / k, j * k + cell % k);
+                let cosine = f64::from(common) / (f64::from(sizes[a]) * f64::from(sizes[b])).sqrt();
+                if let (Some(a), Some(b)) = (place_of(a), place_of(b)) {
+                    distances[condensed(a, b, n)] = (2.0 - 2.0 * cosine).max(0.0).sqrt() as f32;
+                }
+            }
         }
     }
-    Ok(with_others.into_iter().map(mean_of_greater_half).collect())
+
+    // Cluster i of `steps` is the one of that place below n, then what step i − n made.
+    let joined = linkage(&mut distances, n, Method::Ward);
+    let steps = &joined.steps()[..n.saturating_sub(k)];
+    let mut into: Vec<usize> = (0..n + steps.len()).collect();
+    for (i, step) in steps.iter().enumerate() {
+        into[step.cluster1] = n + i;
+        into[step.cluster2] = n + i;
+    }
+    for cluster in (0..into.len()).rev() {
+        into[cluster] = into[into[cluster]]; // those made later are done
+    }
+    let mut number = vec![None; into.len()];
+    let mut found = 0;
+    for &root in &into[..n] {
+        number[root].get_or_insert_with(|| {
+            found += 1;
+            found - 1
+        });
+    }
+    let group = |cluster| place_of(cluster).and_then(|place| number[into[place]]);
+    (0..clusterings.len()).map(|i| (i * k..(i + 1) * k).map(group).collect()).collect()
 }
 
-/// How much less central a clustering is whose vote has 1/e of the weight.
-const TEMPERATURE: f64 = 0.04;
+/// Where the distance of the clusters `a` < `b` of `n` stands: rows of the upper triangle, one after the other.
+fn condensed(a: usize, b: usize, n: usize) -> usize {
+    a * (2 * n - a - 1) / 2 + b - a - 1
+}
 
-/// [`Elected::labels`].
-fn vote(clusterings: &[Vec<i64>], agreements: &[f64], central: usize, k: usize) -> Vec<i64> {
-    let (central, most) = (&clusterings[central], agreements[central]);
-    let voters: Vec<(&Vec<i64>, Vec<usize>, f64)> = clusterings
-        .iter()
-        .zip(agreements)
-        .map(|(labels, agreement)| (labels, matching(labels, central, k), ((agreement - most) / TEMPERATURE).exp()))
-        .collect();
-    let mut sizes = vec![0usize; k];
-    let mut votes = vec![0.0; k];
-    let elected: Vec<i64> = (0..central.len())
-        .map(|row| {
-            votes.fill(0.0);
-            for (labels, names, weight) in &voters {
-                votes[names[labels[row] as usize]] += weight;
+/// The group that most of a row's clusters are in; the first of equals.
+fn vote(clusterings: &[&Vec<i64>], groups: &[Vec<Option<usize>>], k: usize) -> Vec<i64> {
+    let mut votes = vec![0u32; k];
+    let elected = |row: usize| {
+        votes.fill(0);
+        for (labels, groups) in clusterings.iter().zip(groups) {
+            if let Some(group) = groups[labels[row] as usize] {
+                votes[group] += 1;
             }
-            let own = central[row] as usize;
-            let cluster = (0..k).fold(own, |best, cluster| if votes[cluster] > votes[best] { cluster } else { best });
-            sizes[cluster] += 1;
-            cluster as i64
-        })
-        .collect();
-    let emptied = central.iter().any(|&cluster| sizes[cluster as usize] == 0);
-    if emptied {
-        central.clone()
-    } else {
-        elected
-    }
+        }
+        (1..k).fold(0, |best, group| if votes[group] > votes[best] { group } else { best }) as i64
+    };
+    (0..clusterings[0].len()).map(elected).collect()
 }
 
-/// The cluster of `other` that each cluster of `labels` stands for: by the Hungarian method, so that most rows stay together.
-fn matching(labels: &[i64], other: &[i64], k: usize) -> Vec<usize> {
-    let mut together = Matrix::new(k, k, 0i64);
-    for (&a, &b) in labels.iter().zip(other) {
-        together[(a as usize, b as usize)] += 1;
-    }
-    kuhn_munkres(&together).1
-}
-
-/// 1 of none.
-fn mean_of_greater_half(mut values: Vec<f64>) -> f64 {
-    values.sort_unstable_by(|a, b| b.total_cmp(a));
-    let half = values.len().div_ceil(2);
-    if half == 0 {
-        return 1.0;
-    }
-    values[..half].iter().sum::<f64>() / half as f64
+/// How many clusters have rows.
+fn clusters_of(labels: &[i64], k: usize) -> usize {
+    let mut found = vec![false; k];
+    labels.iter().for_each(|&label| found[label as usize] = true);
+    found.into_iter().filter(|&found| found).count()
 }
 
 #[cfg(test)]
@@ -129,75 +154,90 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
 
-    #[test]
-    fn the_clustering_amid_others_is_the_most_central() {
-        let sizes = |first: usize| (0..30_000).map(|i| i64::from(i >= first)).collect::<Vec<_>>();
-        let found = agreements(&[sizes(1_000), sizes(3_000), sizes(4_000), sizes(5_500), sizes(9_000)]).unwrap();
-        assert!((0..5).all(|i| i == 2 || found[i] < found[2]), "{found:?}");
-        let all = Contingency::new(&sizes(3_000), &sizes(5_000)).unwrap().normalized_mutual_info();
-        let two = agreements(&[sizes(3_000), sizes(5_000)]).unwrap();
-        assert_eq!(two[0], two[1]);
-        assert!((two[0] - all).abs() < 0.01, "a part of the rows tells the same: {} and {all}", two[0]);
+    fn accuracy(truth: &[i64], labels: &[i64]) -> f64 {
+        Contingency::new(truth, labels).unwrap().accuracy()
     }
 
-    #[test]
-    fn those_that_agree_count_more_than_the_compromise() {
-        let exchanged = |from: usize, to: usize| {
-            (0..1_100).map(|i| (i % 2) as i64 ^ i64::from((from..to).contains(&i))).collect::<Vec<_>>()
+    /// `count` clusterings, each with other numbers for its `k` clusters and with one row in twelve gone astray, others in each.
+    fn astray(truth: &[i64], k: i64, count: i64) -> Vec<Vec<i64>> {
+        let one = |c: i64| {
+            truth.iter().zip(0..).map(move |(t, i)| (t + c + i64::from(i % 12 == c % 12)) % k).collect::<Vec<i64>>()
         };
-        let mut found = vec![exchanged(0, 100); 4];
-        found.extend((1..7).map(|i| exchanged(100 * i, 100 * i + 100)));
-        found.push(exchanged(0, 0)); // nearer to every other than most others are
-        let agreement = agreements(&found).unwrap();
-        assert!(agreement[..4].iter().all(|same| agreement[4..].iter().all(|other| same > other)), "{agreement:?}");
-    }
-
-    /// Ten clusterings of 300 rows into three, each with other numbers for the clusters and with other rows gone astray.
-    fn astray() -> (Vec<i64>, Vec<Vec<i64>>) {
-        let truth: Vec<i64> = (0..300).map(|i| i / 100).collect();
-        let found = (0..10).map(|c| (0..300).map(|i| (truth[i] + c + i64::from(i % 10 == c as usize)) % 3).collect());
-        let found = found.collect();
-        (truth, found)
+        (0..count).map(one).collect()
     }
 
     #[test]
     fn rows_that_most_agree_on_are_put_right() {
-        let (truth, found) = astray();
-        let elected = elect(&found, 3).unwrap().labels;
-        assert_eq!(Contingency::new(&truth, &elected).unwrap().accuracy(), 1.0);
-        assert!(found.iter().all(|labels| Contingency::new(&truth, labels).unwrap().accuracy() < 0.95));
-        assert_eq!(elect(&found[..1], 3).unwrap().labels, found[0]);
-        assert!(elect(&[], 3).is_err());
+        let truth: Vec<i64> = (0..300).map(|i| i / 100).collect();
+        let found = astray(&truth, 3, 10);
+        assert_eq!(accuracy(&truth, &elect(&found, 3).unwrap().labels), 1.0);
+        assert!(found.iter().all(|labels| accuracy(&truth, labels) < 0.95));
     }
 
+    /// However well those agree with each other, and whatever the sizes of the clusters.
     #[test]
-    fn those_far_from_the_most_central_have_no_say_and_no_cluster_is_voted_away() {
-        let (truth, _) = astray();
-        let others: Vec<i64> = (0..300).map(|i| i % 3).collect();
-        assert_eq!(vote(&[others.clone(), truth.clone(), others], &[0.5, 0.9, 0.5], 1, 3), truth);
-        let single = |at: usize| (0..9).map(|i| i64::from(i == at)).collect::<Vec<_>>();
-        let found = [single(0), single(1), single(2)];
-        assert_eq!(vote(&found, &[0.9, 0.9, 0.9], 1, 2), found[1], "all rows would be in one cluster");
-    }
+    fn a_split_and_a_merger_are_outvoted() {
+        for sizes in [[100, 100, 100, 100], [600, 300, 80, 40], [40, 80, 300, 600]] {
+            let truth: Vec<i64> = sizes.iter().zip(0..).flat_map(|(&size, class)| vec![class; size]).collect();
+            let split = |(&t, i): (&i64, usize)| if t == 3 { 2 + (i % 2) as i64 } else { i64::from(t == 2) };
+            let wrong: Vec<i64> = truth.iter().zip(0..).map(split).collect();
+            let found = [vec![wrong; 4], astray(&truth, 4, 7)].concat();
 
-    #[test]
-    fn the_first_of_equals_is_the_most_central() {
-        let found = elect(&[vec![0, 0, 1, 1, 1, 1], vec![0, 0, 0, 0, 1, 1]], 2).unwrap();
-        assert_eq!((found.central, found.labels), (0, vec![0, 0, 1, 1, 1, 1]));
-        let far = vec![0, 1, 0, 1, 0, 1];
-        for central in 0..3 {
-            let mut clusterings = vec![vec![0, 0, 0, 1, 1, 1]; 9];
-            clusterings[..central].fill(far.clone());
-            clusterings.push(far.clone());
-            assert_eq!(elect(&clusterings, 2).unwrap().central, central, "{clusterings:?}");
+            let elected = elect(&found, 4).unwrap();
+            assert!(accuracy(&truth, &elected.labels) > 0.97, "{sizes:?}: {}", accuracy(&truth, &elected.labels));
         }
     }
 
     #[test]
-    fn one_clustering_agrees_and_unequal_lengths_are_refused() {
-        assert_eq!(agreements(&[vec![0, 1]]).unwrap(), [1.0]);
-        assert!(agreements(&[]).unwrap().is_empty());
-        assert!(agreements(&[vec![0; 20_000], vec![0; 19_999]]).is_err());
-        assert!(agreements(&[vec![], vec![]]).is_err());
+    fn one_clustering_is_elected_as_it_is_and_equals_by_the_first() {
+        let found = vec![vec![2i64, 0, 0, 1, 2]];
+        assert_eq!(accuracy(&found[0], &elect(&found, 3).unwrap().labels), 1.0);
+        let elected = elect(&[vec![1, 1, 0, 0, 1, 1], vec![1, 1, 0, 0, 1, 1]], 2).unwrap();
+        assert_eq!((elected.central, elected.agreements), (0, vec![1.0, 1.0]));
+    }
+
+    #[test]
+    fn no_cluster_is_voted_away() {
+        let single = |at: usize| (0..9).map(|i| i64::from(i == at)).collect::<Vec<_>>();
+        let found = [single(0), single(1), single(2)];
+        let elected = elect(&found, 2).unwrap();
+        assert_eq!(elected.labels, found[elected.central], "all rows would be in one cluster");
+    }
+
+    #[test]
+    fn fewer_clusters_than_wanted_and_empty_ones_are_taken_as_they_are() {
+        let found = [vec![0, 0, 4, 4], vec![3, 3, 1, 1]];
+        let elected = elect(&found, 5).unwrap();
+        assert_eq!(accuracy(&found[0], &elected.labels), 1.0);
+        assert!(elected.labels.iter().all(|label| (0..5).contains(label)));
+    }
+
+    #[test]
+    fn of_very_many_clusters_some_clusterings_vote() {
+        let k = 1_500;
+        let one: Vec<i64> = (0..3_000).map(|i| i % k).collect();
+        let elected = elect(&vec![one.clone(); 12], k as usize).unwrap();
+        assert_eq!(accuracy(&one, &elected.labels), 1.0);
+        assert_eq!(elected.agreements.len(), 12);
+    }
+
+    #[test]
+    fn a_part_of_many_rows_tells_the_same() {
+        let truth: Vec<i64> = (0..30_000).map(|i| i % 3).collect();
+        let elected = elect(&astray(&truth, 3, 7), 3).unwrap();
+        assert!(accuracy(&truth, &elected.labels) > 0.999);
+    }
+
+    #[test]
+    fn distances_stand_in_rows_of_the_upper_triangle() {
+        let pairs = (0..5).flat_map(|a| (a + 1..5).map(move |b| (a, b)));
+        assert!(pairs.enumerate().all(|(place, (a, b))| condensed(a, b, 5) == place));
+    }
+
+    #[test]
+    fn no_clusterings_and_unequal_lengths_are_refused() {
+        assert!(elect(&[], 3).is_err());
+        assert!(elect(&[vec![0; 20_000], vec![0; 19_999]], 2).is_err());
+        assert!(elect(&[vec![], vec![]], 2).is_err());
     }
 }
