@@ -7,14 +7,14 @@ use serde::{Deserialize, Serialize};
 use crate::backend::threads;
 use crate::error::{Error, Result};
 
-/// A type for a value that may be left to `auto`: its name, what is given, and what a recipe with something else is told.
+/// A type for a value that may be left to `auto`: its name, the type of the value, and what a recipe with something else is told.
 macro_rules! given_or_auto {
     ($(#[$doc:meta])* $name:ident($given:ty), $expecting:literal, $(#[$auto:meta])*) => {
         $(#[$doc])*
         #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
         #[serde(untagged, expecting = $expecting)]
         pub enum $name {
-            /// This.
+            /// The value given.
             Given($given),
             $(#[$auto])*
             #[default]
@@ -75,8 +75,8 @@ given_or_auto!(
     /// How often, and how finely, more clusters than are wanted are found first: so many times k clusters, in turn.
     OverClustering(Vec<f64>),
     "a list of factors, or \"auto\"",
-    /// Once, 5 k, for images that are augmented; for other rows not at all: noise connects no more than the neighbours that it
-    /// leads to, and training towards the parts only moves them apart.
+    /// Once, 5 k, for images that are augmented; for other rows not at all, augmented or not: noise connects no more than the
+    /// neighbours that it leads to, and training towards the parts only moves them apart.
 );
 
 impl FromStr for Threads {

@@ -9,7 +9,7 @@
 //!
 //! Time grows faster than n for the neighbours ([`super::neighbours`]) and with n for the rest. Memory grows with n: 4 blocks of
 //! float32 \[n, 64\] for the eigenvectors (k = 10; some 6k values a row), up to 30 edges of 8 bytes a row and graph, twice, and 8
-//! bytes a row and clustering, of which there are about k + 11. Measured for k = 10, rows of 10 values and two graphs, with AVX2:
+//! bytes a row and clustering, of which there are some 20. Measured for k = 10, rows of 10 values and two graphs, with AVX2:
 //! 70,000 rows take 9 s on two processors; a million 8 min on one that others kept busy, the whole process 3.0 GB at its peak.
 
 use tch::{Kind, Tensor};

@@ -233,7 +233,7 @@ impl<'a> Trainer<'a> {
     }
 
     /// The first assignment of the rows, and the means of its clusters in the latent space \[k, m\]; `z` is what `by_kmeans`
-    /// clustered. The network is then the one in which the most central clustering was found.
+    /// clustered. The network is then the one in which the clustering was found that agrees most with the elected one.
     fn start(
         &mut self,
         z: Tensor,
@@ -721,6 +721,12 @@ mod tests {
             assert!(changes(stage, &table, Switch::Given(true)) && !changes(stage, &images, Switch::Given(false)));
         }
         assert!(changes(Stage::Autoencoder, &table, Switch::Auto));
+        let mut config = Config { n_clusters: 2, ..Config::default() };
+        config.augment.kind = AugmentKind::TimeShift;
+        config.pretrain.augment = false;
+        let trainer = Trainer::new(&config, &table, Device::Cpu).unwrap();
+        let stages = [Stage::Autoencoder, Stage::Finetune, Stage::Cluster];
+        assert_eq!(stages.map(|stage| trainer.augmentation_of(stage).is_some()), [false, true, true]);
     }
 
     /// The losses of the epochs, and that of each round.
