@@ -713,6 +713,7 @@ mod tests {
         let (table, images) = (dataset(4, None), dataset(64, Some([8, 8])));
         let changes = |stage, dataset, augment| {
             let mut config = Config { n_clusters: 2, ..Config::default() };
+            config.model.hidden = vec![2];
             config.cluster.augment = augment;
             Trainer::new(&config, dataset, Device::Cpu).unwrap().augmentation_of(stage).is_some()
         };
@@ -722,6 +723,7 @@ mod tests {
         }
         assert!(changes(Stage::Autoencoder, &table, Switch::Auto));
         let mut config = Config { n_clusters: 2, ..Config::default() };
+        config.model.hidden = vec![2];
         config.augment.kind = AugmentKind::TimeShift;
         config.pretrain.augment = false;
         let trainer = Trainer::new(&config, &table, Device::Cpu).unwrap();
