@@ -7,7 +7,7 @@
 //! and small clusters count the same. Clusterings that split a cluster and merge two others say nothing wrong of the rest, where
 //! they help; agreeing with each other gives them no extra weight.
 
-use kodama::{linkage, Method};
+use kodama::{linkage, Method, Step};
 
 use crate::data::sample;
 use crate::error::{Error, Result};
@@ -58,7 +58,7 @@ pub fn elect(clusterings: &[Vec<i64>], k: usize) -> Result<Elected> {
     }
     let voters: Vec<&[i64]> = voters(clusterings.len(), k).into_iter().map(|i| clusterings[i].as_slice()).collect();
     let mut labels = vote(&voters, &groups(&voters, k), k);
-    let (mut agreements, mut central) = compare(clusterings, &labels)?;
+    let mut agreements = agreements(clusterings, &labels)?;
 
     let sizes: Vec<usize> = clusterings.iter().map(|labels| clusters_of(labels, k)).collect();
     let most = sizes.iter().copied().max().unwrap_or(0);
@@ -66,8 +66,9 @@ pub fn elect(clusterings: &[Vec<i64>], k: usize) -> Result<Elected> {
         let chosen = first_greatest((0..sizes.len()).filter(|&i| sizes[i] == most), &agreements);
         tracing::debug!("the vote would leave fewer than {most} clusters with rows: clustering {chosen} instead");
         labels.clone_from(&clusterings[chosen]);
-        (agreements, central) = compare(clusterings, &labels)?;
+        agreements = self::agreements(clusterings, &labels)?;
     }
+    let central = first_greatest(0..agreements.len(), &agreements);
     Ok(Elected { labels, agreements, central })
 }
 
@@ -76,15 +77,13 @@ fn voters(count: usize, k: usize) -> Vec<usize> {
     sample(count, (CLUSTERS / k.max(1)).max(1), 0)
 }
 
-/// How far each clustering agrees with `labels`, and which does most.
-fn compare(clusterings: &[Vec<i64>], labels: &[i64]) -> Result<(Vec<f64>, usize)> {
+/// How far each clustering agrees with `labels`.
+fn agreements(clusterings: &[Vec<i64>], labels: &[i64]) -> Result<Vec<f64>> {
     let chosen = sample(labels.len(), ROWS, 0);
     let part = |labels: &[i64]| -> Vec<i64> { chosen.iter().map(|&row| labels[row]).collect() };
     let elected = part(labels);
     let agreement = |labels: &Vec<i64>| Ok(Contingency::new(&part(labels), &elected)?.normalized_mutual_info());
-    let agreements = clusterings.iter().map(agreement).collect::<Result<Vec<f64>>>()?;
-    let central = first_greatest(0..agreements.len(), &agreements);
-    Ok((agreements, central))
+    clusterings.iter().map(agreement).collect()
 }
 
 /// The first of `places` where `values` are greatest; 0 of none.
@@ -99,13 +98,24 @@ fn groups(clusterings: &[&[i64]], k: usize) -> Vec<Vec<Option<usize>>> {
         labels.iter().for_each(|&label| sizes[first + label as usize] += 1);
     }
     let clusters: Vec<usize> = (0..sizes.len()).filter(|&cluster| sizes[cluster] > 0).collect();
-    let place_of = |cluster| clusters.binary_search(&cluster).ok();
-
-    // Half the square of the distance between unit vectors is 1 − cosine, and 1 for sets without a common row; Ward's linkage
-    // does not depend on the unit.
     let n = clusters.len();
-    let mut distances = vec![1.0f32; n * n.saturating_sub(1) / 2];
-    let mut together = vec![0u32; if clusterings.len() > 1 { k * k } else { 0 }];
+    let group_at: Vec<usize> = if n <= k {
+        (0..n).collect() // nothing to join
+    } else {
+        let mut distances = distances(clusterings, &sizes, &clusters, k);
+        cut(linkage(&mut distances, n, Method::Ward).steps(), n, k)
+    };
+    let group = |cluster| clusters.binary_search(&cluster).ok().map(|place| group_at[place]);
+    (0..clusterings.len()).map(|i| (i * k..(i + 1) * k).map(group).collect()).collect()
+}
+
+/// Between the unit vectors of `clusters`, cluster i · k + j the j-th of clustering i: in rows of the upper triangle. Half the square
+/// is 1 − cosine, and 1 for sets without a common row; Ward's linkage does not depend on the unit.
+fn distances(clusterings: &[&[i64]], sizes: &[u32], clusters: &[usize], k: usize) -> Vec<f32> {
+    let place_of = |cluster| clusters.binary_search(&cluster).ok();
+    let n = clusters.len();
+    let mut distances = vec![1.0f32; n * (n - 1) / 2];
+    let mut together = vec![0u32; k * k];
     for (i, a) in clusterings.iter().enumerate() {
         for (j, b) in clusterings.iter().enumerate().skip(i + 1) {
             together.fill(0);
@@ -119,10 +129,13 @@ fn groups(clusterings: &[&[i64]], k: usize) -> Vec<Vec<Option<usize>>> {
             }
         }
     }
+    distances
+}
 
-    // Cluster i of `steps` is the one of that place below n, then what step i − n made.
-    let joined = linkage(&mut distances, n, Method::Ward);
-    let steps = &joined.steps()[..n.saturating_sub(k)];
+/// The group, 0 to k − 1 by first appearance, of each of `n` > k clusters after the first steps of a linkage, as many as leave k. A
+/// step's cluster i is the one of that place below n, else what step i − n made.
+fn cut(steps: &[Step<f32>], n: usize, k: usize) -> Vec<usize> {
+    let steps = &steps[..n - k];
     let mut into: Vec<usize> = (0..n + steps.len()).collect();
     for (i, step) in steps.iter().enumerate() {
         into[step.cluster1] = n + i;
@@ -131,16 +144,14 @@ fn groups(clusterings: &[&[i64]], k: usize) -> Vec<Vec<Option<usize>>> {
     for cluster in (0..into.len()).rev() {
         into[cluster] = into[into[cluster]]; // those made later are done
     }
-    let mut number = vec![None; into.len()];
-    let mut found = 0;
-    for &root in &into[..n] {
-        number[root].get_or_insert_with(|| {
-            found += 1;
-            found - 1
-        });
-    }
-    let group = |cluster| place_of(cluster).and_then(|place| number[into[place]]);
-    (0..clusterings.len()).map(|i| (i * k..(i + 1) * k).map(group).collect()).collect()
+    let mut roots = Vec::with_capacity(k);
+    let number = |&root: &usize| {
+        roots.iter().position(|&known| known == root).unwrap_or_else(|| {
+            roots.push(root);
+            roots.len() - 1
+        })
+    };
+    into[..n].iter().map(number).collect()
 }
 
 /// Where the distance of the clusters `a` < `b` of `n` stands: rows of the upper triangle, one after the other.

@@ -711,9 +711,10 @@ mod tests {
         let dataset =
             |columns, image| Dataset { features: features(columns), labels: None, name: String::new(), image };
         let (table, images) = (dataset(4, None), dataset(64, Some([8, 8])));
+        let mut config = Config { n_clusters: 2, ..Config::default() };
+        config.model.hidden = vec![2];
         let changes = |stage, dataset, augment| {
-            let mut config = Config { n_clusters: 2, ..Config::default() };
-            config.model.hidden = vec![2];
+            let mut config = config.clone();
             config.cluster.augment = augment;
             Trainer::new(&config, dataset, Device::Cpu).unwrap().augmentation_of(stage).is_some()
         };
@@ -722,8 +723,6 @@ mod tests {
             assert!(changes(stage, &table, Switch::Given(true)) && !changes(stage, &images, Switch::Given(false)));
         }
         assert!(changes(Stage::Autoencoder, &table, Switch::Auto));
-        let mut config = Config { n_clusters: 2, ..Config::default() };
-        config.model.hidden = vec![2];
         config.augment.kind = AugmentKind::TimeShift;
         config.pretrain.augment = false;
         let trainer = Trainer::new(&config, &table, Device::Cpu).unwrap();
