@@ -1,4 +1,5 @@
-// Rows as a training step sees them, changed at random: a batched affine warp with bilinear interpolation, and noise.
+// Rows as a training step sees them, changed at random: a batched affine warp with bilinear interpolation,
+// patches of other rows, and noise.
 //
 // All tensors here are on the CPU, contiguous, and of the shapes that augment.rs has checked. What is drawn is a hash of the
 // row's place in the batch (for noise: of the value's place) under the step's key, so that the bits do not depend on the
@@ -25,6 +26,8 @@ namespace {
 struct WarpRule {
   int64_t height;
   int64_t width;
+  int64_t patch_height;
+  int64_t patch_width;
   float rotation;
   float zoom;
   float shear;
@@ -37,6 +40,9 @@ struct WarpRule {
 
 // Tells the draws of the elastic field from the others of a step; as in augment.rs.
 constexpr uint32_t kBends = 0x5851f42dU;
+
+// Tells the draws of the patches from the others of a step; as in augment.rs.
+constexpr uint32_t kPatches = 0x2545f491U;
 
 // Uniform in [-1, 1).
 float symmetric(uint32_t bits) { return static_cast<float>(bits >> 8) * 0x1p-23F - 1.0F; }
@@ -63,6 +69,32 @@ Map map_of(const WarpRule& rule, const dec::Keys& keys, uint32_t place) {
   map.y0 = cy + dy - map.yy * cy - map.yx * cx;
   map.x0 = cx + dx - map.xy * cy - map.xx * cx;
   return map;
+}
+
+// What is taken from another row of the batch, at the same place: lines top to bottom, columns left to right.
+struct Patch {
+  int64_t other;
+  int64_t top, bottom;
+  int64_t left, right;
+};
+
+// A number from 0 to below `count`.
+int64_t below(uint32_t bits, int64_t count) { return static_cast<int64_t>((static_cast<uint64_t>(bits) * static_cast<uint64_t>(count)) >> 32); }
+
+// Its sides are drawn from 0 to the most, its middle from the whole image; what lies outside is cut off.
+Patch patch_of(const WarpRule& rule, const dec::Keys& keys, int64_t place, int64_t rows) {
+  const auto drawn = [&](uint32_t number, int64_t count) {
+    return below(dec::hashed(keys, static_cast<uint32_t>(place) * 8U + number), count);
+  };
+  Patch patch{};
+  patch.other = (place + 1 + drawn(0, rows - 1)) % rows;
+  const int64_t height = drawn(1, rule.patch_height + 1), width = drawn(2, rule.patch_width + 1);
+  const int64_t top = drawn(3, rule.height) - height / 2, left = drawn(4, rule.width) - width / 2;
+  patch.top = std::max<int64_t>(top, 0);
+  patch.left = std::max<int64_t>(left, 0);
+  patch.bottom = std::min(top + height, rule.height);
+  patch.right = std::min(left + width, rule.width);
+  return patch;
 }
 
 // A field of displacements: cubic B-splines over this many cells a side, so that many control points.
@@ -136,7 +168,7 @@ DEC_VECTORISED void add_noise(float* __restrict x, int64_t count, uint32_t place
 
 extern "C" {
 
-// out[i] = the image scale * stored[indices[i]], warped and bent; false in `inside` if an index is outside the rows.
+// out[i] = the image scale * stored[indices[i]], warped, bent and patched; false in `inside` if an index is outside the rows.
 char* dec_augment_warp(const at::Tensor* stored, const at::Tensor* indices, float scale, const at::Tensor* key,
                        const WarpRule* rule, const at::Tensor* out, bool* inside) {
   return guarded([&] {
@@ -148,6 +180,8 @@ char* dec_augment_warp(const at::Tensor* stored, const at::Tensor* indices, floa
     }
     const dec::Keys keys = dec::keys_of(*key->const_data_ptr<int64_t>(), 0);
     const dec::Keys bends = dec::keys_of(*key->const_data_ptr<int64_t>(), kBends);
+    const dec::Keys patches = dec::keys_of(*key->const_data_ptr<int64_t>(), kPatches);
+    const bool patched = rule->patch_height > 0 && rule->patch_width > 0 && rows > 1;
     const bool elastic = rule->elastic_y != 0.0F || rule->elastic_x != 0.0F;
     const std::vector<float> down = splines(elastic ? height : 0), across = splines(elastic ? width : 0);
     const bool bytes = stored->scalar_type() == at::kByte;
@@ -183,6 +217,13 @@ char* dec_augment_warp(const at::Tensor* stored, const at::Tensor* indices, floa
           warp_line(bordered.data(), to + (i * height + r) * width, static_cast<int32_t>(stride), width,
                     map.yy * at + map.y0, map.xy * at + map.x0, map.yx, map.xx, bend_y.data(), bend_x.data(), low,
                     high_y, high_x);
+        }
+        if (patched) {
+          const Patch patch = patch_of(*rule, patches, i, rows);
+          for (int64_t r = patch.top; r < patch.bottom && patch.left < patch.right; ++r) {
+            dec::scaled_values(from, bytes, (index[patch.other] * height + r) * width + patch.left,
+                               to + (i * height + r) * width + patch.left, patch.right - patch.left, scale);
+          }
         }
       }
     });

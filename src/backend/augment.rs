@@ -1,4 +1,5 @@
-//! Rows as a training step sees them, changed at random: an affine and elastic warp of images, noise.
+//! Rows as a training step sees them, changed at random: an affine and elastic warp of images, patches of
+//! other images, noise.
 //!
 //! On the CPU every function is one call of `augment.cpp`; elsewhere it is the same mathematics in tensor operations (`generic`
 //! below). What is drawn is a hash of `key` and of the row's place in the batch (for noise: of the value's place), so that it
@@ -23,6 +24,10 @@ pub struct Warp {
     pub height: i64,
     /// Pixels.
     pub width: i64,
+    /// Pixels; 0 in either direction for no patches.
+    pub patch_height: i64,
+    /// Pixels.
+    pub patch_width: i64,
     /// Radians.
     pub rotation: f32,
     /// 0.1 is 90 to 110 %; below 1.
@@ -56,7 +61,9 @@ extern "C" {
 
 /// `out` \[b, h·w\] ← `scale` · `stored`\[`indices`\], each row an image of uint8 or float32 \[n, h·w\] that is turned, zoomed,
 /// sheared, shifted and bent by amounts drawn uniformly, with bilinear interpolation. The bend is a field of displacements of cubic
-/// B-splines over 4 × 4 cells, whose 7 × 7 control points are drawn. `key` is one int64 on the tensors' device.
+/// B-splines over 4 × 4 cells, whose 7 × 7 control points are drawn. Then a patch of each, its sides drawn from 0 to
+/// the rule's, becomes that of another, unchanged row of the batch (as in CutMix, Yun et al. 2019). `key` is one int64 on the
+/// tensors' device.
 ///
 /// # Errors
 /// Shapes that do not fit each other, an index outside the rows.
@@ -65,6 +72,9 @@ pub fn warp(stored: &Tensor, indices: &Tensor, scale: f64, key: &Tensor, rule: &
     plain(out, &[indices.size1()?, width], Kind::Float)?;
     plain(indices, &indices.size(), Kind::Int64)?;
     plain(key, &[1], Kind::Int64)?;
+    require((0..=rule.height).contains(&rule.patch_height) && (0..=rule.width).contains(&rule.patch_width), || {
+        format!("patches of {} x {} pixels are larger than the images", rule.patch_height, rule.patch_width)
+    })?;
     require(rule.height > 0 && rule.width > 0 && rule.height.checked_mul(rule.width) == Some(width), || {
         format!("rows of {width} values are no images of {} x {} pixels", rule.height, rule.width)
     })?;
@@ -76,7 +86,8 @@ pub fn warp(stored: &Tensor, indices: &Tensor, scale: f64, key: &Tensor, rule: &
     })?;
     let mut inside = true;
     // SAFETY: contiguous CPU tensors of the kinds and shapes that the function takes, rows of height · width values; it
-    // checks the indices itself, clamps the places it reads to the image and its border, and writes `out` and `inside`
+    // checks the indices itself, clamps the places it reads to the image and its border, takes patches from rows at
+    // these indices and within the image, and writes `out` and `inside`
     // alone; `rule` outlives the call.
     unsafe {
         let (stored, indices, key, out) = (stored.as_ptr(), indices.as_ptr(), key.as_ptr(), out.as_ptr());
@@ -107,6 +118,7 @@ mod generic {
 
     /// As in `augment.cpp`.
     const BENDS: u32 = 0x5851_f42d;
+    const PATCHES: u32 = 0x2545_f491;
     const CELLS: i64 = 4;
     const POINTS: i64 = CELLS + 3;
 
@@ -126,6 +138,26 @@ mod generic {
         let places = Tensor::f_arange(count, (Kind::Int64, key.device()))?;
         let bits = hashed(&places, key, site)?.f_bitwise_right_shift_tensor_scalar(8)?;
         Ok(bits.f_to_kind(Kind::Float)?.f_mul_scalar(0.5f64.powi(23))?.f_sub_scalar(1.0)?)
+    }
+
+    /// Which pixels \[b, h, w\] come from another row of the batch, and from which \[b\].
+    fn patches(b: i64, key: &Tensor, rule: &Warp) -> Result<(Tensor, Tensor)> {
+        let whole = (Kind::Int64, key.device());
+        let bits = hashed(&Tensor::f_arange(b * 8, whole)?, key, PATCHES)?.f_view([b, 8, 1, 1])?;
+        let below = |number: i64, count: i64| -> Result<Tensor> {
+            let scaled = bits.f_narrow(1, number, 1)?.f_mul_scalar(count)?;
+            Ok(scaled.f_squeeze_dim(1)?.f_bitwise_right_shift_tensor_scalar(32)?)
+        };
+        let other = below(0, b - 1)?.f_view([b])?.f_add(&Tensor::f_arange_start(1, b + 1, whole)?)?.f_remainder(b)?;
+        let within = |side: i64, shape: [i64; 2], length: Tensor, middle: Tensor| -> Result<Tensor> {
+            let start = middle.f_sub(&length.f_bitwise_right_shift_tensor_scalar(1)?)?;
+            let places = Tensor::f_arange(side, whole)?.f_view(shape)?;
+            Ok(places.f_ge_tensor(&start)?.f_logical_and(&places.f_lt_tensor(&start.f_add(&length)?)?)?)
+        };
+        let (height, width) = (rule.height, rule.width);
+        let down = within(height, [height, 1], below(1, rule.patch_height + 1)?, below(3, height)?)?;
+        let across = within(width, [1, width], below(2, rule.patch_width + 1)?, below(4, width)?)?;
+        Ok((down.f_logical_and(&across)?, other))
     }
 
     pub(super) fn warp(
@@ -183,7 +215,12 @@ mod generic {
             let at = |offset: i64| -> Result<Tensor> { Ok(bordered.f_gather(1, &place.f_add_scalar(offset)?, false)?) };
             let upper = at(0)?.f_lerp_tensor(&at(1)?, &fx)?;
             let lower = at(stride)?.f_lerp_tensor(&at(stride + 1)?, &fx)?;
-            set(out, &upper.f_lerp_tensor(&lower, &fy)?)
+            let warped = upper.f_lerp_tensor(&lower, &fy)?;
+            if rule.patch_height == 0 || rule.patch_width == 0 || b < 2 {
+                return set(out, &warped);
+            }
+            let (patched, other) = patches(b, key, rule)?;
+            set(out, &images.f_index_select(0, &other)?.f_where_self(&patched.f_view([b, -1])?, &warped)?)
         })
     }
 
@@ -212,7 +249,21 @@ mod tests {
     fn still(height: i64, width: i64) -> Warp {
         let still = (0.0, 0.0);
         let ((rotation, zoom), (shift_y, shift_x), (elastic_y, elastic_x)) = (still, still, still);
-        Warp { height, width, rotation, zoom, shear: 0.0, shift_y, shift_x, elastic_y, elastic_x, edge: false }
+        let (patch_height, patch_width, shear, edge) = (0, 0, 0.0, false);
+        Warp {
+            height,
+            width,
+            patch_height,
+            patch_width,
+            rotation,
+            zoom,
+            shear,
+            shift_y,
+            shift_x,
+            elastic_y,
+            elastic_x,
+            edge,
+        }
     }
 
     fn images(n: i64, values: i64) -> Tensor {
@@ -243,7 +294,20 @@ mod tests {
             for edge in [false, true] {
                 let (rotation, zoom, shear) = (0.5, 0.3, 0.2);
                 let (shift_y, shift_x, elastic_y, elastic_x) = (2.5, 1.5, 3.0, 2.0);
-                let rule = Warp { height, width, rotation, zoom, shear, shift_y, shift_x, elastic_y, elastic_x, edge };
+                let (patch_height, patch_width) = (height / 2, width);
+                let rule = Warp {
+                    patch_height,
+                    patch_width,
+                    rotation,
+                    zoom,
+                    shear,
+                    shift_y,
+                    shift_x,
+                    elastic_y,
+                    elastic_x,
+                    edge,
+                    ..still(height, width)
+                };
                 let out = warped(&stored, &rule, 77);
                 let other = Tensor::empty(stored.size(), (Kind::Float, Device::Cpu));
                 let indices = Tensor::arange(40, (Kind::Int64, Device::Cpu));
@@ -253,6 +317,35 @@ mod tests {
                 assert!((&out - stored.to_kind(Kind::Float) * 0.5).abs().max().double_value(&[]) > 1.0);
             }
         }
+    }
+
+    #[test]
+    fn patches_are_rectangles_of_another_row() {
+        // Every image is of one value, so that a pixel tells which row it came from.
+        let n = 200;
+        let values = Tensor::arange(n, (Kind::Uint8, Device::Cpu));
+        let stored = values.view([n, 1]).repeat([1, 8 * 10]);
+        let rule = Warp { patch_height: 4, patch_width: 10, ..still(8, 10) };
+        let out = (warped(&stored, &rule, 6) * 2.0).round().view([n, 8, 10]);
+        let foreign = out.ne_tensor(&values.view([n, 1, 1]));
+        let (down, across) = (foreign.any_dim(2, false), foreign.any_dim(1, false));
+        assert_eq!(foreign, down.unsqueeze(2).logical_and(&across.unsqueeze(1)), "rectangles");
+        let heights = down.sum_dim_intlist(1, false, Kind::Int64);
+        let widths = across.sum_dim_intlist(1, false, Kind::Int64);
+        assert_eq!((heights.max().int64_value(&[]), widths.max().int64_value(&[])), (4, 10));
+        let drawn: usize = (0..n).map(|i| usize::from(foreign.get(i).any().int64_value(&[]) != 0)).sum();
+        assert!((120..190).contains(&drawn), "{drawn} of 200: some sides are 0");
+        let mut sources = std::collections::BTreeSet::new();
+        for i in 0..n {
+            let row = out.get(i).masked_select(&foreign.get(i));
+            let Some(source) = (row.numel() > 0).then(|| row.min().double_value(&[])) else { continue };
+            assert_eq!(source, row.max().double_value(&[]), "of one row");
+            sources.insert(source as i64);
+        }
+        assert!(sources.len() > 60, "{} rows are taken from", sources.len());
+        // One row alone has no other to take from.
+        let alone = warped(&stored.narrow(0, 7, 1), &rule, 6);
+        assert!(alone.allclose(&(stored.narrow(0, 7, 1).to_kind(Kind::Float) * 0.5), 1e-5, 1e-4, false));
     }
 
     #[test]
@@ -320,7 +413,8 @@ mod tests {
     fn keys_change_what_is_drawn_and_threads_do_not() {
         let _alone = threads::tests::alone();
         let stored = images(70, 28 * 28);
-        let rule = Warp { rotation: 0.3, shift_x: 2.0, elastic_y: 3.0, ..still(28, 28) };
+        let rule =
+            Warp { rotation: 0.3, shift_x: 2.0, elastic_y: 3.0, patch_height: 9, patch_width: 9, ..still(28, 28) };
         let results: Vec<Tensor> = (1..=3)
             .map(|count| {
                 threads::set(Some(count)).unwrap();
@@ -343,5 +437,9 @@ mod tests {
         assert!(warp(&stored, &at(3), 1.0, &key(0), &still(3, 4), &out).is_err());
         assert!(warp(&stored, &at(-1), 1.0, &key(0), &still(3, 4), &out).is_err());
         assert!(warp(&stored, &at(2), 1.0, &key(0), &still(3, 4), &out).is_ok());
+        for (patch_height, patch_width) in [(4, 4), (3, 5), (-1, 2)] {
+            let rule = Warp { patch_height, patch_width, ..still(3, 4) };
+            assert!(warp(&stored, &at(2), 1.0, &key(0), &rule, &out).is_err());
+        }
     }
 }

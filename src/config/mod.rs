@@ -431,6 +431,10 @@ pub struct ClusterConfig {
     /// are moved to other places, as in images. Noise, and features dropped, may hide what tells two clusters apart, which p
     /// then cannot bring back.
     pub augment: Switch,
+    /// Of augmented images: up to this fraction of each side, a patch becomes that of another row of the batch, while the target
+    /// stays (after CutMix, Yun et al. 2019). Details then count less than the rest of an image, so that rows that look alike but
+    /// for one come together; it takes more rounds. 0 to 1; default 0.
+    pub cutmix: f64,
     /// What turns gradients into steps.
     pub optimiser: OptimiserKind,
     /// The highest learning rate.
@@ -479,6 +483,7 @@ impl Default for ClusterConfig {
             reset_momentum: false,
             batch_size: 256,
             augment: Switch::Auto,
+            cutmix: 0.0,
             optimiser: OptimiserKind::Adam,
             lr: 2e-3,
             momentum: 0.9,

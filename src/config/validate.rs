@@ -86,6 +86,7 @@ impl Config {
         positive("cluster.alpha", c.alpha)?;
         fraction("cluster.label_smoothing", c.label_smoothing)?;
         fraction("cluster.anchor", c.anchor)?;
+        check("cluster.cutmix", c.cutmix, (0.0..=1.0).contains(&c.cutmix), "a fraction of each side, from 0 to 1")?;
         check("cluster.tol", c.tol, (0.0..=1.0).contains(&c.tol), "a fraction of the rows, from 0 to 1")?;
         optional_at_least_one("cluster.max_rounds", c.max_rounds.given())?;
         at_least_one("cluster.epochs_per_round", c.epochs_per_round)?;
@@ -164,7 +165,7 @@ mod tests {
     #[test]
     fn every_refusal_names_the_key_and_what_was_found() {
         type Spoil = fn(&mut Config);
-        let cases: [(&str, &str, Spoil); 48] = [
+        let cases: [(&str, &str, Spoil); 49] = [
             ("n_clusters", "0", |c| c.n_clusters = 0),
             ("seed", "18446744073709551615", |c| c.seed = u64::MAX),
             ("device", "gpu", |c| c.device = "gpu".to_owned()),
@@ -199,6 +200,7 @@ mod tests {
             ("cluster.gamma", "-1", |c| c.cluster.gamma = -1.0),
             ("cluster.label_smoothing", "1", |c| c.cluster.label_smoothing = 1.0),
             ("cluster.anchor", "1", |c| c.cluster.anchor = 1.0),
+            ("cluster.cutmix", "1.5", |c| c.cluster.cutmix = 1.5),
             ("cluster.schedule", "step", |c| c.cluster.schedule = ScheduleKind::Step),
             ("pretrain.lr_decay_steps", "7", |c| c.pretrain.lr_decay_steps = Some(7)),
             ("augment.image", "0", |c| c.augment.image = Some([0, 3])),

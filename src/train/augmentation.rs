@@ -60,6 +60,8 @@ impl Augmentation {
             (AugmentKind::Image, Some([height, width])) => Some(Self::Warp(Warp {
                 height: height as i64,
                 width: width as i64,
+                patch_height: 0,
+                patch_width: 0,
                 rotation: config.rotation.to_radians() as f32,
                 zoom: config.zoom as f32,
                 shear: config.shear as f32,
@@ -72,6 +74,8 @@ impl Augmentation {
             (AugmentKind::TimeShift, _) => Some(Self::Warp(Warp {
                 height: 1,
                 width: n_features as i64,
+                patch_height: 0,
+                patch_width: 0,
                 rotation: 0.0,
                 zoom: 0.0,
                 shear: 0.0,
@@ -86,6 +90,18 @@ impl Augmentation {
                 dropout: config.feature_dropout.or(|| lengths::feature_dropout(n_features)),
             }),
         })
+    }
+
+    /// The same, and of images a patch, up to the fraction `share` of each side, becomes that of another row of the batch.
+    #[must_use]
+    pub fn with_patches(self, share: f64) -> Self {
+        match self {
+            Self::Warp(warp) if self.is_of_images() => {
+                let most = |side: i64| (share * side as f64).round() as i64;
+                Self::Warp(Warp { patch_height: most(warp.height), patch_width: most(warp.width), ..warp })
+            }
+            other => other,
+        }
     }
 
     /// Whether it moves the pixels of images.
@@ -141,6 +157,10 @@ mod tests {
         let shift = new(&AugmentConfig { kind: AugmentKind::TimeShift, ..config.clone() }, None).unwrap().unwrap();
         assert!(!noise.is_of_images() && !shift.is_of_images());
         assert!(!noise.moves() && shift.moves());
+        let Augmentation::Warp(patched) = Augmentation::Warp(warp).with_patches(0.7) else { panic!() };
+        assert_eq!((patched.patch_height, patched.patch_width), (20, 20));
+        assert_eq!(patched.rotation, warp.rotation);
+        assert_eq!([noise, shift].map(|kind| kind.with_patches(0.7)), [noise, shift], "of images alone");
         assert_eq!(new(&config, Some([1, 784])).unwrap(), Some(noise), "a line is no image");
         assert_eq!(new(&AugmentConfig { kind: AugmentKind::None, ..config }, Some([28, 28])).unwrap(), None);
     }

@@ -189,7 +189,11 @@ impl<'a> Trainer<'a> {
             Stage::KMeansRaw | Stage::KMeans => false,
             Stage::Start | Stage::OverCluster(_) | Stage::Cluster => cluster.augment.or(|| augmentation.moves()),
         };
-        self.augmentation.filter(changes)
+        let augmentation = self.augmentation.filter(changes)?;
+        Some(match stage {
+            Stage::Cluster => augmentation.with_patches(cluster.cutmix),
+            _ => augmentation,
+        })
     }
 
     /// Pretraining and fine-tuning of the network as it is; returns the latent rows after it.
@@ -723,6 +727,14 @@ mod tests {
             assert!(changes(stage, &table, Switch::Given(true)) && !changes(stage, &images, Switch::Given(false)));
         }
         assert!(changes(Stage::Autoencoder, &table, Switch::Auto));
+        config.cluster.cutmix = 0.5;
+        let trainer = Trainer::new(&config, &images, Device::Cpu).unwrap();
+        let patches =
+            |stage| matches!(trainer.augmentation_of(stage), Some(Augmentation::Warp(w)) if w.patch_width == 4);
+        assert_eq!(
+            [Stage::Autoencoder, Stage::Start, Stage::OverCluster(4), Stage::Cluster].map(patches),
+            [false, false, false, true]
+        );
         config.augment.kind = AugmentKind::TimeShift;
         config.pretrain.augment = false;
         let trainer = Trainer::new(&config, &table, Device::Cpu).unwrap();
