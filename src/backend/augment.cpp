@@ -218,12 +218,19 @@ char* dec_augment_warp(const at::Tensor* stored, const at::Tensor* indices, floa
                     map.yy * at + map.y0, map.xy * at + map.x0, map.yx, map.xx, bend_y.data(), bend_x.data(), low,
                     high_y, high_x);
         }
-        if (patched) {
-          const Patch patch = patch_of(*rule, patches, i, rows);
-          for (int64_t r = patch.top; r < patch.bottom && patch.left < patch.right; ++r) {
-            dec::scaled_values(from, bytes, (index[patch.other] * height + r) * width + patch.left,
-                               to + (i * height + r) * width + patch.left, patch.right - patch.left, scale);
-          }
+      }
+    });
+    if (!patched) {
+      return;
+    }
+    // As they were before any of them was patched; a patch that is not warped itself would be known by how sharp it is.
+    const std::vector<float> before(to, to + rows * height * width);
+    at::parallel_for(0, rows, dec::row_grain(height * width), [&](int64_t begin, int64_t end) {
+      for (int64_t i = begin; i < end; ++i) {
+        const Patch patch = patch_of(*rule, patches, i, rows);
+        for (int64_t r = patch.top; r < patch.bottom && patch.left < patch.right; ++r) {
+          const float* line = before.data() + (patch.other * height + r) * width;
+          std::copy(line + patch.left, line + patch.right, to + (i * height + r) * width + patch.left);
         }
       }
     });

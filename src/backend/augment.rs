@@ -62,7 +62,7 @@ extern "C" {
 /// `out` \[b, h·w\] ← `scale` · `stored`\[`indices`\], each row an image of uint8 or float32 \[n, h·w\] that is turned, zoomed,
 /// sheared, shifted and bent by amounts drawn uniformly, with bilinear interpolation. The bend is a field of displacements of cubic
 /// B-splines over 4 × 4 cells, whose 7 × 7 control points are drawn. Then a patch of each, its sides drawn from 0 to
-/// the rule's, becomes that of another, unchanged row of the batch (as in CutMix, Yun et al. 2019). `key` is one int64 on the
+/// the rule's, becomes that of another row of the batch, warped like it (after CutMix, Yun et al. 2019). `key` is one int64 on the
 /// tensors' device.
 ///
 /// # Errors
@@ -86,8 +86,8 @@ pub fn warp(stored: &Tensor, indices: &Tensor, scale: f64, key: &Tensor, rule: &
     })?;
     let mut inside = true;
     // SAFETY: contiguous CPU tensors of the kinds and shapes that the function takes, rows of height · width values; it
-    // checks the indices itself, clamps the places it reads to the image and its border, takes patches from rows at
-    // these indices and within the image, and writes `out` and `inside`
+    // checks the indices itself, clamps the places it reads to the image and its border, takes patches from within `out`,
+    // and writes `out` and `inside`
     // alone; `rule` outlives the call.
     unsafe {
         let (stored, indices, key, out) = (stored.as_ptr(), indices.as_ptr(), key.as_ptr(), out.as_ptr());
@@ -220,7 +220,7 @@ mod generic {
                 return set(out, &warped);
             }
             let (patched, other) = patches(b, key, rule)?;
-            set(out, &images.f_index_select(0, &other)?.f_where_self(&patched.f_view([b, -1])?, &warped)?)
+            set(out, &warped.f_index_select(0, &other)?.f_where_self(&patched.f_view([b, -1])?, &warped)?)
         })
     }
 
