@@ -1,5 +1,5 @@
-// Rows as a training step sees them, changed at random: a batched affine warp with bilinear interpolation,
-// patches of other rows, and noise.
+// Rows as a training step sees them, changed at random: a batched affine warp with bilinear interpolation, patches
+// of other rows, and noise.
 //
 // All tensors here are on the CPU, contiguous, and of the shapes that augment.rs has checked. What is drawn is a hash of the
 // row's place in the batch (for noise: of the value's place) under the step's key, so that the bits do not depend on the
@@ -79,7 +79,9 @@ struct Patch {
 };
 
 // A number from 0 to below `count`.
-int64_t below(uint32_t bits, int64_t count) { return static_cast<int64_t>((static_cast<uint64_t>(bits) * static_cast<uint64_t>(count)) >> 32); }
+int64_t below(uint32_t bits, int64_t count) {
+  return static_cast<int64_t>((static_cast<uint64_t>(bits) * static_cast<uint64_t>(count)) >> 32);
+}
 
 // Its sides are drawn from 0 to the most, its middle from the whole image; what lies outside is cut off.
 Patch patch_of(const WarpRule& rule, const dec::Keys& keys, int64_t place, int64_t rows) {
@@ -228,7 +230,7 @@ char* dec_augment_warp(const at::Tensor* stored, const at::Tensor* indices, floa
     at::parallel_for(0, rows, dec::row_grain(height * width), [&](int64_t begin, int64_t end) {
       for (int64_t i = begin; i < end; ++i) {
         const Patch patch = patch_of(*rule, patches, i, rows);
-        for (int64_t r = patch.top; r < patch.bottom && patch.left < patch.right; ++r) {
+        for (int64_t r = patch.top; r < patch.bottom; ++r) {
           const float* line = before.data() + (patch.other * height + r) * width;
           std::copy(line + patch.left, line + patch.right, to + (i * height + r) * width + patch.left);
         }

@@ -1,5 +1,4 @@
-//! Rows as a training step sees them, changed at random: an affine and elastic warp of images, patches of
-//! other images, noise.
+//! Rows as a training step sees them, changed at random: an affine and elastic warp of images, patches of other images, noise.
 //!
 //! On the CPU every function is one call of `augment.cpp`; elsewhere it is the same mathematics in tensor operations (`generic`
 //! below). What is drawn is a hash of `key` and of the row's place in the batch (for noise: of the value's place), so that it
@@ -16,7 +15,7 @@ use super::dense_generic::{hashed, set};
 use super::shim::check;
 use crate::error::Result;
 
-/// How far an image may be changed, each either way; and what lies outside it.
+/// How far an image may be changed, each either way; how large a patch of another it may have; and what lies outside it.
 #[repr(C)]
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Warp {
@@ -46,6 +45,26 @@ pub struct Warp {
     pub edge: bool,
 }
 
+impl Warp {
+    /// What leaves images of this size as they are.
+    pub fn still(height: i64, width: i64) -> Self {
+        Self {
+            height,
+            width,
+            patch_height: 0,
+            patch_width: 0,
+            rotation: 0.0,
+            zoom: 0.0,
+            shear: 0.0,
+            shift_y: 0.0,
+            shift_x: 0.0,
+            elastic_y: 0.0,
+            elastic_x: 0.0,
+            edge: false,
+        }
+    }
+}
+
 extern "C" {
     fn dec_augment_warp(
         stored: *const C_tensor,
@@ -61,9 +80,9 @@ extern "C" {
 
 /// `out` \[b, h·w\] ← `scale` · `stored`\[`indices`\], each row an image of uint8 or float32 \[n, h·w\] that is turned, zoomed,
 /// sheared, shifted and bent by amounts drawn uniformly, with bilinear interpolation. The bend is a field of displacements of cubic
-/// B-splines over 4 × 4 cells, whose 7 × 7 control points are drawn. Then a patch of each, its sides drawn from 0 to
-/// the rule's, becomes that of another row of the batch, warped like it (after CutMix, Yun et al. 2019). `key` is one int64 on the
-/// tensors' device.
+/// B-splines over 4 × 4 cells, whose 7 × 7 control points are drawn. Then a patch of each, its sides drawn from 0 to the
+/// rule's, becomes that of another row of the batch as warped (after CutMix, Yun et al. 2019). `key` is one int64 on the tensors'
+/// device.
 ///
 /// # Errors
 /// Shapes that do not fit each other, an index outside the rows.
@@ -86,9 +105,8 @@ pub fn warp(stored: &Tensor, indices: &Tensor, scale: f64, key: &Tensor, rule: &
     })?;
     let mut inside = true;
     // SAFETY: contiguous CPU tensors of the kinds and shapes that the function takes, rows of height · width values; it
-    // checks the indices itself, clamps the places it reads to the image and its border, takes patches from within `out`,
-    // and writes `out` and `inside`
-    // alone; `rule` outlives the call.
+    // checks the indices itself, clamps the places it reads to the image and its border, takes patches from within `out`, and
+    // writes `out` and `inside` alone; `rule` outlives the call.
     unsafe {
         let (stored, indices, key, out) = (stored.as_ptr(), indices.as_ptr(), key.as_ptr(), out.as_ptr());
         check(dec_augment_warp(stored, indices, scale as f32, key, rule, out, &mut inside))
@@ -246,26 +264,6 @@ mod tests {
         Tensor::from_slice(&[value])
     }
 
-    fn still(height: i64, width: i64) -> Warp {
-        let still = (0.0, 0.0);
-        let ((rotation, zoom), (shift_y, shift_x), (elastic_y, elastic_x)) = (still, still, still);
-        let (patch_height, patch_width, shear, edge) = (0, 0, 0.0, false);
-        Warp {
-            height,
-            width,
-            patch_height,
-            patch_width,
-            rotation,
-            zoom,
-            shear,
-            shift_y,
-            shift_x,
-            elastic_y,
-            elastic_x,
-            edge,
-        }
-    }
-
     fn images(n: i64, values: i64) -> Tensor {
         tch::manual_seed(3);
         Tensor::randint(256, [n, values], (Kind::Uint8, Device::Cpu))
@@ -282,7 +280,7 @@ mod tests {
     fn a_warp_that_does_nothing_is_a_gather() {
         let stored = images(5, 6 * 9);
         for edge in [false, true] {
-            let out = warped(&stored, &Warp { edge, ..still(6, 9) }, 1);
+            let out = warped(&stored, &Warp { edge, ..Warp::still(6, 9) }, 1);
             assert!(out.allclose(&(stored.to_kind(Kind::Float) * 0.5), 1e-5, 1e-4, false));
         }
     }
@@ -292,21 +290,18 @@ mod tests {
         for (height, width) in [(6, 9), (28, 28), (1, 40), (17, 1)] {
             let stored = images(40, height * width);
             for edge in [false, true] {
-                let (rotation, zoom, shear) = (0.5, 0.3, 0.2);
-                let (shift_y, shift_x, elastic_y, elastic_x) = (2.5, 1.5, 3.0, 2.0);
-                let (patch_height, patch_width) = (height / 2, width);
                 let rule = Warp {
-                    patch_height,
-                    patch_width,
-                    rotation,
-                    zoom,
-                    shear,
-                    shift_y,
-                    shift_x,
-                    elastic_y,
-                    elastic_x,
+                    patch_height: height / 2,
+                    patch_width: width,
+                    rotation: 0.5,
+                    zoom: 0.3,
+                    shear: 0.2,
+                    shift_y: 2.5,
+                    shift_x: 1.5,
+                    elastic_y: 3.0,
+                    elastic_x: 2.0,
                     edge,
-                    ..still(height, width)
+                    ..Warp::still(height, width)
                 };
                 let out = warped(&stored, &rule, 77);
                 let other = Tensor::empty(stored.size(), (Kind::Float, Device::Cpu));
@@ -325,7 +320,7 @@ mod tests {
         let n = 200;
         let values = Tensor::arange(n, (Kind::Uint8, Device::Cpu));
         let stored = values.view([n, 1]).repeat([1, 8 * 10]);
-        let rule = Warp { patch_height: 4, patch_width: 6, ..still(8, 10) };
+        let rule = Warp { patch_height: 4, patch_width: 6, ..Warp::still(8, 10) };
         let out = (warped(&stored, &rule, 6) * 2.0).round().view([n, 8, 10]);
         let foreign = out.ne_tensor(&values.view([n, 1, 1]));
         let (down, across) = (foreign.any_dim(2, false), foreign.any_dim(1, false));
@@ -352,7 +347,7 @@ mod tests {
     fn a_shift_moves_pixels_and_what_comes_in_is_empty_or_the_edge() {
         // One bright row; shifted far down or up, every image keeps at most that row and loses it where it leaves.
         let stored = Tensor::full([200, 8], 200, (Kind::Uint8, Device::Cpu));
-        let rule = Warp { shift_x: 4.0, ..still(1, 8) };
+        let rule = Warp { shift_x: 4.0, ..Warp::still(1, 8) };
         let empty = warped(&stored, &rule, 5);
         assert_eq!(empty.max().double_value(&[]), 100.0);
         assert_eq!(empty.min().double_value(&[]), 0.0);
@@ -369,7 +364,8 @@ mod tests {
         let mut image = vec![0u8; 81];
         image[4 * 9 + 7] = 200;
         let stored = Tensor::from_slice(&image).view([1, 81]).repeat([300, 1]);
-        let out = warped(&stored, &Warp { rotation: std::f32::consts::FRAC_PI_2, ..still(9, 9) }, 9).view([300, 9, 9]);
+        let out =
+            warped(&stored, &Warp { rotation: std::f32::consts::FRAC_PI_2, ..Warp::still(9, 9) }, 9).view([300, 9, 9]);
         let places = Tensor::arange(9, (Kind::Float, Device::Cpu)) - 4.0;
         let mass = out.sum_dim_intlist([1i64, 2].as_slice(), false, Kind::Float);
         let y = (&out * places.view([1, 9, 1])).sum_dim_intlist([1i64, 2].as_slice(), false, Kind::Float) / &mass;
@@ -384,7 +380,7 @@ mod tests {
         // A ramp along the row, so that a pixel tells where it was taken from.
         let ramp: Vec<u8> = (0..28 * 28).map(|i| (i % 28 * 8 + 8) as u8).collect();
         let stored = Tensor::from_slice(&ramp).view([1, 784]).repeat([200, 1]);
-        let out = warped(&stored, &Warp { elastic_x: 4.0, ..still(28, 28) }, 21);
+        let out = warped(&stored, &Warp { elastic_x: 4.0, ..Warp::still(28, 28) }, 21);
         let moved = ((out - stored.to_kind(Kind::Float) * 0.5) / 4.0).view([200, 28, 28]);
         let inner = moved.narrow(2, 6, 16); // away from where the ramp ends
         let deviation = inner.std(true).double_value(&[]);
@@ -413,8 +409,14 @@ mod tests {
     fn keys_change_what_is_drawn_and_threads_do_not() {
         let _alone = threads::tests::alone();
         let stored = images(70, 28 * 28);
-        let rule =
-            Warp { rotation: 0.3, shift_x: 2.0, elastic_y: 3.0, patch_height: 9, patch_width: 9, ..still(28, 28) };
+        let rule = Warp {
+            rotation: 0.3,
+            shift_x: 2.0,
+            elastic_y: 3.0,
+            patch_height: 9,
+            patch_width: 9,
+            ..Warp::still(28, 28)
+        };
         let results: Vec<Tensor> = (1..=3)
             .map(|count| {
                 threads::set(Some(count)).unwrap();
@@ -433,12 +435,12 @@ mod tests {
         let stored = images(3, 12);
         let out = Tensor::empty([1, 12], (Kind::Float, Device::Cpu));
         let at = |index: i64| Tensor::from_slice(&[index]);
-        assert!(warp(&stored, &at(0), 1.0, &key(0), &still(3, 5), &out).is_err());
-        assert!(warp(&stored, &at(3), 1.0, &key(0), &still(3, 4), &out).is_err());
-        assert!(warp(&stored, &at(-1), 1.0, &key(0), &still(3, 4), &out).is_err());
-        assert!(warp(&stored, &at(2), 1.0, &key(0), &still(3, 4), &out).is_ok());
+        assert!(warp(&stored, &at(0), 1.0, &key(0), &Warp::still(3, 5), &out).is_err());
+        assert!(warp(&stored, &at(3), 1.0, &key(0), &Warp::still(3, 4), &out).is_err());
+        assert!(warp(&stored, &at(-1), 1.0, &key(0), &Warp::still(3, 4), &out).is_err());
+        assert!(warp(&stored, &at(2), 1.0, &key(0), &Warp::still(3, 4), &out).is_ok());
         for (patch_height, patch_width) in [(4, 4), (3, 5), (-1, 2)] {
-            let rule = Warp { patch_height, patch_width, ..still(3, 4) };
+            let rule = Warp { patch_height, patch_width, ..Warp::still(3, 4) };
             assert!(warp(&stored, &at(2), 1.0, &key(0), &rule, &out).is_err());
         }
     }

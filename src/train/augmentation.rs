@@ -58,10 +58,6 @@ impl Augmentation {
                 )))
             }
             (AugmentKind::Image, Some([height, width])) => Some(Self::Warp(Warp {
-                height: height as i64,
-                width: width as i64,
-                patch_height: 0,
-                patch_width: 0,
                 rotation: config.rotation.to_radians() as f32,
                 zoom: config.zoom as f32,
                 shear: config.shear as f32,
@@ -69,21 +65,12 @@ impl Augmentation {
                 shift_x: (config.shift * width as f64) as f32,
                 elastic_y: (config.elastic * height as f64) as f32,
                 elastic_x: (config.elastic * width as f64) as f32,
-                edge: false,
+                ..Warp::still(height as i64, width as i64)
             })),
             (AugmentKind::TimeShift, _) => Some(Self::Warp(Warp {
-                height: 1,
-                width: n_features as i64,
-                patch_height: 0,
-                patch_width: 0,
-                rotation: 0.0,
-                zoom: 0.0,
-                shear: 0.0,
-                shift_y: 0.0,
                 shift_x: (config.time_shift * n_features as f64) as f32,
-                elastic_y: 0.0,
-                elastic_x: 0.0,
                 edge: true,
+                ..Warp::still(1, n_features as i64)
             })),
             (AugmentKind::Noise, _) => Some(Self::Noise {
                 deviation: config.noise * root_mean_square,
