@@ -1,10 +1,13 @@
 //! Recipes: TOML files, or the names of those that are built in, with overrides from the command line.
 
+use std::fs::File;
+use std::io::Read;
 use std::path::Path;
 
 use serde::Deserialize;
 
-use super::Config;
+use super::keys::set_value;
+use super::{sweep, Config};
 use crate::error::{Error, Result};
 
 /// The recipes of `configs/`, by name.
@@ -45,7 +48,7 @@ impl Recipe {
             toml::from_str(&text).map_err(|e| Error::Config(format!("{source}: {}", one_place(&e))))?;
         config.validate().map_err(|e| Error::Config(format!("{source}: {e}")))?;
         for key in config.sweep.keys() {
-            super::sweep::check_key(&config, key).map_err(|e| Error::Config(format!("{source}: {e}")))?;
+            sweep::check_key(&config, key).map_err(|e| Error::Config(format!("{source}: {e}")))?;
         }
         Ok(Self { name, config })
     }
@@ -65,17 +68,30 @@ impl Recipe {
     }
 }
 
+/// Largest size of a recipe's file in bytes: 1 MiB.
+const MAX_FILE: u64 = 1 << 20;
+
 fn read(source: &str) -> Result<(String, String)> {
     let path = Path::new(source);
-    let text = std::fs::read_to_string(path).map_err(|e| {
+    let text = read_text(path).map_err(|problem| {
         let names: Vec<_> = BUILT_IN.iter().map(|(name, _)| *name).collect();
         Error::Config(format!(
-            "recipe {source}: {e}; give the path of a TOML file or one of the built-in names: {}",
+            "recipe {source}: {problem}; give the path of a TOML file or one of the built-in names: {}",
             names.join(", ")
         ))
     })?;
     let name = path.file_stem().map_or_else(|| source.to_owned(), |stem| stem.to_string_lossy().into_owned());
     Ok((name, text))
+}
+
+/// The text of a file that is small enough for a recipe; a device such as /dev/zero never ends.
+fn read_text(path: &Path) -> std::result::Result<String, String> {
+    let mut bytes = Vec::new();
+    File::open(path).and_then(|file| file.take(MAX_FILE + 1).read_to_end(&mut bytes)).map_err(|e| e.to_string())?;
+    if bytes.len() as u64 > MAX_FILE {
+        return Err("larger than 1 MiB, too large for a recipe".to_owned());
+    }
+    String::from_utf8(bytes).map_err(|e| format!("not UTF-8 text, from byte {} on", e.utf8_error().valid_up_to() + 1))
 }
 
 /// TOML's own message (it shows the line with a caret) without its trailing newline.
@@ -84,35 +100,13 @@ fn one_place(error: &toml::de::Error) -> String {
 }
 
 /// `config` with one `key=value` applied.
-pub(super) fn set(config: &Config, assignment: &str) -> Result<Config> {
+fn set(config: &Config, assignment: &str) -> Result<Config> {
     let (key, text) = assignment
         .split_once('=')
         .ok_or_else(|| Error::Config(format!("--set {assignment}: write it as section.key=value")))?;
     parse_value(text.trim())
         .and_then(|value| set_value(config, key.trim(), value))
         .map_err(|problem| Error::Config(format!("--set {assignment}: {problem}")))
-}
-
-/// `config` with the value of a dotted key replaced; the error says what is wrong without naming its origin.
-pub(super) fn set_value(config: &Config, key: &str, value: toml::Value) -> std::result::Result<Config, String> {
-    let mut table = toml::Table::try_from(config).map_err(|e| e.to_string())?;
-    let mut parts = key.split('.').peekable();
-    let mut at = &mut table;
-    while let Some(part) = parts.next() {
-        if parts.peek().is_none() {
-            at.insert(part.to_owned(), value);
-            break;
-        }
-        at = at
-            .entry(part)
-            .or_insert_with(|| toml::Value::Table(toml::Table::new()))
-            .as_table_mut()
-            .ok_or_else(|| format!("`{part}` is a setting, not a section"))?;
-    }
-    serde_path_to_error::deserialize(toml::Value::Table(table)).map_err(|e| {
-        let path = e.path().to_string();
-        format!("{path}: {}", e.into_inner().message())
-    })
 }
 
 /// A value as TOML; as a string where it begins like none of TOML's values.
@@ -199,5 +193,25 @@ mod tests {
             "{message}"
         );
         assert!(message.contains("`tol`"), "says what would be right: {message}");
+    }
+
+    #[test]
+    fn a_file_that_is_no_recipe_is_named_with_what_is_wrong() {
+        let dir = tempfile::tempdir().unwrap();
+        let refusal = |name: &str, content: &[u8]| {
+            let path = dir.path().join(name);
+            std::fs::write(&path, content).unwrap();
+            Recipe::load(path.to_str().unwrap()).unwrap_err().to_string()
+        };
+        let mut comment = vec![b'#'; MAX_FILE as usize + 1];
+        let message = refusal("large.toml", &comment);
+        assert!(message.contains("large.toml: larger than 1 MiB") && message.contains("default"), "{message}");
+        let message = refusal("latin1.toml", b"# caf\xe9\n");
+        assert!(message.contains("latin1.toml: not UTF-8 text, from byte 6 on"), "{message}");
+
+        comment.pop();
+        let path = dir.path().join("largest.toml");
+        std::fs::write(&path, comment).unwrap();
+        assert_eq!(Recipe::load(path.to_str().unwrap()).unwrap().config, Config::default());
     }
 }

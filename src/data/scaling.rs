@@ -3,8 +3,7 @@
 use ndarray::{Array1, Array2, ArrayView1, Axis};
 use tch::Tensor;
 
-use super::{tensor_of, Features};
-use crate::config::Scale;
+use super::{tensor_of, Features, Scale};
 use crate::error::Result;
 
 /// The share of all variance that a tenth of the features holds where the others would not count without standardising.

@@ -68,6 +68,31 @@ fn notebook_is_the_notebooks_system() {
 }
 
 #[test]
+fn checkpoint_and_guard_are_there_without_being_asked_for() {
+    let scratch = Scratch::new();
+    std::fs::write(scratch.path("old.toml"), "seed = 1\n[checkpoint]\nkeep = 5\n").unwrap();
+    let table: toml::Table = toml::from_str(&scratch.dec(["config", "-c", "old.toml"]).ok().stdout).unwrap();
+    let written = |section: &str| table[section].to_string();
+    assert_eq!(written("checkpoint"), "{ every_secs = 60, keep = 5 }");
+    assert_eq!(written("guard"), "{ max_rollbacks = 2, min_fraction = 0.1, rate_factor = 10.0 }");
+    for (assignment, message) in [
+        ("checkpoint.keep=0", "checkpoint.keep = 0: must be at least 1"),
+        ("guard.rate_factor=1", "guard.rate_factor = 1: must be a number above 1"),
+        ("guard.min_fraction=1", "guard.min_fraction = 1: must be a number from 0 to below 1"),
+        ("guard.rate=1", "expected one of `max_rollbacks`, `rate_factor`, `min_fraction`"),
+    ] {
+        scratch.dec(["config", "--set", assignment]).failed(2, &[message]);
+    }
+}
+
+/// Reading it would take all memory.
+#[cfg(unix)]
+#[test]
+fn a_recipe_without_an_end_is_refused() {
+    Scratch::new().dec(["config", "--config=/dev/zero"]).failed(2, &["/dev/zero: larger than 1 MiB", "dec-paper"]);
+}
+
+#[test]
 fn a_reader_that_goes_away_is_no_failure() {
     let scratch = Scratch::new();
     for args in [vec!["config"], vec!["config", "--config=dec-paper"]] {

@@ -1,0 +1,118 @@
+//! What a recipe's `auto` comes to: how long a stage trains, how many networks, how much noise. An epoch of few rows has few
+//! steps, and so there are more of them.
+//!
+//! A record in `RESULTS.jsonl` was made with the figures that its commit has: make it anew when these change (`--again`).
+
+use crate::config::{ClusterConfig, Count, StartConfig, StartMethod};
+
+/// At least so many epochs, and as many more as it takes to come to so many steps.
+#[derive(Debug, Clone, Copy)]
+struct Rule {
+    epochs: u64,
+    steps: u64,
+}
+
+impl Rule {
+    fn epochs(self, rows: i64, batch_size: usize) -> u64 {
+        self.epochs.max(self.steps.div_ceil(per_epoch(rows, batch_size)))
+    }
+}
+
+/// Steps an epoch.
+fn per_epoch(rows: i64, batch_size: usize) -> u64 {
+    (rows.max(1) as u64).div_ceil(batch_size.max(1) as u64)
+}
+
+const PRETRAIN: Rule = Rule { epochs: 15, steps: 600 };
+/// Of rows that are moved. Noise does not turn few rows into many, as moving their values does: an autoencoder that trains for
+/// longer memorises them.
+const PRETRAIN_MOVED: Rule = Rule { epochs: 15, steps: 1500 };
+const OVER_CLUSTERING: Rule = Rule { epochs: 2, steps: 400 };
+const HANDOVER: Rule = Rule { epochs: 4, steps: 200 };
+const SELF_TRAINING: Rule = Rule { epochs: 12, steps: 1000 };
+
+/// Networks whose clusterings of `rows` rows into k vote on the start. What one network makes of few rows is a matter of chance.
+pub(crate) fn networks(config: &StartConfig, k: usize, rows: i64) -> u64 {
+    const FEW: i64 = 5_000;
+    config.networks.or(|| match config.method {
+        StartMethod::Spectral if rows <= FEW && k > 1 => 3,
+        _ => 1,
+    })
+}
+
+/// The probability with which noise drops a value of rows of `n_features`.
+///
+/// Few rows of many features are soon known by heart, their noise too; what is left of a row after half of it is dropped has to
+/// come from what features have in common. Of few features half says too little about the rest.
+pub(crate) fn feature_dropout(n_features: usize) -> f64 {
+    const MANY: usize = 25;
+    if n_features < MANY {
+        0.1
+    } else {
+        0.5
+    }
+}
+
+/// Epochs of pretraining end to end, on rows whose values are `moved` or on others.
+pub(crate) fn pretrain_epochs(given: Count, moved: bool, rows: i64, batch_size: usize) -> u64 {
+    let rule = if moved { PRETRAIN_MOVED } else { PRETRAIN };
+    given.or(|| rule.epochs(rows, batch_size))
+}
+
+/// Epochs of training towards more clusters than are wanted.
+pub(crate) fn over_clustering_epochs(given: Count, rows: i64, batch_size: usize) -> u64 {
+    given.or(|| OVER_CLUSTERING.epochs(rows, batch_size))
+}
+
+/// Epochs of training towards the first assignment.
+pub(crate) fn handover_epochs(given: Count, rows: i64, batch_size: usize) -> u64 {
+    given.or(|| HANDOVER.epochs(rows, batch_size))
+}
+
+/// Rounds of self-training: as many as come to the epochs of the rule.
+pub(crate) fn rounds(config: &ClusterConfig, rows: i64) -> u64 {
+    config.max_rounds.or(|| {
+        let epochs = SELF_TRAINING.epochs(rows, config.batch_size);
+        match config.update_interval_steps {
+            None => epochs.div_ceil(config.epochs_per_round),
+            Some(interval) => (epochs * per_epoch(rows, config.batch_size)).div_ceil(interval),
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn few_rows_train_for_more_epochs() {
+        let moved = |rows| pretrain_epochs(Count::Auto, true, rows, 256);
+        assert_eq!([70_000, 10_000, 1_797, 1].map(moved), [15, 38, 188, 1500]);
+        let others = |rows| pretrain_epochs(Count::Auto, false, rows, 256);
+        assert_eq!([70_000, 10_000, 1_797, 1].map(others), [15, 15, 75, 600]);
+        assert_eq!(pretrain_epochs(Count::Given(3), true, 1_797, 256), 3);
+    }
+
+    #[test]
+    fn many_features_are_dropped_more() {
+        assert_eq!([2, 24, 25, 1000].map(feature_dropout), [0.1, 0.1, 0.5, 0.5]);
+    }
+
+    #[test]
+    fn few_rows_are_given_several_networks() {
+        let config = StartConfig::default();
+        assert_eq!([1, 5_000, 5_001].map(|rows| networks(&config, 10, rows)), [3, 3, 1]);
+        assert_eq!(networks(&config, 1, 200), 1);
+        let of = |method, count| StartConfig { method, networks: count, ..StartConfig::default() };
+        assert_eq!(networks(&of(StartMethod::KMeans, Count::Auto), 10, 200), 1);
+        assert_eq!(networks(&of(StartMethod::KMeans, Count::Given(2)), 10, 70_000), 2);
+    }
+
+    #[test]
+    fn rounds_come_to_the_same_epochs() {
+        let config = ClusterConfig::default();
+        assert_eq!(rounds(&config, 10_000), 25);
+        assert_eq!(rounds(&ClusterConfig { epochs_per_round: 5, ..config.clone() }, 10_000), 5);
+        assert_eq!(rounds(&ClusterConfig { update_interval_steps: Some(20), ..config }, 10_000), 50);
+    }
+}
