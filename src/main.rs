@@ -6,6 +6,7 @@ use std::io::Write;
 use std::panic;
 
 use clap::Parser;
+use dec::backend::signals;
 
 fn main() {
     dec::backend::exit(run());
@@ -26,14 +27,18 @@ fn run() -> u8 {
         Ok(Ok(())) => 0,
         Ok(Err(error)) if cli::is_broken_pipe(&error) => 0, // `dec config | head` is no failure
         Ok(Err(error)) => {
-            if !matches!(error.downcast_ref(), Some(dec::Error::Interrupted)) {
-                report(&format!("{error:#}"));
+            if let (Some(dec::Error::Interrupted), Some(signal)) = (error.downcast_ref(), signals::requested()) {
+                return signal.exit_code();
             }
+            let remedy =
+                error.downcast_ref().and_then(cli::remedy).map_or_else(String::new, |text| format!("; {text}"));
+            report(&format!("{error:#}{remedy}"));
             error.downcast_ref().map_or(1, dec::Error::exit_code)
         }
         Err(payload) => {
-            report(cli::panic_text(&*payload));
-            1
+            let error = dec::Error::from_panic(cli::panic_text(&*payload));
+            report(&error.to_string());
+            error.exit_code()
         }
     }
 }

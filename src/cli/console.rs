@@ -1,15 +1,22 @@
 //! The terminal: logs and progress on stderr, without getting in each other's way.
 
-use std::io::{IsTerminal, Write};
+use std::io::{self, IsTerminal, Write};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use dec::train::{Event, Observer, Stage};
-use indicatif::{HumanDuration, MultiProgress, ProgressBar, ProgressState, ProgressStyle};
+use console::Term;
+use dec::control::{Event, Observer, Round, StageName};
+use indicatif::{
+    HumanDuration, MultiProgress, ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle, TermLike,
+};
 use tracing::Level;
 use tracing_subscriber::fmt::MakeWriter;
 
 /// Off a terminal, a stage prints a line at most this often, so that a log stays readable.
 const LINE_INTERVAL: Duration = Duration::from_secs(2);
+
+/// How often bars are drawn at most, in a second.
+const DRAWS_PER_SECOND: u8 = 20;
 
 /// How stderr is used in this process.
 #[derive(Debug, Clone)]
@@ -29,12 +36,16 @@ enum Mode {
 impl Console {
     /// Starts logging to stderr: warnings with `quiet`, debug messages with `verbose`, information else.
     pub fn start(quiet: bool, verbose: bool) -> Self {
-        let mode = match (quiet, std::io::stderr().is_terminal()) {
+        let mode = match (quiet, io::stderr().is_terminal() && !console::is_dumb()) {
             (true, _) => Mode::Quiet,
             (false, true) => Mode::Bars,
             (false, false) => Mode::Lines,
         };
-        let console = Self { bars: MultiProgress::new(), mode, verbose };
+        let target = match mode {
+            Mode::Bars => ProgressDrawTarget::term_like_with_hz(Box::new(Screen::new()), DRAWS_PER_SECOND),
+            Mode::Lines | Mode::Quiet => ProgressDrawTarget::hidden(),
+        };
+        let console = Self { bars: MultiProgress::with_draw_target(target), mode, verbose };
         let level = match (quiet, verbose) {
             (true, _) => Level::WARN,
             (_, true) => Level::DEBUG,
@@ -44,6 +55,7 @@ impl Console {
             .with_max_level(level)
             .with_target(false)
             .with_ansi(mode == Mode::Bars)
+            .log_internal_errors(false) // tells them to stderr, and panics where that is what fails
             .with_writer(console.clone());
         if verbose {
             logs.init();
@@ -88,8 +100,7 @@ impl Console {
     /// One line on stderr, above any bar; nothing with `--quiet`.
     pub fn line(&self, text: &str) {
         if self.mode != Mode::Quiet {
-            // Progress that cannot be shown is no reason to stop.
-            let _ = writeln!(self.make_writer(), "{text}");
+            let _ = writeln!(self.make_writer(), "{text}"); // cannot fail
         }
     }
 }
@@ -102,16 +113,98 @@ impl<'a> MakeWriter<'a> for Console {
     }
 }
 
-/// Writes to stderr while the bars stand aside.
+/// Writes to stderr while the bars stand aside. What cannot be written (a closed terminal or pipe, a full disk) is dropped: it
+/// is no reason to stop a run.
 pub struct AboveBars(MultiProgress);
 
 impl Write for AboveBars {
-    fn write(&mut self, text: &[u8]) -> std::io::Result<usize> {
-        self.0.suspend(|| std::io::stderr().write(text))
+    fn write(&mut self, text: &[u8]) -> io::Result<usize> {
+        let write = || {
+            let _ = io::stderr().write_all(text);
+        };
+        if std::thread::panicking() {
+            write(); // the bars' lock may be this thread's own
+        } else {
+            self.0.suspend(write);
+        }
+        Ok(text.len())
     }
 
-    fn flush(&mut self) -> std::io::Result<()> {
-        std::io::stderr().flush()
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(()) // stderr has no buffer
+    }
+}
+
+/// The terminal that bars are drawn on, at stderr. It can be closed at any time, and indicatif panics on some of the errors that
+/// this brings: there are none here, and what cannot be written is dropped.
+#[derive(Debug)]
+struct Screen {
+    term: Term,
+    /// Written all at once, so that bars do not flicker.
+    unwritten: Mutex<String>,
+}
+
+impl Screen {
+    fn new() -> Self {
+        Self { term: Term::stderr(), unwritten: Mutex::default() }
+    }
+
+    fn push(&self, text: &str) -> io::Result<()> {
+        self.unwritten.lock().unwrap_or_else(PoisonError::into_inner).push_str(text);
+        Ok(())
+    }
+
+    /// Moves the cursor by `n` places: up (A), down (B), right (C) or left (D).
+    fn move_cursor(&self, n: usize, direction: char) -> io::Result<()> {
+        match n {
+            0 => Ok(()), // which terminals take for 1
+            _ => self.push(&format!("\x1b[{n}{direction}")),
+        }
+    }
+}
+
+impl TermLike for Screen {
+    fn width(&self) -> u16 {
+        self.term.size().1
+    }
+
+    fn height(&self) -> u16 {
+        self.term.size().0
+    }
+
+    fn move_cursor_up(&self, n: usize) -> io::Result<()> {
+        self.move_cursor(n, 'A')
+    }
+
+    fn move_cursor_down(&self, n: usize) -> io::Result<()> {
+        self.move_cursor(n, 'B')
+    }
+
+    fn move_cursor_right(&self, n: usize) -> io::Result<()> {
+        self.move_cursor(n, 'C')
+    }
+
+    fn move_cursor_left(&self, n: usize) -> io::Result<()> {
+        self.move_cursor(n, 'D')
+    }
+
+    fn write_line(&self, s: &str) -> io::Result<()> {
+        self.push(s)?;
+        self.push("\n")
+    }
+
+    fn write_str(&self, s: &str) -> io::Result<()> {
+        self.push(s)
+    }
+
+    fn clear_line(&self) -> io::Result<()> {
+        self.push("\r\x1b[2K")
+    }
+
+    fn flush(&self) -> io::Result<()> {
+        let text = std::mem::take(&mut *self.unwritten.lock().unwrap_or_else(PoisonError::into_inner));
+        let _ = io::stderr().write_all(text.as_bytes());
+        Ok(())
     }
 }
 
@@ -153,8 +246,8 @@ impl Observer for Progress {
             Event::StageStarted { stage, steps } => {
                 self.finish();
                 let unit = match stage {
-                    Stage::KMeansRaw | Stage::KMeans => "restarts",
-                    Stage::Start => "searches",
+                    StageName::KMeansRaw | StageName::KMeans => "restarts",
+                    StageName::Start => "searches",
                     _ => "steps",
                 };
                 let template = format!("{{prefix:<12}} {{bar:24}} {{pos}}/{{len}} {unit}{{speed_and_left}}  {{msg}}");
@@ -181,7 +274,8 @@ impl Observer for Progress {
             Event::Restart { restart, inertia, .. } => {
                 self.news(format!("restart {restart}  best inertia {inertia:.5e}"));
             }
-            Event::Round { round, changed, loss, acc, .. } => {
+            Event::Round { round, .. } => {
+                let Round { round, changed, loss, acc, .. } = *round;
                 let acc = acc.map_or_else(String::new, |acc| format!("  ACC {acc:.4}"));
                 let news = format!("round {round}  changed {:.2}%  KL {}{acc}", 100.0 * changed, short(loss));
                 self.round = format!("{news}  ");
@@ -191,6 +285,16 @@ impl Observer for Progress {
                 self.finish();
                 let last = std::mem::take(&mut self.last);
                 self.console.line(&format!("{:<12} {:>7.1} s  {last}", time.name, time.seconds));
+            }
+            Event::RolledBack(rollback) => tracing::warn!(
+                "{} diverged at step {}: back to step {}, and on at {} of its rate",
+                rollback.stage,
+                rollback.at_step,
+                rollback.to_step,
+                rollback.rate_factor
+            ),
+            Event::Warning { text, .. } => {
+                tracing::warn!("{text}; lower the rate (--set cluster.lr=…) if that is not right")
             }
             Event::NetworkStarted { network, networks } => {
                 self.console.line(&format!("network {network} of {networks}"));
@@ -218,9 +322,9 @@ fn speed_and_left(state: &ProgressState, text: &mut dyn std::fmt::Write) {
 }
 
 /// Self-training may end early.
-fn at_most(stage: Stage) -> &'static str {
+fn at_most(stage: StageName) -> &'static str {
     match stage {
-        Stage::Cluster => " at most",
+        StageName::Cluster => " at most",
         _ => "",
     }
 }

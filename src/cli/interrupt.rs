@@ -1,26 +1,20 @@
-//! Ctrl-C and SIGTERM: the first asks for an orderly end, the second ends at once.
-
-use std::sync::atomic::{AtomicBool, Ordering};
+//! What `dec` does about signals ([`dec::backend::signals`]) and what it says.
 
 use anyhow::Context;
+use dec::backend::signals;
 
 use super::console::Console;
 
-static REQUESTED: AtomicBool = AtomicBool::new(false);
+pub use dec::backend::signals::{save_first, take_save_request};
 
-/// Takes over the signals.
+/// Takes over the signals; before any thread is started.
 pub fn install(console: &Console) -> anyhow::Result<()> {
     let console = console.clone();
-    ctrlc::set_handler(move || {
-        if REQUESTED.swap(true, Ordering::SeqCst) {
-            std::process::exit(130);
-        }
-        console.line("stopping, and saving what there is; Ctrl-C again quits at once");
-    })
-    .context("cannot listen for Ctrl-C")
+    signals::install(move || console.line("stopping, and saving what there is; a second Ctrl-C quits at once"))
+        .context("cannot listen for signals")
 }
 
 /// Whether an end was asked for.
 pub fn requested() -> bool {
-    REQUESTED.load(Ordering::SeqCst)
+    signals::requested().is_some()
 }

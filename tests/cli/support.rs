@@ -175,17 +175,28 @@ impl Ran {
 pub struct Running(Option<Child>);
 
 impl Running {
+    /// With its output kept for [`Running::end`].
     pub fn start(mut command: Command) -> Self {
-        Self(Some(command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()))
+        Self::start_as_is(command.stdout(Stdio::piped()).stderr(Stdio::piped()))
+    }
+
+    /// With its output where the command says.
+    pub fn start_as_is(command: &mut Command) -> Self {
+        Self(Some(command.spawn().unwrap()))
     }
 
     pub fn id(&self) -> u32 {
         self.0.as_ref().unwrap().id()
     }
 
-    /// Sends a signal, `INT` or `TERM`.
+    /// Sends a signal: `INT`, `TERM` …
     pub fn signal(&self, name: &str) {
         send(name, &self.id().to_string());
+    }
+
+    /// Whether it has not ended yet.
+    pub fn goes_on(&mut self) -> bool {
+        self.0.as_mut().unwrap().try_wait().unwrap().is_none()
     }
 
     /// Waits until the file `path` holds a line with all of `words`; panics if the process ends first, or after a minute.
@@ -196,7 +207,7 @@ impl Running {
             if text.lines().any(|line| words.iter().all(|word| line.contains(word))) {
                 return;
             }
-            if self.0.as_mut().unwrap().try_wait().unwrap().is_some() {
+            if !self.goes_on() {
                 panic!("it ended before {words:?}: {:#?}", self.end());
             }
             assert!(Instant::now() < deadline, "no line with {words:?} in {}: {text}", path.display());
@@ -292,4 +303,69 @@ pub fn events(text: &str) -> Vec<Value> {
 /// The strings under `key` of a list of objects.
 pub fn each<'a>(list: &'a Value, key: &str) -> Vec<&'a str> {
     list.as_array().unwrap().iter().map(|item| item[key].as_str().unwrap()).collect()
+}
+
+/// A terminal of its own for a process, with someone who reads what is drawn.
+#[cfg(target_os = "linux")]
+pub struct Terminal {
+    path: String,
+    shown: std::sync::Arc<std::sync::Mutex<String>>,
+    closing: std::sync::Arc<std::sync::atomic::AtomicBool>,
+    reader: std::thread::JoinHandle<()>,
+}
+
+#[cfg(target_os = "linux")]
+impl Terminal {
+    pub fn open() -> Self {
+        use nix::fcntl::OFlag;
+        use nix::poll::{poll, PollFd, PollFlags};
+        use nix::pty::{grantpt, posix_openpt, ptsname_r, unlockpt};
+        use std::io::Read;
+        use std::os::fd::AsFd;
+        use std::sync::atomic::Ordering;
+
+        // No process may inherit it: it would stay open there.
+        let mut master = posix_openpt(OFlag::O_RDWR | OFlag::O_NOCTTY | OFlag::O_CLOEXEC).unwrap();
+        grantpt(&master).unwrap();
+        unlockpt(&master).unwrap();
+        let path = ptsname_r(&master).unwrap();
+        let shown = std::sync::Arc::<std::sync::Mutex<String>>::default();
+        let closing = std::sync::Arc::<std::sync::atomic::AtomicBool>::default();
+        let (text, end) = (shown.clone(), closing.clone());
+        let reader = std::thread::spawn(move || {
+            let mut bytes = [0; 4096];
+            while !end.load(Ordering::SeqCst) {
+                if poll(&mut [PollFd::new(master.as_fd(), PollFlags::POLLIN)], 50u8).unwrap() == 0 {
+                    continue;
+                }
+                match master.read(&mut bytes) {
+                    Ok(n) => text.lock().unwrap().push_str(&String::from_utf8_lossy(&bytes[..n])),
+                    Err(_) => std::thread::sleep(Duration::from_millis(20)), // no process has it open any more
+                }
+            }
+        });
+        Self { path, shown, closing, reader }
+    }
+
+    /// `command` as the process that has this terminal, for input and output.
+    pub fn with(&self, command: &Command) -> Command {
+        let mut inside = Command::new("setsid");
+        inside.arg("--ctty").arg(command.get_program()).args(command.get_args());
+        inside.envs(command.get_envs().filter_map(|(name, value)| Some((name, value?)))).env("TERM", "xterm");
+        inside.current_dir(command.get_current_dir().unwrap());
+        let open = || Stdio::from(fs::OpenOptions::new().read(true).write(true).open(&self.path).unwrap());
+        inside.stdin(open()).stdout(open()).stderr(open());
+        inside
+    }
+
+    /// What was written to it until now.
+    pub fn shown(&self) -> String {
+        self.shown.lock().unwrap().clone()
+    }
+
+    /// As a window is closed: whoever has the terminal gets a SIGHUP, and can write to it no more.
+    pub fn close(self) {
+        self.closing.store(true, std::sync::atomic::Ordering::SeqCst);
+        self.reader.join().unwrap();
+    }
 }
