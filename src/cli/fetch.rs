@@ -38,7 +38,8 @@ impl FetchArgs {
             Some(dir) => dir.clone(),
             None => data::mnist_dir()?,
         };
-        let mut bars = DownloadBars { console, bar: None };
+        interrupt::save_first(); // what has arrived: an orderly end keeps it for the next time
+        let mut bars = DownloadBars { console, bar: None, waiting_for: None };
         let fetched = data::fetch_mnist(&dir, &self.mirror, &mut |progress| {
             bars.show(&progress);
             if interrupt::requested() {
@@ -64,6 +65,8 @@ impl FetchArgs {
 struct DownloadBars<'a> {
     console: &'a Console,
     bar: Option<ProgressBar>,
+    /// The file that another process downloads, once that was said.
+    waiting_for: Option<PathBuf>,
 }
 
 impl DownloadBars<'_> {
@@ -83,7 +86,13 @@ impl DownloadBars<'_> {
                 tracing::debug!("{url}: {problem}"); // the error at the end names every attempt
             }
             FetchProgress::Verified { .. } => self.clear(),
-            FetchProgress::AlreadyThere { .. } => {}
+            FetchProgress::Waiting { path } => {
+                if self.waiting_for.as_deref() != Some(*path) {
+                    self.console.line(&format!("another dec downloads {}: waiting for it", path.display()));
+                    self.waiting_for = Some(path.to_path_buf());
+                }
+            }
+            FetchProgress::AlreadyThere { .. } | FetchProgress::Asking { .. } => {}
         }
     }
 

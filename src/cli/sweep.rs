@@ -1,7 +1,8 @@
 //! `dec sweep`: a run for every combination of a recipe's `[sweep]` table.
 //!
 //! Each member is a process of its own, so that one that fails, runs out of memory or is killed takes nothing with it. A
-//! member whose summary says that it finished, under the same settings, is not run again.
+//! member whose summary says that it finished, under the same settings, is not run again. One sweep at a time works in a
+//! directory.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -12,7 +13,7 @@ use anyhow::Context;
 use clap::Args;
 use dec::config::{members, Config, Member};
 use dec::report::text_table;
-use dec::run::{write_atomic, CONFIG, SUMMARY};
+use dec::run::{write_atomic, Checkpoint, Lock, CONFIG, SUMMARY};
 use serde_json::Value;
 
 use super::console::Console;
@@ -41,31 +42,11 @@ impl SweepArgs {
         fs::create_dir_all(&recipes).map_err(|e| {
             dec::Error::output(&recipes, format!("cannot make this directory: {e}; name another with --out"))
         })?;
+        let _lock = Lock::acquire(&out)?;
         dec::run::check_writable(&recipes)?;
 
-        let mut rows = Vec::new();
-        for (i, member) in members.iter().enumerate() {
-            if interrupt::requested() {
-                break;
-            }
-            let dir = out.join(&member.name);
-            let (n, of) = (i + 1, members.len());
-            if finished_under(&dir, &member.config) {
-                console.line(&format!("[{n}/{of}] {}: finished before", member.name));
-            } else {
-                console.line(&format!("[{n}/{of}] {}", member.name));
-                let config = recipes.join(format!("{}.toml", member.name));
-                write_atomic(&config, member.config.to_toml()?.as_bytes())?;
-                let status = run_member(&config, &dir, console)?;
-                let how = match status.code() {
-                    Some(0) => "finished".to_owned(),
-                    Some(130) => "interrupted".to_owned(),
-                    _ => format!("failed, {status}"),
-                };
-                console.line(&format!("[{n}/{of}] {}: {how}", member.name));
-            }
-            rows.push(Row::read(member, &dir));
-        }
+        interrupt::save_first(); // a member to stop, and the table
+        let mut rows = run_members(&recipe.config, &members, &out, console)?;
         rows.sort_by(|a, b| b.score().total_cmp(&a.score()));
 
         let keys: Vec<&str> = recipe.config.sweep.keys().map(String::as_str).collect();
@@ -87,8 +68,37 @@ impl SweepArgs {
     }
 }
 
+/// Runs the members that are not finished, one after the other, and reads what all came to.
+fn run_members(swept: &Config, members: &[Member], out: &Path, console: &Console) -> anyhow::Result<Vec<Row>> {
+    let mut rows = Vec::new();
+    for (i, member) in members.iter().enumerate() {
+        if interrupt::requested() {
+            break;
+        }
+        let dir = out.join(&member.name);
+        let config = member.config(swept)?;
+        let (n, of) = (i + 1, members.len());
+        if finished_under(&dir, &config) {
+            console.line(&format!("[{n}/{of}] {}: finished before", member.name));
+        } else {
+            console.line(&format!("[{n}/{of}] {}", member.name));
+            let file = out.join("recipes").join(format!("{}.toml", member.name));
+            write_atomic(&file, config.to_toml()?.as_bytes())?;
+            let status = run_member(&file, &dir, how_to_begin(&dir, &config), console)?;
+            let how = match status.code() {
+                Some(0) => "finished".to_owned(),
+                Some(129 | 130 | 143) => "interrupted".to_owned(),
+                _ => format!("failed, {status}"),
+            };
+            console.line(&format!("[{n}/{of}] {}: {how}", member.name));
+        }
+        rows.push(Row::read(member, &dir));
+    }
+    Ok(rows)
+}
+
 /// Runs `dec` on one member; its progress goes to our stderr, its table nowhere.
-fn run_member(config: &Path, dir: &Path, console: &Console) -> anyhow::Result<ExitStatus> {
+fn run_member(config: &Path, dir: &Path, how: &str, console: &Console) -> anyhow::Result<ExitStatus> {
     let program = std::env::current_exe().context("cannot find the running program")?;
     // A member that fails early must not be taken for what it was before.
     match fs::remove_file(dir.join(SUMMARY)) {
@@ -98,10 +108,11 @@ fn run_member(config: &Path, dir: &Path, console: &Console) -> anyhow::Result<Ex
         _ => {}
     }
     let mut command = Command::new(program);
-    command.arg("--config").arg(config).arg("--out").arg(dir).arg("--force").args(console.flags());
+    command.arg("--config").arg(config).arg("--out").arg(dir).arg(how).args(console.flags());
     command.stdin(std::process::Stdio::null()).stdout(std::process::Stdio::null());
     #[cfg(unix)]
     std::os::unix::process::CommandExt::process_group(&mut command, 0); // see below
+    dec::backend::end_with_parent(&mut command); // we are on the main thread
     let mut child = command.spawn().context("cannot start a member of the sweep")?;
     let mut told = false;
     loop {
@@ -138,9 +149,24 @@ fn summary(dir: &Path) -> Option<Value> {
     serde_json::from_slice(&fs::read(dir.join(SUMMARY)).ok()?).ok()
 }
 
+/// Whether the run in `dir` finished under these settings.
 fn finished_under(dir: &Path, config: &Config) -> bool {
     let finished = summary(dir).is_some_and(|s| s["status"] == "finished");
-    finished && fs::read_to_string(dir.join(CONFIG)).is_ok_and(|found| config.to_toml().is_ok_and(|text| text == found))
+    let same = |text: String| toml::from_str::<Config>(&text).is_ok_and(|found| found.trains_as(config));
+    finished && fs::read_to_string(dir.join(CONFIG)).is_ok_and(same)
+}
+
+/// The option by which a member goes on with the run that its directory holds, or writes over it where its settings were
+/// others.
+fn how_to_begin(dir: &Path, config: &Config) -> &'static str {
+    let found = Checkpoint::newest(dir).ok().flatten();
+    let trains_so = |text: &str| toml::from_str::<Config>(text).is_ok_and(|found| found.trains_as(config));
+    let same = found.is_some_and(|found| trains_so(found.config()));
+    if same {
+        "--resume-if-there"
+    } else {
+        "--force"
+    }
 }
 
 /// What a member came to.

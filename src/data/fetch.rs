@@ -1,25 +1,29 @@
 //! MNIST by HTTPS into the cache: verified, resumable, atomic.
 //!
 //! A file is received as `<name>.part` in the directory it is for, and gets its name once its contents are verified. A
-//! `.part` that an earlier run left is continued with a Range request.
+//! `.part` that an earlier run left is continued with a Range request. It is locked while one process downloads into it; another
+//! that wants the same file waits.
 //!
 //! What is verified is the SHA-256 of the *decompressed* IDX file, while it is decompressed: mirrors compress the same
 //! files differently (the published `train-images-idx3-ubyte.gz` has 9,912,422 bytes, others fewer), and only the
 //! contents matter. The `.gz` that is received may not be larger than the contents it stands for, so no mirror can fill
 //! the disk.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, BufReader, Read, Write};
+mod part;
+mod transfer;
+mod wanted;
+
+use std::fs;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use flate2::read::MultiGzDecoder;
-use sha2::{Digest, Sha256};
-use ureq::http::header::{CONTENT_RANGE, RANGE};
 use ureq::http::StatusCode;
 use ureq::Agent;
 
+use self::part::Part;
+use self::transfer::{agent, Answer, Pace, Transfer, POLL_INTERVAL};
+use self::wanted::{Wanted, MNIST};
 use super::mnist;
 use crate::error::{Error, Result};
 
@@ -41,7 +45,17 @@ pub enum FetchProgress<'a> {
         /// The file's path.
         path: &'a Path,
     },
-    /// Bytes are arriving; comes once before the first and then for each chunk.
+    /// Another process downloads the file; comes several times a second until it ends.
+    Waiting {
+        /// The file's path.
+        path: &'a Path,
+    },
+    /// Connecting, or waiting for the answer; comes several times a second.
+    Asking {
+        /// What is asked for.
+        url: &'a str,
+    },
+    /// Bytes are arriving; comes once before the first, then for each chunk, and several times a second while none comes.
     Receiving {
         /// What is downloaded.
         url: &'a str,
@@ -88,7 +102,8 @@ pub enum Outcome {
 ///
 /// `mirrors` are URLs of directories, tried in order for each file; none means [`DEFAULT_MIRRORS`]. Proxies are taken
 /// from the usual variables (`HTTPS_PROXY`, `NO_PROXY`), except for a mirror on this machine. `progress` is called for
-/// every chunk; a [`ControlFlow::Break`] from it stops the download and leaves the `.part` for the next run.
+/// every chunk, and several times a second while nothing comes; a [`ControlFlow::Break`] from it stops the download and leaves
+/// the `.part` for the next run. A mirror that sends less than 1 kB a second over 30 s is given up.
 ///
 /// # Errors
 ///
@@ -104,75 +119,18 @@ pub fn fetch_mnist(
     Fetcher { dir, mirrors, timeouts: Timeouts::default() }.fetch_all(&MNIST, progress)
 }
 
-/// A file to have: its name without `.gz`, and the size and SHA-256 of its decompressed contents.
-struct Wanted<'a> {
-    name: &'a str,
-    bytes: u64,
-    sha256: &'a str,
-}
-
-/// The files in the order in which they are fetched: a mirror that lacks the large one has by then given the others.
-const MNIST: [Wanted; 4] = [
-    Wanted {
-        name: mnist::FILES[2],
-        bytes: 7_840_016,
-        sha256: "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
-    },
-    Wanted {
-        name: mnist::FILES[3],
-        bytes: 10_008,
-        sha256: "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
-    },
-    Wanted {
-        name: mnist::FILES[1],
-        bytes: 60_008,
-        sha256: "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
-    },
-    Wanted {
-        name: mnist::FILES[0],
-        bytes: 47_040_016,
-        sha256: "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
-    },
-];
-
-impl Wanted<'_> {
-    /// The most bytes that the compressed file may have: gzip adds at most a header and 5 bytes to each 16 KiB.
-    fn most_bytes(&self) -> u64 {
-        self.bytes + self.bytes / 1024 + 1024
-    }
-
-    /// Whether the file at `path`, gzipped or raw, has the right contents; else what it has.
-    fn verify(&self, path: &Path) -> Result<(), String> {
-        let unreadable = |e: io::Error| format!("cannot be read: {e}");
-        let mut file = BufReader::with_capacity(CHUNK_BYTES, File::open(path).map_err(unreadable)?);
-        let gzip = io::BufRead::fill_buf(&mut file).map_err(unreadable)?.starts_with(&[0x1f, 0x8b]);
-        let reader: Box<dyn Read> = if gzip { Box::new(MultiGzDecoder::new(file)) } else { Box::new(file) };
-        // One byte more than there should be is enough to see that there are more.
-        let mut reader = reader.take(self.bytes + 1);
-        let mut sha256 = Sha256::new();
-        let bytes = io::copy(&mut reader, &mut sha256).map_err(|e| format!("is damaged: {e}"))?;
-        if bytes != self.bytes {
-            let found = if bytes > self.bytes { "more".to_owned() } else { bytes.to_string() };
-            return Err(format!("has {found} bytes decompressed, not {}", self.bytes));
-        }
-        let found: String = sha256.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
-        if found != self.sha256 {
-            return Err(format!("has the SHA-256 {found} decompressed, not {}", self.sha256));
-        }
-        Ok(())
-    }
-}
-
 struct Timeouts {
     /// For the name, the connection, and the beginning of the answer, each.
     connect: Duration,
     /// For the next bytes, once bytes have begun to arrive.
     stall: Duration,
+    /// The time over which the rate of the bytes is taken; a server that is too slow is given up.
+    slow: Duration,
 }
 
 impl Default for Timeouts {
     fn default() -> Self {
-        Self { connect: Duration::from_secs(20), stall: Duration::from_secs(30) }
+        Self { connect: Duration::from_secs(20), stall: Duration::from_secs(30), slow: Duration::from_secs(30) }
     }
 }
 
@@ -214,31 +172,53 @@ impl Fetcher<'_> {
     }
 
     fn fetch(&self, file: &Wanted, progress: Progress) -> Result<Fetched> {
-        if let Some(path) = mnist::find(self.dir, file.name).filter(|path| file.verify(path).is_ok()) {
-            report(progress, FetchProgress::AlreadyThere { path: &path })?;
-            return Ok(Fetched { path, outcome: Outcome::AlreadyThere });
+        if let Some(fetched) = self.already_there(file, progress)? {
+            return Ok(fetched);
         }
         let path = self.dir.join(format!("{}.gz", file.name));
-        let part = self.dir.join(format!("{}.gz.part", file.name));
-        let outcome = self.download(file, &part, progress)?;
-        fs::rename(&part, &path)
-            .map_err(|e| Error::output(&path, format!("cannot be put in place of {}: {e}", part.display())))?;
+        let mut part = self.own_part(file, &path, progress)?;
+        // Another process may have put it in place before the `.part` was ours.
+        if let Some(fetched) = self.already_there(file, progress)? {
+            return Ok(fetched);
+        }
+        let outcome = self.download(file, &mut part, progress)?;
+        part.put_in_place(&path)?;
         report(progress, FetchProgress::Verified { path: &path })?;
         Ok(Fetched { path, outcome })
     }
 
+    fn already_there(&self, file: &Wanted, progress: Progress) -> Result<Option<Fetched>> {
+        let Some(path) = mnist::find(self.dir, file.name).filter(|path| file.verify_at(path).is_ok()) else {
+            return Ok(None);
+        };
+        report(progress, FetchProgress::AlreadyThere { path: &path })?;
+        Ok(Some(Fetched { path, outcome: Outcome::AlreadyThere }))
+    }
+
+    /// The `.part` of `file`, once no other process downloads into it.
+    fn own_part(&self, file: &Wanted, path: &Path, progress: Progress) -> Result<Part> {
+        let part = self.dir.join(format!("{}.gz.part", file.name));
+        loop {
+            if let Some(part) = Part::open(&part)? {
+                return Ok(part);
+            }
+            report(progress, FetchProgress::Waiting { path })?;
+            std::thread::sleep(POLL_INTERVAL);
+        }
+    }
+
     /// Makes `part` the verified file, from whichever mirror delivers.
-    fn download(&self, file: &Wanted, part: &Path, progress: Progress) -> Result<Outcome> {
+    fn download(&self, file: &Wanted, part: &mut Part, progress: Progress) -> Result<Outcome> {
         // An earlier run may have been stopped between the last byte and the new name.
-        if file.verify(part).is_ok() {
+        if part.verify(file).is_ok() {
             return Ok(Outcome::Resumed);
         }
         let mut problems = Vec::new();
         for mirror in self.mirrors {
             let url = format!("{}/{}.gz", mirror.trim_end_matches('/'), file.name);
-            let agent = agent(&url, &self.timeouts);
+            let request = Request { agent: agent(&url, &self.timeouts), url: &url, file, slow: self.timeouts.slow };
             for attempt in 1..=ATTEMPTS {
-                let problem = match attempt_download(&agent, &url, file, part, progress) {
+                let problem = match request.attempt(part, progress) {
                     Ok(outcome) => return Ok(outcome),
                     Err(Failure::Fatal(e)) => return Err(e),
                     Err(Failure::Again(problem)) if attempt < ATTEMPTS => {
@@ -262,133 +242,108 @@ impl Fetcher<'_> {
     }
 }
 
-/// A client for one mirror.
-fn agent(url: &str, timeouts: &Timeouts) -> Agent {
-    let config = Agent::config_builder()
-        // A status is ours to judge: 206, 200 and 416 all have a meaning here.
-        .http_status_as_error(false)
-        // The file as it is stored, so that byte ranges mean the same in every run.
-        .accept_encoding("identity")
-        .user_agent(concat!("dec/", env!("CARGO_PKG_VERSION")))
-        .timeout_resolve(Some(timeouts.connect))
-        .timeout_connect(Some(timeouts.connect))
-        .timeout_recv_response(Some(timeouts.connect))
-        .timeout_per_read(Some(timeouts.stall));
-    let config = if is_loopback(url) { config.proxy(None) } else { config };
-    config.build().new_agent()
+/// A file that one mirror is asked for.
+struct Request<'a> {
+    agent: Agent,
+    url: &'a str,
+    file: &'a Wanted<'a>,
+    slow: Duration,
 }
 
-/// Whether the URL's host is this machine, which no proxy can reach for us.
-fn is_loopback(url: &str) -> bool {
-    let Ok(uri) = url.parse::<ureq::http::Uri>() else { return false };
-    uri.host().is_some_and(|host| {
-        let host = host.trim_start_matches('[').trim_end_matches(']');
-        host == "localhost" || host.parse().is_ok_and(|address: std::net::IpAddr| address.is_loopback())
-    })
-}
-
-/// One request: continues or replaces `part`, and verifies it.
-fn attempt_download(
-    agent: &Agent,
-    url: &str,
-    file: &Wanted,
-    part: &Path,
-    progress: Progress,
-) -> Result<Outcome, Failure> {
-    let have = fs::metadata(part).map_or(0, |metadata| metadata.len());
-    let mut request = agent.get(url);
-    if have > 0 {
-        request = request.header(RANGE, format!("bytes={have}-"));
-    }
-    let mut response = request.call().map_err(|e| Failure::Mirror(explain(&e)))?;
-    let resumed = match response.status() {
-        StatusCode::OK => false,
-        StatusCode::PARTIAL_CONTENT if have > 0 => {
-            let range = response.headers().get(CONTENT_RANGE).and_then(|value| value.to_str().ok()).unwrap_or("");
-            if !range.starts_with(&format!("bytes {have}-")) {
-                remove(part)?;
-                return Err(Failure::Again(format!(
-                    "asked for bytes from {have}, it answered with the range '{range}'"
-                )));
-            }
-            true
-        }
-        StatusCode::RANGE_NOT_SATISFIABLE if have > 0 => {
-            remove(part)?;
-            return Err(Failure::Again(format!("has no bytes after {have}, which an earlier run left: starting over")));
-        }
-        status => return Err(Failure::Mirror(format!("answered {status}"))),
-    };
-    let start = if resumed { have } else { 0 };
-    let body = response.body_mut();
-    let total = body.content_length().map(|bytes| start.saturating_add(bytes));
-    if let Some(total) = total.filter(|&total| total > file.most_bytes()) {
-        return Err(Failure::Mirror(format!(
-            "has {total} bytes, more than the {} that this file can have: it is another file",
-            file.most_bytes()
-        )));
-    }
-    let writing = |e: io::Error| Failure::Fatal(Error::output(part, format!("cannot be written: {e}")));
-    let mut out =
-        OpenOptions::new().create(true).write(true).truncate(!resumed).append(resumed).open(part).map_err(writing)?;
-    let mut done = start;
-    report(progress, FetchProgress::Receiving { url, done, total })?;
-    let mut reader = body.as_reader();
-    let mut chunk = vec![0; CHUNK_BYTES];
-    loop {
-        let n = match reader.read(&mut chunk) {
-            Ok(0) => break,
-            Ok(n) => n,
-            Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
-            Err(e) => {
-                let of = total.map_or(String::new(), |total| format!(" of {total}"));
-                let problem = format!("the connection broke after {done}{of} bytes ({})", explain_io(&e));
-                // Nothing new has come: no reason to think that asking at once changes it.
-                return Err(if done > start { Failure::Again(problem) } else { Failure::Mirror(problem) });
+impl Request<'_> {
+    /// Asks once: continues or replaces `part`, and verifies it.
+    fn attempt(&self, part: &mut Part, progress: Progress) -> Result<Outcome, Failure> {
+        let have = part.len()?;
+        let transfer = Transfer::start(&self.agent, self.url, have)
+            .map_err(|e| Error::Fetch(format!("{}: no thread can be started for the download: {e}", self.url)))?;
+        let answer = loop {
+            match transfer.answer() {
+                Some(answer) => break answer.map_err(Failure::Mirror)?,
+                None => report(progress, FetchProgress::Asking { url: self.url })?,
             }
         };
-        done += n as u64;
-        if done > file.most_bytes() {
-            drop(out);
-            remove(part)?;
-            return Err(Failure::Mirror(format!(
-                "sent more than the {} bytes that this file can have: it is another file",
-                file.most_bytes()
-            )));
+        let resumed = self.judge(&answer, have, part)?;
+        if !resumed {
+            part.clear()?;
         }
-        out.write_all(&chunk[..n]).map_err(writing)?;
-        report(progress, FetchProgress::Receiving { url, done, total })?;
+        let start = if resumed { have } else { 0 };
+        self.receive(&transfer, start, answer.length, part, progress)?;
+        part.verify(self.file).map(|()| if resumed { Outcome::Resumed } else { Outcome::Downloaded }).or_else(
+            |problem| {
+                part.clear()?;
+                let problem = format!("the file received {problem}");
+                // A continued file may be wrong because its beginning was; a whole one is what the mirror has.
+                Err(if resumed { Failure::Again(problem) } else { Failure::Mirror(problem) })
+            },
+        )
     }
-    out.sync_all().map_err(writing)?;
-    drop(out);
-    match file.verify(part) {
-        Ok(()) => Ok(if resumed { Outcome::Resumed } else { Outcome::Downloaded }),
-        Err(problem) => {
-            remove(part)?;
-            let problem = format!("the file received {problem}");
-            // A continued file may be wrong because its beginning was; a whole one is what the mirror has.
-            Err(if resumed { Failure::Again(problem) } else { Failure::Mirror(problem) })
+
+    /// Whether the answer continues the `have` bytes of `part`, or is the file from its beginning.
+    fn judge(&self, answer: &Answer, have: u64, part: &mut Part) -> Result<bool, Failure> {
+        let resumed = match answer.status {
+            StatusCode::OK => false,
+            StatusCode::PARTIAL_CONTENT if have > 0 => {
+                if !answer.range.starts_with(&format!("bytes {have}-")) {
+                    part.clear()?;
+                    let problem = format!("asked for bytes from {have}, it answered with the range '{}'", answer.range);
+                    return Err(Failure::Again(problem));
+                }
+                true
+            }
+            StatusCode::RANGE_NOT_SATISFIABLE if have > 0 => {
+                part.clear()?;
+                let problem = format!("has no bytes after {have}, which an earlier run left: starting over");
+                return Err(Failure::Again(problem));
+            }
+            status => return Err(Failure::Mirror(format!("answered {status}"))),
+        };
+        let (start, most) = (if resumed { have } else { 0 }, self.file.most_bytes());
+        match answer.length.map(|bytes| start.saturating_add(bytes)) {
+            Some(total) if total > most => Err(Failure::Mirror(format!(
+                "has {total} bytes, more than the {most} that this file can have: it is another file"
+            ))),
+            _ => Ok(resumed),
         }
     }
-}
 
-fn remove(part: &Path) -> Result<()> {
-    fs::remove_file(part).map_err(|e| Error::output(part, format!("cannot be deleted: {e}")))
-}
-
-fn explain(e: &ureq::Error) -> String {
-    match e {
-        ureq::Error::HostNotFound => "the host's name cannot be resolved (is there a network?)".to_owned(),
-        ureq::Error::Timeout(_) => format!("no answer in time ({e})"),
-        ureq::Error::Io(e) => format!("no connection: {e}"),
-        e => e.to_string(),
-    }
-}
-
-fn explain_io(e: &io::Error) -> String {
-    match e.kind() {
-        io::ErrorKind::UnexpectedEof => "the server closed it".to_owned(),
-        _ => e.to_string(),
+    /// Appends to `part`, which has `start` bytes, what arrives.
+    fn receive(
+        &self,
+        transfer: &Transfer,
+        start: u64,
+        length: Option<u64>,
+        part: &mut Part,
+        progress: Progress,
+    ) -> Result<(), Failure> {
+        let total = length.map(|bytes| start.saturating_add(bytes));
+        let mut done = start;
+        let mut pace = Pace::new(self.slow);
+        loop {
+            report(progress, FetchProgress::Receiving { url: self.url, done, total })?;
+            let bytes = match transfer.bytes() {
+                None => Vec::new(),
+                Some(Ok(bytes)) if bytes.is_empty() => return Ok(()),
+                Some(Ok(bytes)) => bytes,
+                Some(Err(problem)) => {
+                    let of = total.map_or(String::new(), |total| format!(" of {total}"));
+                    let problem = format!("the connection broke after {done}{of} bytes ({problem})");
+                    // Nothing new has come: no reason to think that asking at once changes it.
+                    return Err(if done > start { Failure::Again(problem) } else { Failure::Mirror(problem) });
+                }
+            };
+            done += bytes.len() as u64;
+            let most = self.file.most_bytes();
+            if done > most {
+                part.clear()?;
+                return Err(Failure::Mirror(format!(
+                    "sent more than the {most} bytes that this file can have: it is another file"
+                )));
+            }
+            part.append(&bytes)?;
+            if total != Some(done) {
+                pace.note(bytes.len()).map_err(Failure::Mirror)?;
+            }
+        }
     }
 }
 

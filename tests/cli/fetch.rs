@@ -4,8 +4,9 @@ use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
-use crate::support::Scratch;
+use crate::support::{Ran, Running, Scratch};
 
 const IMAGES: &[u8] = include_bytes!("../../src/data/builtin/t10k-images-idx3-ubyte.gz");
 const LABELS: &[u8] = include_bytes!("../../src/data/builtin/t10k-labels-idx1-ubyte.gz");
@@ -18,6 +19,11 @@ struct Mirror {
 
 impl Mirror {
     fn new(files: Vec<(&'static str, Vec<u8>)>) -> Self {
+        Self::slow(files, Duration::ZERO)
+    }
+
+    /// As [`Self::new`]; the bytes of an answer come so long after its head.
+    fn slow(files: Vec<(&'static str, Vec<u8>)>, pause: Duration) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("http://{}/", listener.local_addr().unwrap());
         let requests = Arc::new(Mutex::new(Vec::new()));
@@ -27,7 +33,8 @@ impl Mirror {
                 let Ok(stream) = stream else { return };
                 if let Some(path) = request_path(&stream) {
                     log.lock().unwrap().push(path.clone());
-                    answer(stream, files.iter().find(|(name, _)| *name == path).map(|(_, bytes)| bytes.as_slice()));
+                    let file = files.iter().find(|(name, _)| *name == path).map(|(_, bytes)| bytes.as_slice());
+                    answer(stream, file, pause);
                 }
             }
         });
@@ -46,11 +53,13 @@ fn request_path(stream: &TcpStream) -> Option<String> {
     Some(first.split(' ').nth(1)?.trim_start_matches('/').to_owned())
 }
 
-fn answer(mut stream: TcpStream, file: Option<&[u8]>) {
+fn answer(mut stream: TcpStream, file: Option<&[u8]>, pause: Duration) {
     let (status, body) = file.map_or(("404 Not Found", &[][..]), |body| ("200 OK", body));
     let head = format!("HTTP/1.1 {status}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n", body.len());
     // The client may hang up early; what it makes of that is the test.
-    let _ = stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(body));
+    let _ = stream.write_all(head.as_bytes());
+    std::thread::sleep(pause);
+    let _ = stream.write_all(body);
 }
 
 fn t10k() -> Vec<(&'static str, Vec<u8>)> {
@@ -114,4 +123,60 @@ fn without_a_network_it_says_so() {
     fs::write(scratch.path("file.txt"), "").unwrap();
     scratch.dec(["fetch", "mnist", "--mirror", &url, "--data-dir=file.txt/mnist"]).failed(2, &["file.txt/mnist"]);
     scratch.dec(["fetch", "imagenet"]).failed(2, &["imagenet", "mnist"]);
+}
+
+/// The second waits for the first and takes what it brought.
+#[test]
+fn two_fetches_at_once_bring_each_file_once() {
+    let scratch = Scratch::new();
+    let mirror = Mirror::slow(t10k(), Duration::from_secs(3));
+    let command = || scratch.command(["fetch", "mnist", "--mirror", &mirror.url, "--data-dir=mnist"]);
+    let mut first = Running::start(command());
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while !scratch.path("mnist/t10k-images-idx3-ubyte.gz.part").exists() && Instant::now() < deadline {
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    let mut second = Running::start(command());
+    let ran: [Ran; 2] = [first.end(), second.end()];
+    for ran in &ran {
+        ran.failed(1, &["train-", "404"]); // which this mirror lacks
+    }
+    let waits =
+        |ran: &Ran| ran.stderr.contains("another dec downloads mnist/t10k-images-idx3-ubyte.gz: waiting for it");
+    assert!(ran.iter().any(waits), "{ran:#?}");
+    assert!(ran.iter().all(|ran| ran.stdout.is_empty()), "{ran:#?}");
+    let requests = mirror.requests();
+    for name in ["t10k-images-idx3-ubyte.gz", "t10k-labels-idx1-ubyte.gz"] {
+        assert_eq!(requests.iter().filter(|path| *path == name).count(), 1, "{requests:?}");
+    }
+    assert_eq!(scratch.names("mnist"), ["t10k-images-idx3-ubyte.gz", "t10k-labels-idx1-ubyte.gz"]);
+}
+
+/// A server that takes the connection and says nothing: nobody waits for its timeout, which is 20 s.
+#[test]
+fn ctrl_c_is_heard_before_the_server_answers() {
+    let scratch = Scratch::new();
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}/", silent.local_addr().unwrap());
+    let mut running = Running::start(scratch.command(["fetch", "mnist", "--mirror", &url, "--data-dir=mnist"]));
+    let (stream, _) = silent.accept().unwrap();
+    assert_eq!(request_path(&stream).as_deref(), Some("t10k-images-idx3-ubyte.gz"));
+    let asked = Instant::now();
+    running.signal("INT");
+    assert_eq!(running.end().code, Some(130));
+    assert!(asked.elapsed() < Duration::from_secs(8), "{:?}", asked.elapsed());
+    assert_eq!(scratch.names("mnist"), [""; 0], "no file, half or whole");
+}
+
+#[cfg(unix)]
+#[test]
+fn a_link_in_place_of_a_part_is_not_followed() {
+    let scratch = Scratch::new();
+    fs::create_dir(scratch.path("mnist")).unwrap();
+    fs::write(scratch.path("mine"), "mine").unwrap();
+    std::os::unix::fs::symlink(scratch.path("mine"), scratch.path("mnist/t10k-images-idx3-ubyte.gz.part")).unwrap();
+    let mirror = Mirror::new(t10k());
+    let ran = scratch.dec(["fetch", "mnist", "--mirror", &mirror.url, "--data-dir=mnist"]);
+    ran.failed(2, &["mnist/t10k-images-idx3-ubyte.gz.part", "symbolic link", "remove it"]);
+    assert_eq!(scratch.text("mine"), "mine");
 }

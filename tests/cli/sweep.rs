@@ -1,6 +1,8 @@
 //! `dec sweep`: every combination, one table.
 
-use crate::support::{Ran, Scratch, SMALL};
+use std::time::{Duration, Instant};
+
+use crate::support::{Ran, Running, Scratch, SMALL};
 
 /// A scratch directory with `s.toml`: [`SMALL`] on the labelled blobs, and this `[sweep]`.
 fn with_sweep(sweep: &str) -> Scratch {
@@ -100,4 +102,106 @@ fn a_member_that_now_fails_is_not_reported_by_its_old_summary() {
     assert_eq!(ran.code, Some(4), "{ran:#?}");
     assert_eq!(table(&ran)[1][..2], ["0", "failed"], "{ran:#?}");
     assert!(ran.stderr.contains("rows.npy"), "the member says why: {ran:#?}");
+}
+
+/// Two sweeps in one directory would train everything twice, into the same files.
+#[test]
+fn a_second_sweep_in_the_same_directory_is_refused_and_told_who_is_there() {
+    let scratch = with_sweep("\"pretrain.epochs\" = [10000000]\nseed = [0, 1]");
+    let mut first = Running::start(scratch.command(["sweep", "--config=s.toml", "--out=sweep"]));
+    first.wait_for_line(&scratch.path("sweep/seed=0/events.jsonl"), &["pretrain_1", "epoch"]);
+    assert!(scratch.text("sweep/.lock").starts_with(&format!("pid {}\n", first.id())));
+    let lines = scratch.text("sweep/seed=0/events.jsonl").lines().count();
+    sweep(&scratch).failed(2, &["sweep: another dec", &format!("process {} on ", first.id()), "since 2", "--out"]);
+    assert!(scratch.text("sweep/seed=0/events.jsonl").lines().count() >= lines, "the first goes on");
+
+    first.signal("TERM");
+    assert_eq!(first.end().code, Some(143));
+    assert!(!scratch.path("sweep/.lock").exists());
+}
+
+/// A sweep that is killed takes its member with it, which saves what it has; its lock blocks nobody.
+#[cfg(target_os = "linux")]
+#[test]
+fn the_member_of_a_killed_sweep_ends_and_the_next_sweep_begins() {
+    let scratch = with_sweep("\"pretrain.epochs\" = [10000000]\nseed = [0, 1]");
+    let mut killed = Running::start(scratch.command(["sweep", "--config=s.toml", "--out=sweep"]));
+    killed.wait_for_line(&scratch.path("sweep/seed=0/events.jsonl"), &["pretrain_1", "epoch"]);
+    let member = child_of(killed.id());
+    killed.signal("KILL");
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while !scratch.path("sweep/seed=0/summary.json").exists() && Instant::now() < deadline {
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    if !scratch.path("sweep/seed=0/summary.json").exists() {
+        crate::support::send("KILL", &member);
+        panic!("the member goes on without its sweep");
+    }
+    assert_eq!(scratch.json("sweep/seed=0/summary.json")["status"], "interrupted");
+    assert!(!killed.end().stderr.contains("panicked"));
+
+    assert!(scratch.path("sweep/.lock").exists());
+    let recipe = scratch.text("s.toml").replace("10000000", "2");
+    std::fs::write(scratch.path("s.toml"), recipe).unwrap();
+    assert_eq!(table(&sweep(&scratch).ok()).len(), 3);
+    assert!(!scratch.path("sweep/.lock").exists());
+}
+
+/// The one child of a process.
+#[cfg(target_os = "linux")]
+fn child_of(parent: u32) -> String {
+    let is_child = |pid: &String| {
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+        status.lines().any(|line| line == format!("PPid:\t{parent}"))
+    };
+    let pids = std::fs::read_dir("/proc").unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    pids.filter(|name| name.bytes().all(|b| b.is_ascii_digit())).find(is_child).expect("a child")
+}
+
+#[test]
+fn a_grid_that_is_too_large_is_refused_at_once() {
+    let list = |n: usize| (0..n).map(|i| i.to_string()).collect::<Vec<_>>().join(", ");
+    let scratch = with_sweep(&format!("seed = [{}]\n\"kmeans.n_init\" = [{}]", list(1000), list(1000)));
+    let ran = sweep(&scratch);
+    ran.failed(2, &["1000000 combinations (1000 × 1000)", "10000 at most"]);
+    assert!(!scratch.path("sweep").exists());
+}
+
+/// Fifteen settings of one value each make a name of 300 bytes, which no file system takes.
+#[test]
+fn many_settings_of_one_value_make_no_long_names() {
+    let keys = [
+        "cluster.batch_size",
+        "cluster.epochs_per_round",
+        "cluster.gamma",
+        "cluster.label_smoothing",
+        "cluster.reset_momentum",
+        "cluster.train_after_tol",
+        "finetune.batch_size",
+        "finetune.lr_decay_factor",
+        "finetune.weight_decay",
+        "kmeans.max_iter",
+        "pretrain.batch_size",
+        "pretrain.lr_decay_factor",
+        "pretrain.weight_decay",
+        "start.n_neighbours",
+        "data.limit",
+    ];
+    let value = |key: &str| match key {
+        key if key.contains("reset") || key.contains("after") => "false",
+        key if key.contains("gamma") || key.contains("smoothing") || key.contains("weight_decay") => "0.1",
+        key if key.contains("factor") => "10.0",
+        _ => "64",
+    };
+    let single: String = keys.iter().map(|key| format!("\"{key}\" = [{}]\n", value(key))).collect();
+    let ran = sweep(&with_sweep(&format!("{single}seed = [0, 1]"))).ok();
+    assert!(ran.stderr.contains("[2/2] seed=1: finished"), "{ran:#?}");
+
+    let scratch = with_sweep(&single);
+    sweep(&scratch).ok();
+    let names = scratch.names("sweep");
+    let member = names.iter().find(|name| name.starts_with("cluster.batch_size=64,")).unwrap();
+    assert_eq!(member.len(), 120);
+    assert_eq!(scratch.json(&format!("sweep/{member}/summary.json"))["status"], "finished");
+    assert!(sweep(&scratch).ok().stderr.contains("finished before"), "the next sweep finds it");
 }

@@ -1,10 +1,16 @@
 #![allow(clippy::unwrap_used)]
 
-use std::io::{BufRead, BufReader};
+use std::fs::File;
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
+use std::time::Instant;
 
+use flate2::read::MultiGzDecoder;
+use sha2::{Digest, Sha256};
+
+use super::transfer::is_loopback;
 use super::*;
 
 /// How a mirror behaves on one request.
@@ -18,6 +24,12 @@ enum Act {
     CloseAfter(usize),
     /// Announces the whole file, sends this many bytes, and says no more.
     StallAfter(usize),
+    /// Serves the file, most of it after this time.
+    Pause(Duration),
+    /// Announces the whole file and sends a byte every 10 ms.
+    Drip,
+    /// Takes the request and says nothing.
+    Silent,
     /// Serves other bytes.
     Other,
     /// Serves bytes without end and without saying how many.
@@ -104,6 +116,10 @@ fn answer(mut stream: TcpStream, request: &str, file: &[u8], act: Act) {
         }
         _ => format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n", body.len()),
     };
+    if matches!(act, Act::Silent) {
+        let _ = stream.read(&mut [0]); // until the client hangs up
+        return;
+    }
     // The client may hang up at any point; that is what some of the tests are about.
     let _ = stream.write_all(format!("{head}Connection: close\r\n\r\n").as_bytes());
     match act {
@@ -113,6 +129,17 @@ fn answer(mut stream: TcpStream, request: &str, file: &[u8], act: Act) {
         Act::StallAfter(n) => {
             let _ = stream.write_all(&body[..n]);
             let _ = stream.read(&mut [0]);
+        }
+        Act::Pause(time) => {
+            let _ = stream.write_all(&body[start..start + 100]);
+            std::thread::sleep(time);
+            let _ = stream.write_all(&body[start + 100..]);
+        }
+        Act::Drip => {
+            let mut bytes = body.iter().skip(start);
+            while bytes.next().is_some_and(|&byte| stream.write_all(&[byte]).is_ok()) {
+                std::thread::sleep(Duration::from_millis(10));
+            }
         }
         _ => drop(stream.write_all(body.get(start..).unwrap_or(&[]))),
     }
@@ -303,6 +330,107 @@ fn a_stalled_connection_times_out_and_leaves_the_part() {
     assert_eq!(fs::read(dir.path().join("a-idx1.gz.part")).unwrap(), &sample.gz[..3000]);
 }
 
+/// Bytes that come one by one reach no timeout between two of them.
+#[test]
+fn a_mirror_that_is_too_slow_is_given_up_and_its_bytes_are_kept() {
+    let (sample, dir) = (Sample::new(), tempfile::tempdir().unwrap());
+    let slow = Mirror::new(sample.gz.clone(), vec![Act::Drip]);
+    let good = Mirror::new(sample.gz.clone(), vec![Act::Serve]);
+    let timeouts = Timeouts { slow: Duration::from_millis(500), ..Timeouts::default() };
+    let (result, problems) = fetch_with(timeouts, &sample, dir.path(), &[&slow, &good]);
+    assert_in_place(&sample, dir.path(), result, Outcome::Resumed);
+    assert_eq!(problems.len(), 1, "{problems:?}");
+    assert!(problems[0].starts_with("too slow: ") && problems[0].contains("less than 1000 a second"), "{problems:?}");
+    assert!(good.requests()[0].starts_with("/a-idx1.gz bytes="), "{:?}", good.requests());
+}
+
+#[test]
+fn a_stop_is_heard_while_the_server_says_nothing() {
+    let sample = Sample::new();
+    // Before the answer, and before its bytes.
+    for act in [Act::Silent, Act::StallAfter(0)] {
+        let dir = tempfile::tempdir().unwrap();
+        let mirror = Mirror::new(sample.gz.clone(), vec![act]);
+        let urls = [mirror.url.clone()];
+        let fetcher = Fetcher { dir: dir.path(), mirrors: &urls, timeouts: short_timeouts() };
+        let started = Instant::now();
+        let stopped = fetcher.fetch_all(&sample.wanted(), &mut |_| match started.elapsed().as_millis() > 300 {
+            true => ControlFlow::Break(()),
+            false => ControlFlow::Continue(()),
+        });
+        assert!(matches!(stopped, Err(Error::Interrupted)), "{stopped:?}");
+        assert!(started.elapsed() < short_timeouts().connect, "{:?}", started.elapsed());
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0, "an empty .part is of no use");
+    }
+}
+
+/// Long enough that a stop is heard before them, short enough that a test's mirror soon sees the client hang up.
+fn short_timeouts() -> Timeouts {
+    Timeouts { connect: Duration::from_secs(3), stall: Duration::from_secs(3), ..Timeouts::default() }
+}
+
+#[test]
+fn of_two_at_once_one_downloads_and_the_other_waits() {
+    let (sample, dir) = (Sample::new(), tempfile::tempdir().unwrap());
+    let mirror = Mirror::new(sample.gz.clone(), vec![Act::Pause(Duration::from_millis(500))]);
+    let urls = [mirror.url.clone()];
+    let fetch = || {
+        let mut waited = false;
+        let fetcher = Fetcher { dir: dir.path(), mirrors: &urls, timeouts: Timeouts::default() };
+        let result = fetcher.fetch_all(&sample.wanted(), &mut |event| {
+            waited |= matches!(event, FetchProgress::Waiting { .. });
+            ControlFlow::Continue(())
+        });
+        (result.unwrap()[0].outcome, waited)
+    };
+    let mut ended = std::thread::scope(|scope| [scope.spawn(fetch), scope.spawn(fetch)].map(|one| one.join().unwrap()));
+    ended.sort_by_key(|&(_, waited)| waited);
+    assert_eq!(ended, [(Outcome::Downloaded, false), (Outcome::AlreadyThere, true)]);
+    assert_eq!(mirror.requests(), ["/a-idx1.gz"]);
+    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+}
+
+/// Who waits takes over what the other leaves.
+#[test]
+fn a_download_that_was_stopped_is_completed_by_the_one_that_waits() {
+    let (sample, dir) = (Sample::new(), tempfile::tempdir().unwrap());
+    let part = dir.path().join("a-idx1.gz.part");
+    let other = Part::open(&part).unwrap().unwrap();
+    fs::write(&part, &sample.gz[..5000]).unwrap();
+    let mirror = Mirror::new(sample.gz.clone(), vec![Act::Serve]);
+    let urls = [mirror.url.clone()];
+    let fetcher = Fetcher { dir: dir.path(), mirrors: &urls, timeouts: Timeouts::default() };
+    let mut other = Some(other);
+    let result = fetcher.fetch_all(&sample.wanted(), &mut |event| {
+        if matches!(event, FetchProgress::Waiting { .. }) {
+            other = None;
+        }
+        ControlFlow::Continue(())
+    });
+    assert_in_place(&sample, dir.path(), result, Outcome::Resumed);
+    assert_eq!(mirror.requests(), ["/a-idx1.gz bytes=5000-"]);
+}
+
+#[cfg(unix)]
+#[test]
+fn a_link_in_place_of_the_part_is_refused_and_its_target_kept() {
+    let (sample, dir) = (Sample::new(), tempfile::tempdir().unwrap());
+    let target = dir.path().join("mine");
+    let inner = dir.path().join("mnist");
+    fs::create_dir(&inner).unwrap();
+    for contents in ["", "mine"] {
+        fs::write(&target, contents).unwrap();
+        let _ = fs::remove_file(inner.join("a-idx1.gz.part"));
+        std::os::unix::fs::symlink(&target, inner.join("a-idx1.gz.part")).unwrap();
+        let mirror = Mirror::new(sample.gz.clone(), vec![Act::Serve]);
+        let error = fetch(&sample, &inner, &[&mirror]).0.unwrap_err();
+        assert!(matches!(&error, Error::Output { path, .. } if path.ends_with("a-idx1.gz.part")), "{error:?}");
+        assert!(error.to_string().contains("symbolic link") && error.to_string().contains("remove it"), "{error}");
+        assert_eq!(fs::read_to_string(&target).unwrap(), contents);
+        assert!(mirror.requests().is_empty());
+    }
+}
+
 #[test]
 fn the_next_mirror_helps_out() {
     let (sample, dir) = (Sample::new(), tempfile::tempdir().unwrap());
@@ -380,6 +508,6 @@ fn the_published_files_are_the_ones_that_are_built_in() {
     ]) {
         let path = dir.path().join(wanted.name);
         fs::write(&path, bytes).unwrap();
-        assert_eq!(wanted.verify(&path), Ok(()));
+        assert_eq!(wanted.verify_at(&path), Ok(()));
     }
 }
