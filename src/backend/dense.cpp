@@ -238,6 +238,7 @@ char* dec_dense_product(const at::Tensor* out, const at::Tensor* a, const at::Te
       return;
     }
     if (out->is_cpu() && onednn_is_faster()) {
+      const dec::WholeTeam team;
       at::native::mkldnn_matmul(*a, *b, *out, beta, 1.0F);
     } else {
       at::Tensor result = *out;

@@ -8,27 +8,13 @@
 
 use std::ffi::c_char;
 
+pub use super::dense_rules::{AdamRule, Dropout, Sink};
 use tch::{Device, Kind, TchError, Tensor};
 use torch_sys::C_tensor;
 
 use super::dense_generic as generic;
 use super::shim::check;
 use crate::error::Result;
-
-/// Which values dropout drops, each with probability `p`; the others are multiplied by 1/(1 − p).
-///
-/// A value's fate is a hash of its place in the tensor, of `key` and of `site`, so that it is the same for any number of
-/// threads, in the backward pass, on every device, and in a run that is resumed.
-#[derive(Debug, Clone, Copy)]
-pub struct Dropout<'a> {
-    /// The probability to drop, at least 0 and below 1.
-    pub p: f64,
-    /// One int64 on the tensors' device: another key, another mask. In a tensor, so that a recorded step can be repeated
-    /// with another one.
-    pub key: &'a Tensor,
-    /// Tells apart the masks that one step draws.
-    pub site: u32,
-}
 
 /// What [`Dropout`] comes to without its key, as `dense.cpp` takes it.
 #[repr(C)]
@@ -129,18 +115,6 @@ extern "C" {
         rates: *const C_tensor,
         rule: *const AdamRule,
     ) -> *mut c_char;
-}
-
-/// Where a loss's gradient with respect to one parameter goes: `tensor` ← `keep` · `tensor` + gradient.
-///
-/// With the momentum as `keep`, `tensor` is the velocity of SGD and the gradient never exists by itself; with 0 it is the
-/// gradient.
-#[derive(Debug, Clone, Copy)]
-pub struct Sink<'a> {
-    /// Of the parameter's shape.
-    pub tensor: &'a Tensor,
-    /// What is kept of it.
-    pub keep: f64,
 }
 
 /// `out` \[n, m\] ← `keep` · `out` + `a` \[n, l\] · `b` \[l, m\]. `a` and `b` may be transposed views; `keep` 0 overwrites.
@@ -430,20 +404,6 @@ pub fn descend(w: &Tensor, v: &Tensor, rate: &Tensor, decay: f64) -> Result<()> 
     unsafe { check(dec_dense_descend(w.as_ptr(), v.as_ptr(), rate.as_ptr(), decay as f32)) }
 }
 
-/// What stays the same from step to step of Adam.
-#[repr(C)]
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct AdamRule {
-    /// Of the first moment.
-    pub beta1: f32,
-    /// Of the second moment.
-    pub beta2: f32,
-    /// Added to the root of the second moment.
-    pub epsilon: f32,
-    /// Weight decay that is added to the gradient.
-    pub decay: f32,
-}
-
 /// A step of Adam (Kingma & Ba 2015, Algorithm 1) in place, from the gradient `g` and the moments `m` and `v`:
 /// g ← g + decay · w, m ← β₁ m + (1 − β₁) g, v ← β₂ v + (1 − β₂) g², w ← r₂ w − r₀ m / (r₁ √v + ε).
 ///
@@ -530,6 +490,18 @@ mod tests {
         let out = Tensor::full([2, 2], f64::NAN, FLOAT);
         product(&out, &noise(&[2, 3]), &noise(&[3, 2]), 0.0).unwrap();
         assert!(bool::try_from(out.isfinite().all()).unwrap());
+    }
+
+    /// This process's threads are what its environment said when it began: others are asked.
+    #[test]
+    fn products_are_whole_whatever_openmp_gives() {
+        let test = "backend::dense::tests::products_keep_what_they_are_told_to_and_take_transposed_views";
+        for (variable, value) in [("OMP_THREAD_LIMIT", "1"), ("OMP_DYNAMIC", "true"), ("OMP_MAX_ACTIVE_LEVELS", "0")] {
+            let mut tests = std::process::Command::new(std::env::current_exe().unwrap());
+            tests.args(["--exact", test]).env("OMP_NUM_THREADS", "64").env("OMP_WAIT_POLICY", "passive");
+            let said = String::from_utf8(tests.env(variable, value).output().unwrap().stdout).unwrap();
+            assert!(said.contains("1 passed; 0 failed"), "{variable}={value}: {said}");
+        }
     }
 
     /// [n, l] of which so much is not 0, and nothing of column 3.

@@ -5,7 +5,7 @@
 
 use tch::{no_grad, Device, Kind, Tensor};
 
-use super::dense::{AdamRule, Dropout, Sink};
+use super::dense_rules::{AdamRule, Dropout, Sink};
 use super::student_t;
 use crate::error::Result;
 

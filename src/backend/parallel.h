@@ -5,6 +5,7 @@
 #include <cstdint>
 
 #include <ATen/Parallel.h>
+#include <omp.h>
 
 // One version of a function for each vector width; the loader takes what the machine has. Loops that are to be vectorised
 // have to stand in such a function themselves: a lambda inside it is not cloned.
@@ -21,5 +22,28 @@ constexpr int64_t kGrain = 16384;
 
 // Rows of `width` elements below which a second thread costs more than it brings.
 inline int64_t row_grain(int64_t width) { return std::max<int64_t>(1, kGrain / std::max<int64_t>(1, width)); }
+
+// While it lives, OpenMP gives the calling thread's loops exactly as many threads as omp_get_max_threads() says.
+//
+// at::parallel_for divides its work by the threads that a loop got. oneDNN divides by those that it asked for, and leaves
+// undone what was meant for the others: OMP_THREAD_LIMIT, OMP_DYNAMIC and OMP_MAX_ACTIVE_LEVELS all make them fewer.
+class WholeTeam {
+ public:
+  WholeTeam() : threads_(at::get_num_threads()), dynamic_(omp_get_dynamic()) {
+    const int most = omp_get_max_active_levels() < 1 ? 1 : omp_get_thread_limit();
+    omp_set_dynamic(0);
+    omp_set_num_threads(std::min(threads_, most));
+  }
+  ~WholeTeam() {
+    omp_set_num_threads(threads_);
+    omp_set_dynamic(dynamic_);
+  }
+  WholeTeam(const WholeTeam&) = delete;
+  WholeTeam& operator=(const WholeTeam&) = delete;
+
+ private:
+  int threads_;
+  int dynamic_;
+};
 
 }  // namespace dec

@@ -1,5 +1,5 @@
 //! q, p, their divergence and its gradients as tensor operations (Xie et al. 2016, Eq. 1 to 5); public as
-//! [`crate::model::clustering`], which has the table of symbols.
+//! [`crate::model::assignment`], which has the table of symbols.
 
 use tch::{no_grad, Kind, Tensor};
 

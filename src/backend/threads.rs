@@ -1,5 +1,7 @@
 //! How many threads compute: one number for libtorch's pool and for whatever else divides work.
+#![allow(unsafe_code)]
 
+use std::ffi::c_int;
 use std::thread;
 
 use crate::error::{Error, Result};
@@ -7,11 +9,21 @@ use crate::error::{Error, Result};
 /// More threads than this is a typing error, not a machine.
 pub const MAX_THREADS: usize = 1024;
 
+// OpenMP's own functions, from the library that libtorch's threads come from (build.rs links it).
+extern "C" {
+    fn omp_get_thread_limit() -> c_int;
+    fn omp_get_max_active_levels() -> c_int;
+    fn omp_set_dynamic(dynamic: c_int);
+}
+
 /// Sets the number of threads that libtorch's operations, and with them this library, use from now on; returns it.
 ///
 /// `None` is as many as this process may use: `OMP_NUM_THREADS` where that is set (OpenMP's own variable, so that
 /// launchers and batch systems that set it are obeyed), else the processors that its affinity mask and its cgroup's
 /// quota leave it. libtorch's own default knows nothing of quotas.
+///
+/// OpenMP gives no more threads than `OMP_THREAD_LIMIT` allows, so no more are asked for. `OMP_DYNAMIC`, by which their
+/// number would change with the machine's load, is turned off for the calling thread: the same number gives the same bits.
 ///
 /// # Errors
 ///
@@ -26,9 +38,18 @@ pub const MAX_THREADS: usize = 1024;
 pub fn set(requested: Option<usize>) -> Result<usize> {
     let threads = requested.unwrap_or_else(|| default_of(std::env::var("OMP_NUM_THREADS").ok().as_deref()));
     check(threads)?;
+    let wanted = threads;
+    let threads = wanted.min(limit());
+    if requested.is_some() && threads < wanted {
+        tracing::warn!(
+            "{threads} of the {wanted} threads asked for: OMP_THREAD_LIMIT or OMP_MAX_ACTIVE_LEVELS allows no more"
+        );
+    }
     if requested.is_some() && threads > available() {
         tracing::warn!("{threads} threads for {} processors get in each other's way", available());
     }
+    // SAFETY: sets a variable of the calling thread, which OpenMP makes where there is none yet.
+    unsafe { omp_set_dynamic(0) };
     // Setting what is set already is not free: libtorch makes a pool for its quantised operations too.
     if threads != count() {
         tch::set_num_threads(threads as i32); // at most MAX_THREADS
@@ -65,6 +86,16 @@ pub fn available() -> usize {
     thread::available_parallelism().map_or(1, usize::from)
 }
 
+/// The threads that OpenMP gives a parallel loop at most.
+fn limit() -> usize {
+    // SAFETY: both read a variable of the calling thread, which OpenMP makes where there is none yet.
+    let (threads, levels) = unsafe { (omp_get_thread_limit(), omp_get_max_active_levels()) };
+    if levels < 1 {
+        return 1; // no loop is parallel
+    }
+    usize::try_from(threads).unwrap_or(1).max(1)
+}
+
 /// The number for `None`, given the value of `OMP_NUM_THREADS`: its first number (more are for nested loops, of which
 /// there are none here), cut to [`MAX_THREADS`].
 fn default_of(omp_num_threads: Option<&str>) -> usize {
@@ -91,6 +122,19 @@ pub(crate) mod tests {
         for nothing in [None, Some(""), Some("0"), Some("-2"), Some("all")] {
             assert_eq!(default_of(nothing), available(), "{nothing:?}");
         }
+    }
+
+    #[test]
+    fn the_load_of_the_machine_does_not_change_the_number() {
+        extern "C" {
+            fn omp_get_dynamic() -> c_int;
+        }
+        let _alone = alone();
+        let before = count();
+        // SAFETY: both are about a variable of this thread.
+        unsafe { omp_set_dynamic(1) };
+        set(Some(before)).unwrap();
+        assert_eq!(unsafe { omp_get_dynamic() }, 0);
     }
 
     #[test]

@@ -1,46 +1,12 @@
 //! From a file's header and bytes to features or labels; the formats differ only in their headers.
 
-use ndarray::{Array2, ArrayD, IxDyn, ShapeBuilder};
+use ndarray::{Array2, ArrayView, IxDyn, ShapeBuilder};
 
-use super::element::{Element, Endian};
-use super::input::Input;
+use super::element::Element;
+use super::header::{hex, Header};
+use super::input::{Body, Input};
 use super::{idx, npy, Features};
 use crate::error::Result;
-
-/// What a file says about the array in it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Header {
-    pub shape: Vec<usize>,
-    pub element: Element,
-    pub endian: Endian,
-    /// Column-major: the first axis varies fastest.
-    pub fortran: bool,
-}
-
-impl Header {
-    /// The number of values, if their bytes can be addressed at all.
-    ///
-    /// Axes of length 0 are left out of the product, as ndarray does: [0, 2^40, 2^40] is no array either.
-    fn count(&self) -> Option<usize> {
-        let bytes = self
-            .shape
-            .iter()
-            .filter(|&&n| n > 0)
-            .try_fold(self.element.size(), |product, &n| product.checked_mul(n))
-            .filter(|&bytes| isize::try_from(bytes).is_ok())?;
-        Some(if self.shape.contains(&0) { 0 } else { bytes / self.element.size() })
-    }
-
-    /// "60000 x 28 x 28 uint8 values", for messages.
-    fn describe(&self) -> String {
-        let shape = if self.shape.is_empty() { "1".to_owned() } else { shape_text(&self.shape) };
-        format!("{shape} {} values", self.element.name())
-    }
-}
-
-fn shape_text(shape: &[usize]) -> String {
-    shape.iter().map(usize::to_string).collect::<Vec<_>>().join(" x ")
-}
 
 /// Reads the header of whichever format the first bytes belong to.
 fn read_header(input: &mut Input) -> Result<Header> {
@@ -62,11 +28,6 @@ fn read_header(input: &mut Input) -> Result<Header> {
             guess(magic)
         )))
     }
-}
-
-/// Bytes as a person reads a hex dump.
-pub(super) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|b| format!("{b:02x}")).collect::<Vec<_>>().join(" ")
 }
 
 /// What a file that is neither IDX nor NPY probably is, and what to do about it.
@@ -101,15 +62,15 @@ pub(super) fn read_features(input: &mut Input) -> Result<(Features, Option<[usiz
     let image = if let [height, width] = *rest { Some([height, width]) } else { None };
     let shape = (n_rows, rest.iter().product());
     let Header { element, endian, .. } = header;
+    let copies = if header.is_transposed() { 2 } else { 1 };
+    let body = Body { count, size: element.size(), copies, claim: &header.describe() };
     let features = match element {
         Element::U8 => {
-            let values = input
-                .read_body(count, 1, &header.describe(), |bytes, out: &mut Vec<u8>| out.extend_from_slice(bytes))?;
+            let values = input.read_body(body, |bytes, out: &mut Vec<u8>| out.extend_from_slice(bytes))?;
             Features::U8(to_rows(input, &header, shape, values)?)
         }
         _ => {
-            let decode = |bytes: &[u8], out: &mut Vec<f32>| element.decode_f32(endian, bytes, out);
-            let values = input.read_body(count, element.size(), &header.describe(), decode)?;
+            let values = input.read_body(body, |bytes, out| element.decode_f32(endian, bytes, out))?;
             Features::F32(to_rows(input, &header, shape, values)?)
         }
     };
@@ -127,16 +88,15 @@ pub(super) fn read_labels(input: &mut Input) -> Result<Vec<i64>> {
         )));
     }
     let Header { element, endian, .. } = header;
-    let decode = |bytes: &[u8], out: &mut Vec<_>| element.decode_i64(endian, bytes, out);
-    let values = input.read_body(count, element.size(), &header.describe(), decode)?;
-    let integer = |(row, value): (usize, Result<i64, String>)| {
-        value.map_err(|value| {
-            input.problem(format!(
-                "its label at row {row} (counted from 0) is {value}; labels are whole numbers from -2^63 to 2^63 - 1"
-            ))
-        })
-    };
-    values.into_iter().enumerate().map(integer).collect()
+    let body = Body { count, size: element.size(), copies: 1, claim: &header.describe() };
+    let mut wrong = None;
+    let labels = input.read_body(body, |bytes, out| element.decode_i64(endian, bytes, out, &mut wrong))?;
+    match wrong {
+        None => Ok(labels),
+        Some((row, value)) => Err(input.problem(format!(
+            "its label at row {row} (counted from 0) is {value}; labels are whole numbers from -2^63 to 2^63 - 1"
+        ))),
+    }
 }
 
 fn checked_count(input: &Input, header: &Header) -> Result<usize> {
@@ -151,12 +111,15 @@ fn checked_count(input: &Input, header: &Header) -> Result<usize> {
 }
 
 /// Values in the file's order as rows, row-major.
-fn to_rows<T: Clone>(input: &Input, header: &Header, shape: (usize, usize), values: Vec<T>) -> Result<Array2<T>> {
-    let array = if header.fortran {
-        ArrayD::from_shape_vec(IxDyn(&header.shape).f(), values)
-            .and_then(|array| array.as_standard_layout().into_owned().into_shape_with_order(shape))
+fn to_rows<T: Copy>(input: &Input, header: &Header, shape: (usize, usize), values: Vec<T>) -> Result<Array2<T>> {
+    let problem = |e| input.problem(format!("cannot be laid out as {} x {} rows: {e}", shape.0, shape.1));
+    let values = if header.is_transposed() {
+        let columns = ArrayView::from_shape(IxDyn(&header.shape).f(), &values).map_err(problem)?;
+        let mut rows = input.room(values.len(), &header.describe())?;
+        rows.extend(columns.iter());
+        rows
     } else {
-        Array2::from_shape_vec(shape, values)
+        values
     };
-    array.map_err(|e| input.problem(format!("cannot be laid out as {} x {} rows: {e}", shape.0, shape.1)))
+    Array2::from_shape_vec(shape, values).map_err(problem)
 }

@@ -87,14 +87,18 @@ impl Element {
         for_each_number!(self, endian, bytes, value => out.push(value as f32));
     }
 
-    /// Appends the values in `bytes` as integers; `Err` holds the first that is not an `i64`, as text.
-    pub fn decode_i64(self, endian: Endian, bytes: &[u8], out: &mut Vec<Result<i64, String>>) {
+    /// Appends the values in `bytes` as integers. `wrong` becomes the place in `out` and the text of the first that is not an
+    /// `i64`, unless it is one already.
+    pub fn decode_i64(self, endian: Endian, bytes: &[u8], out: &mut Vec<i64>, wrong: &mut Option<(usize, String)>) {
         for_each_number!(self, endian, bytes, value => {
             // `as` rounds and saturates, so a float is that integer only if it survives the way back. i128 holds every
             // 64-bit integer, signed or not, and 2^63, which is what i64::MAX would be as a float.
             let integer = value as i128;
             let exact = integer as f64 == value as f64 && (i128::from(i64::MIN)..=i128::from(i64::MAX)).contains(&integer);
-            out.push(if exact { Ok(integer as i64) } else { Err(value.to_string()) });
+            if !exact && wrong.is_none() {
+                *wrong = Some((out.len(), value.to_string()));
+            }
+            out.push(integer as i64);
         });
     }
 }
@@ -163,21 +167,21 @@ mod tests {
 
     #[test]
     fn labels_are_exact_integers_or_named() {
-        let floats: Vec<u8> =
-            [3.0, -0.0, 0.5, f64::NAN, 9.3e18, f64::INFINITY].iter().flat_map(|v: &f64| v.to_le_bytes()).collect();
-        let mut out = Vec::new();
-        Element::F64.decode_i64(Endian::Little, &floats, &mut out);
-        let text = |s: &str| Err(s.to_owned());
-        assert_eq!(out, [Ok(3), Ok(0), text("0.5"), text("NaN"), text("9300000000000000000"), text("inf")]);
-
-        out.clear();
+        let decode = |element: Element, endian, bytes: &[u8]| {
+            let (mut out, mut wrong) = (vec![7], None);
+            element.decode_i64(endian, bytes, &mut out, &mut wrong);
+            (out[1..].to_vec(), wrong)
+        };
+        for (value, text) in [(0.5, "0.5"), (f64::NAN, "NaN"), (9.3e18, "9300000000000000000"), (f64::INFINITY, "inf")]
+        {
+            let floats: Vec<u8> = [3.0, -0.0, value, 0.25].iter().flat_map(|v: &f64| v.to_le_bytes()).collect();
+            let (out, wrong) = decode(Element::F64, Endian::Little, &floats);
+            assert_eq!((&out[..2], wrong), (&[3, 0][..], Some((3, text.to_owned()))), "the first, at its place");
+        }
         let integers: Vec<u8> = [i64::MAX as u64, i64::MAX as u64 + 1].iter().flat_map(|v| v.to_be_bytes()).collect();
-        Element::U64.decode_i64(Endian::Big, &integers, &mut out);
-        assert_eq!(out, [Ok(i64::MAX), text("9223372036854775808")]);
-
-        out.clear();
-        Element::I64.decode_i64(Endian::Big, &(i64::MIN + 1).to_be_bytes(), &mut out);
-        Element::Bool.decode_i64(Endian::Big, &[0, 7], &mut out);
-        assert_eq!(out, [Ok(i64::MIN + 1), Ok(0), Ok(1)]);
+        let (out, wrong) = decode(Element::U64, Endian::Big, &integers);
+        assert_eq!((out[0], wrong), (i64::MAX, Some((2, "9223372036854775808".to_owned()))));
+        assert_eq!(decode(Element::I64, Endian::Big, &(i64::MIN + 1).to_be_bytes()), (vec![i64::MIN + 1], None));
+        assert_eq!(decode(Element::Bool, Endian::Big, &[0, 7]), (vec![0, 1], None));
     }
 }

@@ -3,8 +3,8 @@
 //! Two zero bytes, a byte for the type, a byte for the number of dimensions, then each dimension as a big-endian `u32`;
 //! the values follow, big-endian, row-major.
 
-use super::array::{hex, Header};
 use super::element::{Element, Endian};
+use super::header::{hex, Header};
 use super::input::Input;
 use crate::error::Result;
 

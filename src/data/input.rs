@@ -6,12 +6,29 @@ use std::path::{Path, PathBuf};
 
 use flate2::bufread::MultiGzDecoder;
 
+use crate::backend::memory::{available_bytes, human};
 use crate::error::{Error, Result};
 
 const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
 
+/// Bytes that one byte of gzip becomes at most: deflate's shortest code, of 2 bits, stands for 258.
+const GZIP_FACTOR: u64 = 1032;
+
 /// How many bytes are decoded at a time; a multiple of every element's size.
 const CHUNK_BYTES: usize = 1 << 16;
+
+/// What a header says of the values behind it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Body<'a> {
+    /// How many values; their bytes do not overflow.
+    pub count: usize,
+    /// Bytes a value.
+    pub size: usize,
+    /// How often the values are in memory at once, at the most, after they were read.
+    pub copies: u64,
+    /// In words, for messages.
+    pub claim: &'a str,
+}
 
 /// A stream of the (decompressed) bytes of one file.
 pub(super) struct Input<'a> {
@@ -19,7 +36,7 @@ pub(super) struct Input<'a> {
     reader: Box<dyn Read + 'a>,
     /// Bytes read so far, after decompression.
     offset: u64,
-    /// All bytes there are, where that is known without reading: not for gzip, not for pipes.
+    /// All bytes of the file, as it is, where that is known without reading: not for pipes.
     length: Option<u64>,
     gzip: bool,
     /// The gzip stream ended before its end.
@@ -51,7 +68,6 @@ impl<'a> Input<'a> {
         }
         let gzip = start.starts_with(&GZIP_MAGIC);
         let reader: Box<dyn Read + 'a> = if gzip { Box::new(MultiGzDecoder::new(reader)) } else { Box::new(reader) };
-        let length = if gzip { None } else { length };
         Ok(Self { path: path.to_owned(), reader, offset: 0, length, gzip, cut_off: false })
     }
 
@@ -101,29 +117,26 @@ impl<'a> Input<'a> {
         Ok(())
     }
 
-    /// Reads the rest of the file, which must be exactly `count` elements of `size` bytes.
+    /// Reads the rest of the file, which must be exactly what `body` says.
     ///
-    /// `decode` appends a chunk of whole elements to the result. `claim` says what the header promises, for messages.
-    /// Memory is taken as bytes arrive, or at once where the file's length bears the claim out.
+    /// `decode` appends a chunk of whole values to the result. What the header claims is checked against the file's length
+    /// and the memory that there is before any is taken.
     ///
-    /// The caller has checked that `count * size` does not overflow.
-    pub fn read_body<T>(
-        &mut self,
-        count: usize,
-        size: usize,
-        claim: &str,
-        mut decode: impl FnMut(&[u8], &mut Vec<T>),
-    ) -> Result<Vec<T>> {
+    /// # Errors
+    /// [`Error::Data`] for a file that is shorter or longer, or damaged; [`Error::Memory`].
+    pub fn read_body<T>(&mut self, body: Body, mut decode: impl FnMut(&[u8], &mut Vec<T>)) -> Result<Vec<T>> {
+        let Body { count, size, claim, .. } = body;
         let expected = (count * size) as u64;
         let start = self.offset;
-        let mut values = Vec::new();
-        if let Some(length) = self.length {
-            let found = length.saturating_sub(start);
-            if found != expected {
-                return Err(self.wrong_length(claim, expected, start, Some(found)));
+        match self.length {
+            Some(length) if self.gzip => self.check_ratio(claim, expected, length)?,
+            Some(length) if length.saturating_sub(start) != expected => {
+                return Err(self.wrong_length(claim, expected, start, Some(length.saturating_sub(start))));
             }
-            values.reserve_exact(count);
+            _ => {}
         }
+        self.check_memory::<T>(body, available_bytes())?;
+        let mut values = self.room(count, claim)?;
         let mut chunk = vec![0; CHUNK_BYTES.min(count * size)];
         let mut left = count * size;
         while left > 0 {
@@ -147,6 +160,53 @@ impl<'a> Input<'a> {
             )));
         }
         Ok(values)
+    }
+
+    /// An empty vector with room for `count` values.
+    ///
+    /// # Errors
+    /// [`Error::Memory`] where there is none: a [`Vec`] that grows by itself would abort the process.
+    pub fn room<T>(&self, count: usize, claim: &str) -> Result<Vec<T>> {
+        let mut values = Vec::new();
+        match values.try_reserve_exact(count) {
+            Ok(()) => Ok(values),
+            Err(_) => Err(self.too_large(claim, (count as u64).saturating_mul(size_of::<T>() as u64), None)),
+        }
+    }
+
+    /// Refuses more values than there is memory for; they are kept as `T`.
+    fn check_memory<T>(&self, body: Body, available: Option<u64>) -> Result<()> {
+        let bytes = (body.count as u64).saturating_mul(size_of::<T>() as u64);
+        let needed = bytes.saturating_mul(body.copies);
+        match available {
+            Some(available) if needed > available => Err(self.too_large(body.claim, needed, Some(available))),
+            _ => Ok(()),
+        }
+    }
+
+    fn too_large(&self, claim: &str, needed: u64, available: Option<u64>) -> Error {
+        let there = match available {
+            Some(available) => format!("{} are available", human(available)),
+            None => "the system gives no more".to_owned(),
+        };
+        Error::Memory(format!(
+            "{}: its {claim} need {} of memory, but {there}; give a file of fewer rows, uint8 values where they do (other \
+             types take four bytes or more a value), or more memory (data.limit does not help: the whole file is read first)",
+            self.path.display(),
+            human(needed),
+        ))
+    }
+
+    /// Refuses a gzip file of `length` bytes that cannot hold what its header claims.
+    fn check_ratio(&self, claim: &str, expected: u64, length: u64) -> Result<()> {
+        let most = length.saturating_mul(GZIP_FACTOR);
+        if expected <= most {
+            return Ok(());
+        }
+        Err(self.problem(format!(
+            "is cut off, or its header is wrong: that promises {claim}, {expected} bytes, but {length} bytes of gzip \
+             hold {most} at most; get the file again"
+        )))
     }
 
     /// The body is shorter or longer than the header says; `found` is `None` for "more, not counted".

@@ -13,11 +13,14 @@ mod cache;
 mod checks;
 mod element;
 mod fetch;
+mod fingerprint;
+mod header;
 mod idx;
 mod input;
 mod mnist;
 mod npy;
 mod rows;
+mod scale;
 mod scaling;
 mod shape;
 
@@ -33,6 +36,7 @@ pub use checks::{check_clusterable, check_counts, check_finite};
 pub use fetch::{fetch_mnist, FetchProgress, Fetched, Outcome, DEFAULT_MIRRORS};
 pub use rows::{array_of, permutation, sample, tensor_of, values_of, Batches, Rows};
 pub(crate) use rows::{hash, index_of};
+pub use scale::Scale;
 pub use scaling::{RowKind, Scaling};
 pub use shape::{guess_image, LEAST_SIDE};
 

@@ -10,8 +10,8 @@
 //! The text is parsed here, and no further than these three keys need: one pass, no recursion, nothing evaluated, the
 //! dimensions kept as they are until their product has been checked.
 
-use super::array::Header;
 use super::element::{Element, Endian};
+use super::header::Header;
 use super::input::Input;
 use crate::error::Result;
 

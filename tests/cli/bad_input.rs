@@ -1,8 +1,10 @@
 //! Everything that cannot be run is refused before training: one message, its exit code, nothing left behind.
 
 use std::fs;
+use std::io::Write;
+use std::process::Command;
 
-use crate::support::{idx, write_npy, Scratch};
+use crate::support::{idx, write_npy, Ran, Scratch};
 
 /// An NPY file by hand: for types that our independent writer does not write, and for headers that lie.
 fn npy(descr: &str, shape: &str, body: &[u8]) -> Vec<u8> {
@@ -71,6 +73,56 @@ fn files_that_are_no_data() {
             (&["--data-dir=nowhere"], &["nowhere", "no such directory", "dec fetch mnist"]),
         ],
     );
+}
+
+/// Runs `dec ARGS` with an address space of `gigabytes`.
+fn within(scratch: &Scratch, gigabytes: usize, args: &[&str]) -> Ran {
+    let dec = scratch.command(args);
+    let mut command = Command::new("sh");
+    command.arg("-c").arg(format!("ulimit -v {} && exec \"$0\" \"$@\"", gigabytes * 1_000_000));
+    command.arg(dec.get_program()).args(dec.get_args()).current_dir(scratch.path(""));
+    command.envs(dec.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    Ran::from(command.output().unwrap())
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn files_that_memory_has_no_room_for() {
+    let scratch = Scratch::new();
+    let sparse = |name: &str, descr: &str, shape: &str, bytes: u64| {
+        let header = npy(descr, shape, &[]);
+        fs::write(scratch.path(name), &header).unwrap();
+        let file = fs::OpenOptions::new().write(true).open(scratch.path(name)).unwrap();
+        file.set_len(header.len() as u64 + bytes).unwrap();
+    };
+    sparse("bytes.npy", "'|u1'", "(4000000, 1000)", 4_000_000_000);
+    // A byte a value on the disk, and four in memory.
+    sparse("halves.npy", "'<f2'", "(2000000, 500)", 2_000_000_000);
+    sparse("labels.npy", "'<i8'", "(500000000,)", 4_000_000_000);
+    write_npy(&scratch.path("rows.npy"), &[4, 2], &[0.5f32; 8]);
+    // Honest about 4 GB of zeros, in 4 MB: a stream of gzip may have many members.
+    let gz = |bytes: &[u8]| {
+        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        encoder.write_all(bytes).unwrap();
+        encoder.finish().unwrap()
+    };
+    let mut zipped = gz(&npy("'|u1'", "(4000000, 1000)", &[]));
+    zipped.extend(gz(&vec![0; 40_000_000]).repeat(100));
+    fs::write(scratch.path("zeros.npy.gz"), zipped).unwrap();
+
+    let before: Vec<_> = scratch.names("");
+    for (args, words) in [
+        (["--data=bytes.npy", "--out=run"], ["bytes.npy", "4000000 x 1000 uint8 values need 4.0 GB"]),
+        (["--data=halves.npy", "--out=run"], ["halves.npy", "2000000 x 500 float16 values need 4.0 GB"]),
+        (["--data=zeros.npy.gz", "--out=run"], ["zeros.npy.gz", "4000000 x 1000 uint8 values need 4.0 GB"]),
+        (["--data=rows.npy", "--labels=labels.npy"], ["labels.npy", "500000000 int64 values need 4.0 GB"]),
+    ] {
+        let ran = within(&scratch, 3, &args);
+        ran.failed(6, &words);
+        ran.failed(6, &["are available", "fewer rows", "data.limit does not help"]);
+        assert_eq!(ran.stdout, "");
+        assert!(scratch.names("") == before, "{args:?}: {:?}", scratch.names(""));
+    }
 }
 
 #[test]
@@ -196,7 +248,7 @@ fn places_that_cannot_be_written() {
     let scratch = Scratch::blobs();
     fs::write(scratch.path("file.txt"), "a file").unwrap();
     fs::create_dir(scratch.path("full")).unwrap();
-    fs::write(scratch.path("full/notes.txt"), "mine").unwrap();
+    fs::write(scratch.path("full/assignments.csv"), "mine").unwrap();
     let sweep = "data.source = \"rows.npy\"\nn_clusters = 3\n[sweep]\nseed = [0]\n";
     fs::write(scratch.path("s.toml"), sweep).unwrap();
     refused(
@@ -206,7 +258,7 @@ fn places_that_cannot_be_written() {
             // Below a file: that fails for root too, whom permissions do not bind.
             (&["--data=rows.npy", "--out=file.txt/run"], &["file.txt/run", "Not a directory", "--out"]),
             (&["--data=rows.npy", "--out=file.txt"], &["file.txt", "--out"]),
-            (&["--data=rows.npy", "--out=full"], &["full", "not empty", "--out", "--force"]),
+            (&["--data=rows.npy", "--out=full"], &["full", "results of a run", "--out", "--force"]),
             (&["sweep", "--config=s.toml", "--out=file.txt/sweep"], &["file.txt/sweep", "Not a directory", "--out"]),
             (&["--data=rows.npy", "--out="], &["--out"]),
         ],

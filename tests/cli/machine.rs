@@ -49,6 +49,40 @@ fn only_processors_that_the_process_may_use_are_counted() {
     assert_eq!(summary_threads(&scratch, "run"), 1);
 }
 
+/// A run whose network is large enough for a product to be shared between threads: what it leaves, and what it says.
+fn run_with(scratch: &Scratch, out: &str, threads: usize, variables: &[(&str, &str)]) -> ([Vec<u8>; 2], Ran) {
+    let more = [format!("--threads={threads}"), format!("--out={out}"), "--set=model.hidden=[300, 700]".to_owned()];
+    let mut command = scratch.command(SMALL.iter().map(|&arg| arg.to_owned()).chain(more));
+    command.envs(variables.iter().copied());
+    let ran = Ran::from(command.output().unwrap()).ok();
+    (["weights.safetensors", "assignments.csv"].map(|name| scratch.read(&format!("{out}/{name}"))), ran)
+}
+
+/// oneDNN leaves out the share of the threads that it does not get: weights became NaN.
+#[test]
+fn fewer_threads_than_asked_for_are_one_thread_less_and_no_wrong_product() {
+    let scratch = Scratch::blobs();
+    let (alone, ran) = run_with(&scratch, "alone", 1, &[]);
+    assert!(!ran.stderr.contains("OMP_THREAD_LIMIT"), "{ran:#?}");
+    for (out, variable, value) in [("limit", "OMP_THREAD_LIMIT", "1"), ("levels", "OMP_MAX_ACTIVE_LEVELS", "0")] {
+        let (limited, ran) = run_with(&scratch, out, 2, &[(variable, value)]);
+        assert!(limited == alone, "{variable}={value}");
+        assert_eq!(summary_threads(&scratch, out), 1);
+        assert!(ran.stderr.contains("1 of the 2 threads") && ran.stderr.contains(variable), "{ran:#?}");
+    }
+}
+
+#[test]
+fn the_load_of_the_machine_does_not_change_a_bit() {
+    let scratch = Scratch::blobs();
+    // With OMP_DYNAMIC there are never more threads than processors, however many are asked for.
+    let threads = std::thread::available_parallelism().unwrap().get() + 1;
+    let (plain, _) = run_with(&scratch, "plain", threads, &[]);
+    let (dynamic, _) = run_with(&scratch, "dynamic", threads, &[("OMP_DYNAMIC", "true")]);
+    assert!(plain == dynamic);
+    assert_eq!(summary_threads(&scratch, "dynamic"), threads);
+}
+
 #[test]
 fn members_of_a_sweep_use_as_many_as_the_sweep_was_told() {
     let scratch = Scratch::blobs();
