@@ -5,8 +5,9 @@
 use ndarray::Array2;
 use tch::{Device, Kind, Tensor};
 
-use super::{KMeans, Poll};
+use super::KMeans;
 use crate::backend::lloyd;
+use crate::control::Control;
 use crate::data::{tensor_of, values_of, Rows};
 use crate::error::Result;
 
@@ -15,12 +16,12 @@ use crate::error::Result;
 const BLOCK_VALUES: i64 = 1 << 24;
 
 /// Calls `f` with consecutive rows on the CPU, as they are stored, and the factor that they are to be multiplied by.
-fn for_blocks(rows: &Rows, poll: &mut Poll, mut f: impl FnMut(i64, &Tensor, f64) -> Result<()>) -> Result<()> {
+fn for_blocks(rows: &Rows, control: &mut Control, mut f: impl FnMut(i64, &Tensor, f64) -> Result<()>) -> Result<()> {
     let (stored, scale) = rows.stored();
     let n = rows.n_rows();
     let size = (BLOCK_VALUES / rows.n_features().max(1)).max(1);
     for start in (0..n).step_by(size as usize) {
-        poll()?;
+        control.check()?;
         let block = stored.f_narrow(0, start, size.min(n - start))?.f_to_device(Device::Cpu)?;
         let block = if block.f_kind()? == Kind::Uint8 { block } else { block.f_to_kind(Kind::Float)? };
         f(start, &block.f_contiguous()?, scale)?;
@@ -29,14 +30,14 @@ fn for_blocks(rows: &Rows, poll: &mut Poll, mut f: impl FnMut(i64, &Tensor, f64)
 }
 
 /// The mean of each cluster's rows, \[k, d\], summed in float64 in the rows' order; 0 for an empty cluster.
-pub(super) fn means(rows: &Rows, labels: &[i64], n_clusters: usize, poll: &mut Poll) -> Result<Array2<f32>> {
+pub(super) fn means(rows: &Rows, labels: &[i64], n_clusters: usize, control: &mut Control) -> Result<Array2<f32>> {
     let shape = (n_clusters, rows.n_features() as usize);
     let sums = Tensor::f_zeros([shape.0 as i64, shape.1 as i64], (Kind::Double, Device::Cpu))?;
     let mut sizes = vec![0.0f64; n_clusters];
     for &label in labels {
         sizes[label as usize] += 1.0;
     }
-    for_blocks(rows, poll, |start, block, scale| {
+    for_blocks(rows, control, |start, block, scale| {
         let labels: Vec<i32> = labels[start as usize..][..block.size()[0] as usize].iter().map(|&l| l as i32).collect();
         lloyd::add_rows(block, scale, &Tensor::f_from_slice(&labels)?, &sums)
     })?;
@@ -47,11 +48,11 @@ pub(super) fn means(rows: &Rows, labels: &[i64], n_clusters: usize, poll: &mut P
 }
 
 /// Every row's nearest centroid (the first of equally near ones), and each row's squared distance to it.
-fn nearest(rows: &Rows, centroids: &Array2<f32>, poll: &mut Poll) -> Result<(Vec<i64>, Vec<f64>)> {
+fn nearest(rows: &Rows, centroids: &Array2<f32>, control: &mut Control) -> Result<(Vec<i64>, Vec<f64>)> {
     let centroids = tensor_of(centroids.view())?;
     let n = rows.n_rows() as usize;
     let (mut labels, mut distances) = (Vec::with_capacity(n), Vec::with_capacity(n));
-    for_blocks(rows, poll, |_, block, scale| {
+    for_blocks(rows, control, |_, block, scale| {
         let (block_labels, block_distances) = lloyd::nearest(block, scale, &centroids)?;
         labels.extend(values_of::<i32>(&block_labels)?.into_iter().map(i64::from));
         distances.extend(values_of::<f64>(&block_distances)?);
@@ -61,8 +62,8 @@ fn nearest(rows: &Rows, centroids: &Array2<f32>, poll: &mut Poll) -> Result<(Vec
 }
 
 /// The clustering that `centroids` \[k, d\] make.
-pub(crate) fn assign(rows: &Rows, centroids: Array2<f32>, poll: &mut Poll) -> Result<KMeans> {
-    let (labels, distances) = nearest(rows, &centroids, poll)?;
+pub(crate) fn assign(rows: &Rows, centroids: Array2<f32>, control: &mut Control) -> Result<KMeans> {
+    let (labels, distances) = nearest(rows, &centroids, control)?;
     // Summed in the rows' order, so that the number of threads does not show.
     Ok(KMeans { centroids, labels, inertia: distances.iter().sum() })
 }
@@ -70,14 +71,14 @@ pub(crate) fn assign(rows: &Rows, centroids: Array2<f32>, poll: &mut Poll) -> Re
 /// Lloyd steps from `centroids` \[k, d\] until no row changes its cluster, at most `max_iter` of them.
 ///
 /// An empty cluster takes the row that is farthest from its centroid, as in scikit-learn.
-pub(super) fn finish(rows: &Rows, centroids: Array2<f32>, max_iter: u64, poll: &mut Poll) -> Result<KMeans> {
+pub(super) fn finish(rows: &Rows, centroids: Array2<f32>, max_iter: u64, control: &mut Control) -> Result<KMeans> {
     let k = centroids.nrows();
-    let (labels, mut distances) = nearest(rows, &centroids, poll)?;
+    let (labels, mut distances) = nearest(rows, &centroids, control)?;
     let mut current = KMeans { centroids, labels, inertia: distances.iter().sum() };
     for _ in 0..max_iter {
         let filled = !fill(&mut current.labels, k, &distances).is_empty();
-        let centroids = means(rows, &current.labels, k, poll)?;
-        let (labels, next) = nearest(rows, &centroids, poll)?;
+        let centroids = means(rows, &current.labels, k, control)?;
+        let (labels, next) = nearest(rows, &centroids, control)?;
         distances = next;
         let inertia: f64 = distances.iter().sum();
         let settled = labels == current.labels;

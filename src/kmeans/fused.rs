@@ -4,9 +4,9 @@ use std::ops::Range;
 
 use tch::{Device, Kind, Tensor};
 
-use super::lloyd::{Engine, Space};
-use super::Poll;
+use super::passes::{Passes, Space};
 use crate::backend::lloyd::{self, Labelling, Totals, View};
+use crate::control::Control;
 use crate::data::values_of;
 use crate::error::Result;
 
@@ -106,27 +106,27 @@ impl<'a> Fused<'a> {
         Ok(Tensor::f_from_slice(&own)?.f_view([2, active.len() as i64, k as i64])?)
     }
 
-    fn update(&mut self, active: &[i64], poll: &mut Poll) -> Result<Vec<i64>> {
+    fn update(&mut self, active: &[i64], control: &mut Control) -> Result<Vec<i64>> {
         let changed = Tensor::f_zeros([active.len() as i64], (Kind::Int64, Device::Cpu))?;
         let totals = Totals { previous: &self.previous, sums: &self.sums, counts: &self.counts };
         for range in self.ranges(active.len() as i64 * 4) {
-            poll()?;
+            control.check()?;
             lloyd::update(&self.space.stored, active, &self.labels, &totals, &changed, range)?;
         }
         values_of(&changed)
     }
 }
 
-impl Engine for Fused<'_> {
+impl Passes for Fused<'_> {
     fn total(&self) -> f64 {
         self.norms.total
     }
 
-    fn approach(&mut self, centres: &Tensor, poll: &mut Poll) -> Result<()> {
+    fn approach(&mut self, centres: &Tensor, control: &mut Control) -> Result<()> {
         let closest = self.closest(centres.size()[0])?;
         let centres = centres.f_unsqueeze(1)?;
         for range in self.ranges(centres.size()[0]) {
-            poll()?;
+            control.check()?;
             lloyd::approach(&self.view(), &centres, &closest, range)?;
         }
         Ok(())
@@ -139,26 +139,26 @@ impl Engine for Fused<'_> {
         }
     }
 
-    fn potentials(&mut self, candidates: &Tensor, poll: &mut Poll) -> Result<Tensor> {
+    fn potentials(&mut self, candidates: &Tensor, control: &mut Control) -> Result<Tensor> {
         let closest = self.closest(candidates.size()[0])?;
         let potentials = Tensor::f_zeros(&candidates.size()[..2], (Kind::Double, Device::Cpu))?;
         for range in self.ranges(candidates.size()[0] * candidates.size()[1]) {
-            poll()?;
+            control.check()?;
             lloyd::potentials(&self.view(), candidates, &closest, &potentials, range)?;
         }
         Ok(potentials)
     }
 
-    fn assign(&mut self, active: &[i64], centroids: &Tensor, poll: &mut Poll) -> Result<Vec<i64>> {
+    fn assign(&mut self, active: &[i64], centroids: &Tensor, control: &mut Control) -> Result<Vec<i64>> {
         self.closest = None;
         let centroids = centroids.f_contiguous()?;
         let drift = self.drifted(active, &centroids)?;
         let labelling = Labelling { labels: &self.labels, bounds: &self.bounds };
         for range in self.ranges(active.len() as i64 * centroids.size()[1]) {
-            poll()?;
+            control.check()?;
             lloyd::assign(&self.view(), active, &centroids, &drift, &labelling, range)?;
         }
-        self.update(active, poll)
+        self.update(active, control)
     }
 
     fn clusters(&self, active: &[i64]) -> Result<(Tensor, Tensor)> {
@@ -178,7 +178,7 @@ impl Engine for Fused<'_> {
             let _filled = self.labels.f_get(restart)?.f_get(row as i64)?.f_fill_(label)?;
             let _filled = self.bounds.f_select(1, restart)?.f_select(1, row as i64)?.f_fill_(-1.0)?;
         }
-        self.update(&[restart], &mut || Ok(()))?;
+        self.update(&[restart], &mut Control::ignored())?;
         Ok(())
     }
 }

@@ -12,45 +12,52 @@ use ndarray::{Array1, Array2, ArrayView, ArrayView2, Dimension};
 use rand_xoshiro::rand_core::SeedableRng;
 use rand_xoshiro::Xoshiro256Plus;
 
-use super::{exact, KMeans, KMeansParams, Progress};
+use super::{exact, KMeans, KMeansParams};
 use crate::backend::threads;
+use crate::control::Control;
 use crate::data::{array_of, Rows};
 use crate::error::{Error, Result};
 use crate::metrics::squared_distance;
 
-/// The centroids \[k, d\] of the best restart.
-pub(super) fn search(
-    rows: &Rows,
-    params: &KMeansParams,
-    tell: &mut dyn FnMut(Progress) -> Result<()>,
-) -> Result<Array2<f32>> {
-    let array = array_of(&rows.to_tensor()?)?;
-    let tolerance = step_tolerance(array.view(), params.tol);
-    // linfa works on rayon's threads: as many as everything else uses.
-    let pool = rayon::ThreadPoolBuilder::new()
-        .num_threads(threads::count())
-        .build()
-        .map_err(|problem| Error::Training(format!("k-means: no threads for linfa: {problem}")))?;
-    let mut rng = Xoshiro256Plus::seed_from_u64(params.seed);
-    let mut best: Option<KMeans> = None;
-    for restart in 0..params.n_init {
-        tell(Progress::Working)?;
-        let init = KMeansInit::KMeansPlusPlus;
-        let centroids = pool
-            .install(|| restart_from(init, array.view(), params, tolerance, &rng))
-            .map_err(|problem| Error::Training(format!("k-means, restart {restart}: {problem}")))?;
-        rng.jump();
-        // Its inertia is that of the centroids before its last update, summed in float32; this one is not.
-        let candidate = exact::assign(rows, centroids, &mut || tell(Progress::Working))?;
-        let kept = match best.take() {
-            Some(best) if best.inertia <= candidate.inertia => best,
-            _ => candidate,
-        };
-        let inertia = kept.inertia;
-        best = Some(kept);
-        tell(Progress::Restart { done: restart + 1, inertia })?;
+/// What restarts share.
+pub(super) struct Restarts {
+    array: Array2<f32>,
+    tolerance: f32,
+    pool: rayon::ThreadPool,
+}
+
+impl Restarts {
+    /// For the `rows` that a search is over.
+    pub(super) fn new(rows: &Rows, params: &KMeansParams) -> Result<Self> {
+        let array = array_of(&rows.to_tensor()?)?;
+        let tolerance = step_tolerance(array.view(), params.tol);
+        // linfa works on rayon's threads: as many as everything else uses.
+        let pool = rayon::ThreadPoolBuilder::new()
+            .num_threads(threads::count())
+            .build()
+            .map_err(|problem| Error::Training(format!("k-means: no threads for linfa: {problem}")))?;
+        Ok(Self { array, tolerance, pool })
     }
-    best.map(|best| best.centroids).ok_or_else(|| Error::Config("k-means: no restarts".to_owned()))
+
+    /// The clustering that the restart of this number comes to.
+    pub(super) fn restart(
+        &self,
+        number: usize,
+        rows: &Rows,
+        params: &KMeansParams,
+        control: &mut Control,
+    ) -> Result<KMeans> {
+        control.check()?;
+        let mut rng = Xoshiro256Plus::seed_from_u64(params.seed);
+        (0..number).for_each(|_| rng.jump());
+        let init = KMeansInit::KMeansPlusPlus;
+        let centroids = self
+            .pool
+            .install(|| restart_from(init, self.array.view(), params, self.tolerance, &rng))
+            .map_err(|problem| Error::Training(format!("k-means, restart {number}: {problem}")))?;
+        // Its inertia is that of the centroids before its last update, summed in float32; this one is not.
+        exact::assign(rows, centroids, control)
+    }
 }
 
 /// One restart's centroids.

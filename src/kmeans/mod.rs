@@ -5,14 +5,14 @@
 //! inertia agree with each other. The rows stay on their device in the type that they are stored in.
 //!
 //! ```
+//! use dec::control::Control;
 //! use dec::data::Rows;
 //! use dec::kmeans::{fit, KMeansParams};
-//! use std::ops::ControlFlow;
 //! use tch::Tensor;
 //!
 //! let rows = Rows::from_tensor(Tensor::from_slice(&[0.0f32, 1.0, 9.0, 11.0]).view([4, 1]));
 //! let params = KMeansParams { n_clusters: 2, ..KMeansParams::default() };
-//! let fitted = fit(&rows, &params, &mut |_progress| ControlFlow::Continue(()))?;
+//! let fitted = fit(&rows, &params, &mut Control::ignored())?;
 //! assert_eq!(fitted.inertia, 2.5); // 0.5² + 0.5² around 0.5, 1² + 1² around 10
 //! assert_eq!(fitted.labels[0], fitted.labels[1]);
 //! assert_ne!(fitted.labels[0], fitted.labels[2]);
@@ -23,22 +23,34 @@ mod exact;
 mod fused;
 mod linfa;
 mod lloyd;
+mod passes;
 mod plain;
+mod search;
 mod seeding;
 #[cfg(test)]
 mod tests;
 
 use std::collections::HashSet;
-use std::ops::ControlFlow;
 
 use ndarray::Array2;
-use tch::Device;
+use serde::{Deserialize, Serialize};
 
-use crate::backend::precision;
-pub use crate::config::KMeansEngine as Engine;
+use crate::control::Control;
 use crate::data::{values_of, Rows};
 use crate::error::{Error, Result};
 pub(crate) use exact::assign;
+pub use search::{Best, Search};
+
+/// What runs the restarts.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Engine {
+    /// All restarts together, on the rows' device. On the CPU the result is the same for any number of threads.
+    #[default]
+    Tensor,
+    /// `linfa-clustering`: one restart after another, on the CPU, with a float32 copy of the rows.
+    Linfa,
+}
 
 /// How k-means searches.
 #[derive(Debug, Clone, PartialEq)]
@@ -78,52 +90,23 @@ pub struct KMeans {
     pub inertia: f64,
 }
 
-/// What [`fit`] tells while it works.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Progress {
-    /// It is at work: a good moment to stop it. Comes several times a second.
-    Working,
-    /// One more restart has ended.
-    Restart {
-        /// How many have: restarts 0 to `done` − 1.
-        done: usize,
-        /// The lowest inertia of those.
-        inertia: f64,
-    },
-}
-
-/// Fails with [`Error::Interrupted`] when the work is to stop.
-type Poll<'a> = dyn FnMut() -> Result<()> + 'a;
-
 /// Clusters `rows` \[n, d\] and returns the restart with the lowest inertia, finished by exact Lloyd steps.
 ///
-/// A restart that `max_iter` stops still takes part: its labels and inertia are as valid as another's. `on_progress`
-/// hears of each restart in their order, and stops the search with `Break`. The result is the same for any number of
-/// threads.
+/// A restart that `max_iter` stops still takes part: its labels and inertia are as valid as another's. `control` hears of
+/// each restart in their order. The result is the same for any number of threads.
 ///
 /// # Errors
 /// - [`Error::Config`] for parameters outside the ranges that [`KMeansParams`] gives.
 /// - [`Error::Rows`] for fewer different rows than clusters, for values that are not finite, and for values so large
 ///   that sums of squared distances could overflow float32 (about 10¹⁵ for MNIST's shape).
-/// - [`Error::Interrupted`] when `on_progress` breaks.
-pub fn fit(
-    rows: &Rows,
-    params: &KMeansParams,
-    on_progress: &mut dyn FnMut(Progress) -> ControlFlow<()>,
-) -> Result<KMeans> {
-    check_params(params)?;
-    check_rows(rows, params.n_clusters)?;
-    let tell = &mut |progress| match on_progress(progress) {
-        ControlFlow::Continue(()) => Ok(()),
-        ControlFlow::Break(()) => Err(Error::Interrupted),
-    };
-    // Restarts differ by less than what TF32 rounds away.
-    let _exact = precision::without_tf32()?;
-    let centroids = match params.engine {
-        Engine::Tensor => lloyd::search(rows, params, tell)?,
-        Engine::Linfa => linfa::search(rows, params, tell)?,
-    };
-    exact::finish(rows, centroids, params.max_iter, &mut || tell(Progress::Working))
+/// - [`Error::Interrupted`] where `control` wants to stop.
+pub fn fit(rows: &Rows, params: &KMeansParams, control: &mut Control) -> Result<KMeans> {
+    let mut search = Search::new(rows, params)?;
+    loop {
+        if let Some(fitted) = search.advance(control)? {
+            return Ok(fitted);
+        }
+    }
 }
 
 fn check_params(params: &KMeansParams) -> Result<()> {
@@ -142,7 +125,11 @@ fn check_params(params: &KMeansParams) -> Result<()> {
 /// Rows that are looked at together for what cannot be clustered.
 const CHECKED_VALUES: i64 = 1 << 22;
 
-fn check_rows(rows: &Rows, n_clusters: usize) -> Result<()> {
+/// Refuses rows that cannot be clustered into so many.
+///
+/// # Errors
+/// As for [`fit`].
+pub(crate) fn check_rows(rows: &Rows, n_clusters: usize) -> Result<()> {
     let (n, d) = (rows.n_rows(), rows.n_features());
     if n < n_clusters as i64 {
         return Err(Error::Rows(format!("{n} rows are too few for {n_clusters} clusters")));
@@ -192,9 +179,4 @@ fn check_distinct(rows: &Rows, n_clusters: usize) -> Result<()> {
     let found =
         if distinct.len() == 1 { "all the same".to_owned() } else { format!("only {} different", distinct.len()) };
     Err(Error::Rows(format!("the {n} rows are {found}: too few for {n_clusters} clusters")))
-}
-
-/// Whether the CPU's kernels can work on these rows.
-fn on_cpu(rows: &Rows) -> bool {
-    rows.device() == Device::Cpu
 }

@@ -2,8 +2,8 @@
 
 use tch::{Kind, Tensor};
 
-use super::lloyd::{block_rows, Engine, Space};
-use super::Poll;
+use super::passes::{block_rows, Passes, Space};
+use crate::control::Control;
 use crate::error::Result;
 
 /// R restarts' state.
@@ -34,7 +34,7 @@ impl<'a> Plain<'a> {
             counts: Tensor::f_zeros([restarts, k], (Kind::Double, device))?,
         };
         let mut total = 0.0;
-        plain.for_blocks(d, &mut || Ok(()), |_, _, rows| {
+        plain.for_blocks(d, &mut Control::ignored(), |_, _, rows| {
             total += f64::try_from(rows.f_square()?.f_sum(Kind::Double)?)?;
             Ok(())
         })?;
@@ -47,13 +47,13 @@ impl<'a> Plain<'a> {
     fn for_blocks(
         &self,
         width: i64,
-        poll: &mut Poll,
+        control: &mut Control,
         mut f: impl FnMut(i64, i64, &Tensor) -> Result<()>,
     ) -> Result<()> {
         let n = self.space.n_rows();
         let size = block_rows(width.max(self.space.n_features()));
         for start in (0..n).step_by(size as usize) {
-            poll()?;
+            control.check()?;
             let length = size.min(n - start);
             f(start, length, &self.space.centred(&self.space.stored.f_narrow(0, start, length)?)?)?;
         }
@@ -77,7 +77,7 @@ impl<'a> Plain<'a> {
     }
 
     /// The sums of rows and the counts by the labels of `restarts`, afresh.
-    fn recount(&mut self, restarts: &[i64], poll: &mut Poll) -> Result<()> {
+    fn recount(&mut self, restarts: &[i64], control: &mut Control) -> Result<()> {
         let (d, device) = (self.space.n_features(), self.space.stored.device());
         let active = restarts.len() as i64;
         let index = Tensor::f_from_slice(restarts)?.f_to_device(device)?;
@@ -85,7 +85,7 @@ impl<'a> Plain<'a> {
         let clusters = Tensor::f_arange(self.k, (Kind::Int, device))?.f_view([1, self.k, 1])?;
         let mut sums = Tensor::f_zeros([active * self.k, d], (Kind::Double, device))?;
         let mut counts = Tensor::f_zeros([active * self.k], (Kind::Double, device))?;
-        self.for_blocks(active * self.k, poll, |start, length, rows| {
+        self.for_blocks(active * self.k, control, |start, length, rows| {
             let labels = labels.f_narrow(1, start, length)?.f_unsqueeze(1)?;
             let members = labels.f_eq_tensor(&clusters)?.f_to_kind(Kind::Float)?.f_view([active * self.k, length])?;
             sums = sums.f_add(&members.f_matmul(rows)?)?;
@@ -98,15 +98,15 @@ impl<'a> Plain<'a> {
     }
 }
 
-impl Engine for Plain<'_> {
+impl Passes for Plain<'_> {
     fn total(&self) -> f64 {
         self.total
     }
 
-    fn approach(&mut self, centres: &Tensor, poll: &mut Poll) -> Result<()> {
+    fn approach(&mut self, centres: &Tensor, control: &mut Control) -> Result<()> {
         let centres = centres.f_unsqueeze(1)?;
         let mut parts = Vec::new();
-        self.for_blocks(centres.size()[0], poll, |start, _, rows| {
+        self.for_blocks(centres.size()[0], control, |start, _, rows| {
             parts.push(self.least(&centres, start, rows)?.f_squeeze_dim(1)?);
             Ok(())
         })?;
@@ -124,10 +124,10 @@ impl Engine for Plain<'_> {
         Ok(drawn.f_where_self(&total.f_gt(0.0)?, &any)?.f_clamp_max(n - 1)?)
     }
 
-    fn potentials(&mut self, candidates: &Tensor, poll: &mut Poll) -> Result<Tensor> {
+    fn potentials(&mut self, candidates: &Tensor, control: &mut Control) -> Result<Tensor> {
         let shape = candidates.size();
         let mut potentials = Tensor::f_zeros(&shape[..2], (Kind::Double, candidates.device()))?;
-        self.for_blocks(shape[0] * shape[1], poll, |start, _, rows| {
+        self.for_blocks(shape[0] * shape[1], control, |start, _, rows| {
             let sums = self.least(candidates, start, rows)?.f_sum_dim_intlist(2, false, Kind::Double)?;
             potentials = potentials.f_add(&sums)?;
             Ok(())
@@ -135,14 +135,14 @@ impl Engine for Plain<'_> {
         Ok(potentials)
     }
 
-    fn assign(&mut self, active: &[i64], centroids: &Tensor, poll: &mut Poll) -> Result<Vec<i64>> {
+    fn assign(&mut self, active: &[i64], centroids: &Tensor, control: &mut Control) -> Result<Vec<i64>> {
         self.closest = None;
         let shape = centroids.size();
         let index = Tensor::f_from_slice(active)?.f_to_device(centroids.device())?;
         let flat = centroids.f_reshape([-1, shape[2]])?;
         let half_norms = flat.f_square()?.f_sum_dim_intlist(1, true, None)?.f_mul_scalar(0.5)?;
         let mut parts = Vec::new();
-        self.for_blocks(shape[0] * shape[1], poll, |_, length, rows| {
+        self.for_blocks(shape[0] * shape[1], control, |_, length, rows| {
             let scores = half_norms.f_sub(&flat.f_matmul(&rows.f_tr()?)?)?;
             parts.push(scores.f_view([shape[0], shape[1], length])?.f_argmin(1, false)?.f_to_kind(Kind::Int)?);
             Ok(())
@@ -151,7 +151,7 @@ impl Engine for Plain<'_> {
         let differ = labels.f_ne_tensor(&self.labels.f_index_select(0, &index)?)?;
         let changed = crate::data::values_of(&differ.f_sum_dim_intlist(1, false, Kind::Int64)?)?;
         let _copied = self.labels.f_index_copy_(0, &index, &labels)?;
-        self.recount(active, poll)?;
+        self.recount(active, control)?;
         Ok(changed)
     }
 
@@ -170,6 +170,6 @@ impl Engine for Plain<'_> {
         for (&row, &label) in rows.iter().zip(to) {
             let _filled = self.labels.f_get(restart)?.f_get(row as i64)?.f_fill_(label)?;
         }
-        self.recount(&[restart], &mut || Ok(()))
+        self.recount(&[restart], &mut Control::ignored())
     }
 }

@@ -8,19 +8,20 @@ use rand_xoshiro::rand_core::SeedableRng;
 use rand_xoshiro::Xoshiro256Plus;
 use tch::Tensor;
 
-use super::lloyd::{Engine, Space};
-use super::{KMeansParams, Poll};
+use super::passes::{Passes, Space};
+use super::KMeansParams;
+use crate::control::Control;
 use crate::data::values_of;
 use crate::error::Result;
 
 /// Centroids for the restarts from `first` on: float32 \[restarts, k, d\].
 pub(super) fn centroids(
     space: &Space,
-    engine: &mut dyn Engine,
+    passes: &mut dyn Passes,
     params: &KMeansParams,
     first: usize,
     restarts: usize,
-    poll: &mut Poll,
+    control: &mut Control,
 ) -> Result<Tensor> {
     let device = space.stored.device();
     let (n, d, k) = (space.n_rows(), space.n_features(), params.n_clusters);
@@ -31,11 +32,11 @@ pub(super) fn centroids(
     let any: Vec<i64> = generators.iter_mut().map(|rng| rng.gen_range(0..n)).collect();
     let mut centres = vec![rows_at(space, &Tensor::f_from_slice(&any)?.f_to_device(device)?)?];
     for index in 1..k {
-        engine.approach(&centres[index - 1], poll)?;
+        passes.approach(&centres[index - 1], control)?;
         let draws: Vec<f64> = generators.iter_mut().flat_map(|rng| (0..trials).map(|_| rng.gen::<f64>())).collect();
-        let picks = engine.sample(&Tensor::f_from_slice(&draws)?.f_view(shape)?.f_to_device(device)?)?;
+        let picks = passes.sample(&Tensor::f_from_slice(&draws)?.f_view(shape)?.f_to_device(device)?)?;
         let candidates = rows_at(space, &picks.f_view(-1)?)?.f_view([shape[0], trials, d])?;
-        let potentials: Vec<f64> = values_of(&engine.potentials(&candidates, poll)?)?;
+        let potentials: Vec<f64> = values_of(&passes.potentials(&candidates, control)?)?;
         let mut chosen = Vec::with_capacity(restarts);
         for (restart, potentials) in potentials.chunks_exact(trials as usize).enumerate() {
             let mut best = 0;

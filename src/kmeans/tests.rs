@@ -1,22 +1,43 @@
 //! Both engines, and the passes against each other.
 #![allow(clippy::unwrap_used)]
 
+use std::cell::Cell;
+
 use linfa_clustering::KMeansInit;
 use ndarray::{array, concatenate, s, Array2, ArrayView2, Axis};
 use rand::Rng;
 use rand_xoshiro::rand_core::SeedableRng;
 use rand_xoshiro::Xoshiro256Plus;
-use tch::Tensor;
+use tch::{Device, Tensor};
 
 use super::fused::Fused;
-use super::lloyd::{self, Space};
+use super::lloyd;
+use super::passes::{Passes, Space};
 use super::plain::Plain;
 use super::*;
+use crate::control::{Event, Observer};
 use crate::data::{array_of, tensor_of, Features};
 use crate::metrics::{self, squared_distance};
 
-fn go_on(_: Progress) -> ControlFlow<()> {
-    ControlFlow::Continue(())
+/// The inertia after each restart, and how often the search asked whether to stop; stops it at a given question.
+#[derive(Default)]
+struct Watch {
+    seen: Vec<(usize, f64)>,
+    asked: Cell<usize>,
+    stop_at: usize,
+}
+
+impl Observer for Watch {
+    fn on_event(&mut self, event: &Event) {
+        if let Event::Restart { restart, inertia, .. } = event {
+            self.seen.push((*restart as usize, *inertia));
+        }
+    }
+
+    fn should_stop(&self) -> bool {
+        self.asked.set(self.asked.get() + 1);
+        self.asked.get() == self.stop_at
+    }
 }
 
 fn noise(n: usize, d: usize, seed: u64) -> Array2<f32> {
@@ -33,7 +54,7 @@ fn rows_of(array: ArrayView2<f32>) -> Rows {
 }
 
 fn fit_array(array: ArrayView2<f32>, params: &KMeansParams) -> Result<KMeans> {
-    fit(&rows_of(array), params, &mut go_on)
+    fit(&rows_of(array), params, &mut Control::ignored())
 }
 
 fn params(n_clusters: usize) -> KMeansParams {
@@ -106,7 +127,7 @@ fn rows_in_any_memory_order_give_the_same() {
     let by_column = Rows::from_tensor(tensor.tr().contiguous().tr());
     let every_second = Rows::from_tensor(Tensor::cat(&[&tensor, &tensor], 1).slice(1, 5, None, 1));
     for rows in [by_column, every_second] {
-        assert_eq!(fit(&rows, &params(4), &mut go_on).unwrap(), expected);
+        assert_eq!(fit(&rows, &params(4), &mut Control::ignored()).unwrap(), expected);
     }
 }
 
@@ -131,7 +152,7 @@ fn bytes_and_the_floats_that_they_stand_for_give_the_same() {
     let scale = 0.02;
     let rows = Rows::new(&Features::U8(stored), scale, Device::Cpu).unwrap();
     let floats = array_of(&rows.to_tensor().unwrap()).unwrap();
-    let of_bytes = fit(&rows, &params(6), &mut go_on).unwrap();
+    let of_bytes = fit(&rows, &params(6), &mut Control::ignored()).unwrap();
     let of_floats = fit_array(floats.view(), &params(6)).unwrap();
     assert_consistent(floats.view(), &of_bytes);
     assert_eq!(of_bytes.labels, of_floats.labels);
@@ -144,15 +165,10 @@ fn restarts_report_a_falling_inertia_and_the_first_ones_do_not_depend_on_how_man
     let rows = noise(200, 4, 5);
     for engine in both_engines(&params(9)) {
         let history = |n_init, seed| {
-            let mut seen = Vec::new();
-            let mut record = |progress| {
-                if let Progress::Restart { done, inertia } = progress {
-                    seen.push((done, inertia));
-                }
-                ControlFlow::Continue(())
-            };
-            fit(&rows_of(rows.view()), &KMeansParams { n_init, seed, ..engine.clone() }, &mut record).unwrap();
-            seen
+            let mut watch = Watch::default();
+            let params = KMeansParams { n_init, seed, ..engine.clone() };
+            fit(&rows_of(rows.view()), &params, &mut Control::new(&mut watch)).unwrap();
+            watch.seen
         };
         let long = history(8, 0);
         assert!(long.iter().map(|seen| seen.0).eq(1..=8));
@@ -167,26 +183,37 @@ fn restarts_report_a_falling_inertia_and_the_first_ones_do_not_depend_on_how_man
 fn a_break_interrupts_wherever_it_comes() {
     let rows = rows_of(noise(50, 2, 6).view());
     for params in both_engines(&KMeansParams { n_init: 3, ..params(3) }) {
-        let mut all = 0;
-        fit(&rows, &params, &mut |_| {
-            all += 1;
-            ControlFlow::Continue(())
-        })
-        .unwrap();
+        let mut watch = Watch::default();
+        fit(&rows, &params, &mut Control::new(&mut watch)).unwrap();
+        let all = watch.asked.get();
         assert!(all > 6, "{all} questions whether to stop");
-        for stop in 1..=all {
-            let mut calls = 0;
-            let result = fit(&rows, &params, &mut |_| {
-                calls += 1;
-                if calls == stop {
-                    ControlFlow::Break(())
-                } else {
-                    ControlFlow::Continue(())
-                }
-            });
+        for stop_at in 1..=all {
+            let mut watch = Watch { stop_at, ..Watch::default() };
+            let result = fit(&rows, &params, &mut Control::new(&mut watch));
             assert!(matches!(result, Err(Error::Interrupted)));
-            assert_eq!(calls, stop);
+            assert_eq!(watch.asked.get(), stop_at);
         }
+    }
+}
+
+#[test]
+fn a_search_goes_on_from_what_it_has_reached() {
+    let rows = rows_of(noise(120, 3, 8).view());
+    for params in both_engines(&KMeansParams { n_init: 7, ..params(4) }) {
+        let whole = fit(&rows, &params, &mut Control::ignored()).unwrap();
+        // Pieces of single restarts: each search is given one more to do, and what the last one came to.
+        let (mut done, mut best) = (0, None);
+        for n_init in 1..=7 {
+            let mut search = Search::new(&rows, &KMeansParams { n_init, ..params.clone() }).unwrap();
+            search.go_on_after(done, best);
+            assert!(search.advance(&mut Control::ignored()).unwrap().is_none());
+            let progress = search.progress();
+            done = progress.0;
+            best = progress.1.map(|best| Best { inertia: best.inertia, centroids: best.centroids.copy() });
+        }
+        let mut last = Search::new(&rows, &params).unwrap();
+        last.go_on_after(done, best);
+        assert_eq!(last.advance(&mut Control::ignored()).unwrap().unwrap(), whole);
     }
 }
 
@@ -210,20 +237,21 @@ fn empty_clusters_take_the_farthest_rows() {
     let moved = exact::fill(&mut labels, 4, &[1.0, 0.0, 1.0, 100.0, 81.0, 900.0]);
     assert_eq!(moved, [5, 3]);
     assert_eq!(labels, [0, 0, 0, 3, 2, 1], "90 is 30 away, 50 is 10 away, 51 must stay");
-    let finished = exact::finish(&rows_of(rows.view()), centroids, 100, &mut || Ok(())).unwrap();
+    let finished = exact::finish(&rows_of(rows.view()), centroids, 100, &mut Control::ignored()).unwrap();
     assert_consistent(rows.view(), &finished);
     assert_eq!(finished.inertia, 2.0);
 }
 
 /// What both implementations of the passes find from the same centroids.
 fn descents(rows: &Rows, start: &Array2<f32>, tol: f64, max_iter: u64) -> [(f64, Array2<f32>); 2] {
-    let space = Space::new(rows, &mut || Ok(())).unwrap();
+    let space = Space::new(rows, &mut Control::ignored()).unwrap();
     let norms = Fused::norms(&space).unwrap();
     let start = (tensor_of(start.view()).unwrap() - &space.origin).unsqueeze(0);
     let k = start.size()[1];
-    let descend = |engine: &mut dyn lloyd::Engine| {
+    let descend = |passes: &mut dyn Passes| {
         let (inertia, centroids) =
-            lloyd::descend(&space, engine, start.copy(), tol, max_iter, &mut |_| Ok(())).unwrap();
+            lloyd::descend(&space, passes, start.copy(), tol, max_iter, &mut Control::ignored(), &mut |_, _, _| {})
+                .unwrap();
         (inertia, array_of(&(centroids + &space.origin)).unwrap())
     };
     [descend(&mut Fused::new(&space, &norms, 1, k).unwrap()), descend(&mut Plain::new(&space, 1, k).unwrap())]
@@ -250,23 +278,28 @@ fn both_implementations_of_the_passes_take_the_same_way() {
 fn a_search_by_either_implementation_of_the_passes_ends_at_the_same() {
     let rows = Rows::new(&Features::U8(bytes(900, 40, 10)), 0.01, Device::Cpu).unwrap();
     let params = KMeansParams { n_init: 4, ..params(5) };
-    let space = Space::new(&rows, &mut || Ok(())).unwrap();
+    let space = Space::new(&rows, &mut Control::ignored()).unwrap();
     let norms = Fused::norms(&space).unwrap();
     let search = |fused: bool| {
-        let mut seen = Vec::new();
-        let tell = &mut |progress| {
-            seen.extend(match progress {
-                Progress::Restart { inertia, .. } => Some(inertia),
-                Progress::Working => None,
-            });
-            Ok(())
-        };
+        let mut watch = Watch::default();
+        let control = &mut Control::new(&mut watch);
         let centroids = if fused {
-            lloyd::search_with(&space, &params, tell, |r, k| Fused::new(&space, &norms, r, k))
+            let best = search::best_of(
+                &space,
+                Fused::new(&space, &norms, 4, 5).unwrap(),
+                &params,
+                0,
+                4,
+                f64::INFINITY,
+                control,
+            );
+            search::settled(&space, Fused::new(&space, &norms, 1, 5).unwrap(), &best.unwrap(), params.max_iter, control)
         } else {
-            lloyd::search_with(&space, &params, tell, |r, k| Plain::new(&space, r, k))
+            let best =
+                search::best_of(&space, Plain::new(&space, 4, 5).unwrap(), &params, 0, 4, f64::INFINITY, control);
+            search::settled(&space, Plain::new(&space, 1, 5).unwrap(), &best.unwrap(), params.max_iter, control)
         };
-        (centroids.unwrap(), seen)
+        (centroids.unwrap(), watch.seen.iter().map(|seen| seen.1).collect::<Vec<_>>())
     };
     let (fused, plain) = (search(true), search(false));
     assert!(near(&fused.0, &plain.0, 1e-5));
@@ -295,7 +328,7 @@ fn ends_where_linfa_ends_from_the_same_centroids() {
         let init = KMeansInit::Precomputed(start.clone());
         let rng = Xoshiro256Plus::seed_from_u64(0);
         let theirs = linfa::restart_from(init, rows.view(), &shared, f32::MIN_POSITIVE, &rng).unwrap();
-        let finish = |centroids| exact::finish(&rows_of(rows.view()), centroids, 300, &mut || Ok(())).unwrap();
+        let finish = |centroids| exact::finish(&rows_of(rows.view()), centroids, 300, &mut Control::ignored()).unwrap();
         let theirs = finish(theirs);
         let [ours, _] = descents(&rows_of(rows.view()), &start, 0.0, 300);
         let ours = finish(ours.1);

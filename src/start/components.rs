@@ -6,8 +6,8 @@
 use tch::{no_grad, Device, Kind, Tensor};
 
 use super::eigen::orthonormal;
-use super::{check, GoOn};
 use crate::backend::precision;
+use crate::control::Control;
 use crate::data::Rows;
 use crate::error::Result;
 
@@ -20,7 +20,7 @@ const ITERATIONS: usize = 5;
 ///
 /// # Errors
 /// [`crate::Error::Interrupted`], or a libtorch failure.
-pub fn components(rows: &Rows, go_on: &mut GoOn) -> Result<Tensor> {
+pub fn components(rows: &Rows, control: &mut Control) -> Result<Tensor> {
     let d = rows.n_features();
     if d <= N_COMPONENTS {
         return rows.to_tensor();
@@ -35,7 +35,7 @@ pub fn components(rows: &Rows, go_on: &mut GoOn) -> Result<Tensor> {
         for _ in 0..ITERATIONS {
             let mut image = basis.f_zeros_like()?;
             let _ = rows.map_blocks(N_COMPONENTS, |block| {
-                check(go_on)?;
+                control.check()?;
                 let _ = image.f_add_(&block.f_tr()?.f_matmul(&block.f_matmul(&basis)?)?)?;
                 Ok(Tensor::f_empty([0], options)?)
             })?;
@@ -49,10 +49,9 @@ pub fn components(rows: &Rows, go_on: &mut GoOn) -> Result<Tensor> {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use std::ops::ControlFlow;
 
     fn found(rows: &Tensor) -> Tensor {
-        components(&Rows::from_tensor(rows.shallow_clone()), &mut || ControlFlow::Continue(())).unwrap()
+        components(&Rows::from_tensor(rows.shallow_clone()), &mut Control::ignored()).unwrap()
     }
 
     #[test]

@@ -11,8 +11,8 @@ use rand_xoshiro::rand_core::SeedableRng;
 use rand_xoshiro::Xoshiro256PlusPlus;
 use tch::{no_grad, Device, Kind, Tensor};
 
-use super::{check, GoOn};
 use crate::backend::graph::Sparse;
+use crate::control::Control;
 use crate::data::values_of;
 use crate::error::Result;
 
@@ -41,7 +41,7 @@ pub struct Eigen {
 ///
 /// # Errors
 /// [`crate::Error::Interrupted`], or a libtorch failure (more eigenvectors than rows, memory).
-pub fn leading_eigenvectors(matrix: &Sparse, m: i64, seed: u64, go_on: &mut GoOn) -> Result<Eigen> {
+pub fn leading_eigenvectors(matrix: &Sparse, m: i64, seed: u64, control: &mut Control) -> Result<Eigen> {
     no_grad(|| {
         let n = matrix.n();
         if n <= DENSE || 2 * m >= n {
@@ -59,7 +59,7 @@ pub fn leading_eigenvectors(matrix: &Sparse, m: i64, seed: u64, go_on: &mut GoOn
         let image = block.f_zeros_like()?;
         let mut above = 0.0; // where the wanted eigenvalues begin, at first a guess
         for iteration in 1.. {
-            block = orthonormal(&filtered(matrix, block, above, go_on)?)?;
+            block = orthonormal(&filtered(matrix, block, above, control)?)?;
             matrix.multiply(&block, &image)?;
             let product = block.f_tr()?.f_matmul(&image)?;
             let (values, rotation) = product.f_add(&product.f_tr()?)?.f_mul_scalar(0.5)?.f_linalg_eigh("L")?;
@@ -94,7 +94,7 @@ pub(super) fn orthonormal(block: &Tensor) -> Result<Tensor> {
 }
 
 /// T_d((A − c) / e) applied to `block`, where c and e are the middle and half the length of \[−1, `above`\].
-fn filtered(matrix: &Sparse, block: Tensor, above: f64, go_on: &mut GoOn) -> Result<Tensor> {
+fn filtered(matrix: &Sparse, block: Tensor, above: f64, control: &mut Control) -> Result<Tensor> {
     let (half, middle) = ((above + 1.0) / 2.0, (above - 1.0) / 2.0);
     let growth = ((1.0 - middle) / half).acosh(); // of the eigenvalue 1, a degree
     let degree = (AMPLIFICATION.ln() / growth).clamp(2.0, DEGREE) as usize;
@@ -103,7 +103,7 @@ fn filtered(matrix: &Sparse, block: Tensor, above: f64, go_on: &mut GoOn) -> Res
     let mut now = before.f_empty_like()?;
     matrix.combine(&before, &now, 1.0 / half, -middle / half, 0.0)?;
     for _ in 1..degree {
-        check(go_on)?;
+        control.check()?;
         matrix.combine(&now, &before, 2.0 / half, -2.0 * middle / half, -1.0)?;
         std::mem::swap(&mut now, &mut before);
     }
@@ -115,14 +115,13 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
     use crate::start::NeighbourGraph;
-    use std::ops::ControlFlow;
 
     /// Blobs, some of them too far from the others for an edge.
     fn matrix(n: i64) -> Sparse {
         tch::manual_seed(4);
         let rows = Tensor::randn([n, 4], (Kind::Float, Device::Cpu));
         let shift = Tensor::randint(5, [n, 1], (Kind::Float, Device::Cpu)) * 3.0;
-        NeighbourGraph::new(&(rows + shift), 10, &mut || ControlFlow::Continue(())).unwrap().normalised().unwrap()
+        NeighbourGraph::new(&(rows + shift), 10, &mut Control::ignored()).unwrap().normalised().unwrap()
     }
 
     #[test]
@@ -134,7 +133,7 @@ mod tests {
             matrix.multiply(&identity, &dense).unwrap();
             let (values, vectors) = dense.to_kind(Kind::Double).linalg_eigh("L");
             let m = 12;
-            let found = leading_eigenvectors(&matrix, m, 1, &mut || ControlFlow::Continue(())).unwrap();
+            let found = leading_eigenvectors(&matrix, m, 1, &mut Control::ignored()).unwrap();
             let expected: Vec<f64> = values_of(&values.flip([0]).narrow(0, 0, m)).unwrap();
             for (found, expected) in found.values.iter().zip(&expected) {
                 assert!((found - expected).abs() < 1e-4, "{n}: {found} {expected}");
@@ -178,9 +177,8 @@ mod tests {
                 .collect::<Vec<_>>(),
             0,
         );
-        let graph = NeighbourGraph::new(&rows, 10, &mut || ControlFlow::Continue(())).unwrap();
-        let found =
-            leading_eigenvectors(&graph.normalised().unwrap(), 5, 0, &mut || ControlFlow::Continue(())).unwrap();
+        let graph = NeighbourGraph::new(&rows, 10, &mut Control::ignored()).unwrap();
+        let found = leading_eigenvectors(&graph.normalised().unwrap(), 5, 0, &mut Control::ignored()).unwrap();
         assert!(found.values[..3].iter().all(|value| (value - 1.0).abs() < 1e-5), "{:?}", found.values);
         assert!(found.values[3] < 0.9999, "{:?}", found.values);
     }

@@ -5,8 +5,8 @@
 use tch::Tensor;
 
 use super::neighbours::{neighbours, Neighbours};
-use super::GoOn;
 use crate::backend::graph::Sparse;
+use crate::control::Control;
 use crate::data::values_of;
 use crate::error::{Error, Result};
 
@@ -31,12 +31,12 @@ impl NeighbourGraph {
     /// # Errors
     /// Fewer than two rows or more than 2³¹ − 1, distances that are not finite, [`crate::Error::Interrupted`], or a libtorch
     /// failure.
-    pub fn new(rows: &Tensor, k: i64, go_on: &mut GoOn) -> Result<Self> {
+    pub fn new(rows: &Tensor, k: i64, control: &mut Control) -> Result<Self> {
         let n = rows.size2()?.0;
         if !(2..=i64::from(i32::MAX)).contains(&n) {
             return Err(Error::Rows(format!("{n} rows have no graph of neighbours")));
         }
-        Ok(Self::of_edges(edges(&neighbours(None, rows, k.clamp(1, n - 1), go_on)?)?))
+        Ok(Self::of_edges(edges(&neighbours(None, rows, k.clamp(1, n - 1), control)?)?))
     }
 
     /// Both graphs in one, over the same rows: weights add up.
@@ -147,11 +147,10 @@ fn scales(distances: &[f32], n: usize, k: usize) -> Vec<f64> {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use std::ops::ControlFlow;
     use tch::{Device, Kind};
 
     fn graph(rows: &Tensor, k: i64) -> NeighbourGraph {
-        NeighbourGraph::new(rows, k, &mut || ControlFlow::Continue(())).unwrap()
+        NeighbourGraph::new(rows, k, &mut Control::ignored()).unwrap()
     }
 
     #[test]

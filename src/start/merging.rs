@@ -137,7 +137,7 @@ mod tests {
         let related = |i: usize| match i % 7 {
             0 => (i * 37 + 11) % 600,
             _ => {
-                let partner = |c: i64| if i % 3 == 0 { c ^ 1 } else { c };
+                let partner = |c: i64| if i.is_multiple_of(3) { c ^ 1 } else { c };
                 let wanted = partner(labels[i]);
                 (0..600).map(|step| (i + 1 + step) % 600).find(|&j| labels[j] == wanted).unwrap_or(i)
             }

@@ -43,10 +43,10 @@ pub fn fit(rows: &Tensor, n_clusters: usize, seed: u64) -> Result<Vec<i64>> {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+    use crate::control::Control;
     use crate::data::Rows;
     use crate::kmeans::{self, KMeansParams};
     use crate::metrics::Contingency;
-    use std::ops::ControlFlow;
     use tch::{Device, Kind};
 
     #[test]
@@ -60,7 +60,7 @@ mod tests {
         let accuracy = |labels: &[i64]| Contingency::new(&truth, labels).unwrap().accuracy();
         let mixture = accuracy(&fit(&rows, 2, 1).unwrap());
         let params = KMeansParams { n_clusters: 2, ..KMeansParams::default() };
-        let by_kmeans = kmeans::fit(&Rows::from_tensor(rows), &params, &mut |_| ControlFlow::Continue(()));
+        let by_kmeans = kmeans::fit(&Rows::from_tensor(rows), &params, &mut Control::ignored());
         let by_kmeans = accuracy(&by_kmeans.unwrap().labels);
         assert!(mixture > 0.97 && by_kmeans < 0.94, "{mixture} {by_kmeans}");
     }

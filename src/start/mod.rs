@@ -19,18 +19,3 @@ pub use eigen::{leading_eigenvectors, Eigen};
 pub use graph::NeighbourGraph;
 pub use merging::{merge_clusters, Joint, Merging};
 pub use neighbours::{neighbours, Neighbours};
-
-use std::ops::ControlFlow;
-
-use crate::error::{Error, Result};
-
-/// Asked between two pieces of work whether to go on.
-pub type GoOn<'a> = dyn FnMut() -> ControlFlow<()> + 'a;
-
-/// [`Error::Interrupted`] where `go_on` says to stop.
-fn check(go_on: &mut GoOn) -> Result<()> {
-    match go_on() {
-        ControlFlow::Continue(()) => Ok(()),
-        ControlFlow::Break(()) => Err(Error::Interrupted),
-    }
-}

@@ -6,9 +6,9 @@
 
 use tch::{no_grad, Device, Kind, Tensor};
 
-use super::{check, GoOn};
 use crate::backend::graph::Cells;
 use crate::backend::precision;
+use crate::control::Control;
 use crate::data::{index_of, sample, values_of};
 use crate::error::{Error, Result};
 
@@ -33,22 +33,22 @@ pub struct Neighbours {
 ///
 /// # Errors
 /// Fewer rows than `k`, another width, [`crate::Error::Interrupted`], or a libtorch failure.
-pub fn neighbours(queries: Option<&Tensor>, rows: &Tensor, k: i64, go_on: &mut GoOn) -> Result<Neighbours> {
+pub fn neighbours(queries: Option<&Tensor>, rows: &Tensor, k: i64, control: &mut Control) -> Result<Neighbours> {
     let others = rows.size2()?.0 - i64::from(queries.is_none());
     if k < 1 || k > others {
         return Err(Error::Rows(format!("{k} neighbours among {others} rows")));
     }
     no_grad(|| {
         if rows.device() == Device::Cpu {
-            in_cells(queries, rows, k, go_on)
+            in_cells(queries, rows, k, control)
         } else {
-            by_products(queries, rows, k, go_on)
+            by_products(queries, rows, k, control)
         }
     })
 }
 
 /// With the rows in cells, of which most are too far from a query to be looked at.
-fn in_cells(queries: Option<&Tensor>, rows: &Tensor, k: i64, go_on: &mut GoOn) -> Result<Neighbours> {
+fn in_cells(queries: Option<&Tensor>, rows: &Tensor, k: i64, control: &mut Control) -> Result<Neighbours> {
     let rows = rows.f_contiguous()?;
     let n = rows.size()[0] as usize;
     let asked = queries.map_or_else(|| Ok(rows.shallow_clone()), Tensor::f_contiguous)?;
@@ -59,10 +59,10 @@ fn in_cells(queries: Option<&Tensor>, rows: &Tensor, k: i64, go_on: &mut GoOn) -
     };
     if n < FEW {
         let own = own(&Tensor::f_arange(asked.size()[0], (Kind::Int64, Device::Cpu))?)?;
-        return ask(&Cells::single(&rows)?, &asked, None, &own, k, go_on);
+        return ask(&Cells::single(&rows)?, &asked, None, &own, k, control);
     }
     let pivots = rows.f_index_select(0, &index_of(&pivots(n))?)?;
-    let (mut cell_of, far) = nearest_pivots(&rows, &pivots, go_on)?;
+    let (mut cell_of, far) = nearest_pivots(&rows, &pivots, control)?;
     let mut radii = vec![0.0f32; pivots.size()[0] as usize];
     for (&cell, far) in cell_of.iter().zip(far) {
         radii[cell] = radii[cell].max(far.sqrt());
@@ -70,12 +70,12 @@ fn in_cells(queries: Option<&Tensor>, rows: &Tensor, k: i64, go_on: &mut GoOn) -
     let cells = Cells::new(&rows, &pivots, &cell_of, &radii)?;
 
     if queries.is_some() {
-        cell_of = nearest_pivots(&asked, &pivots, go_on)?.0;
+        cell_of = nearest_pivots(&asked, &pivots, control)?.0;
     }
     let mut order: Vec<usize> = (0..cell_of.len()).collect();
     order.sort_by_key(|&query| cell_of[query]);
     let order = index_of(&order)?;
-    let found = ask(&cells, &asked, Some(&order), &own(&order)?, k, go_on)?;
+    let found = ask(&cells, &asked, Some(&order), &own(&order)?, k, control)?;
     let back = order.f_argsort(0, false)?;
     let unsorted = |of: Tensor| of.f_index_select(0, &back);
     Ok(Neighbours { indices: unsorted(found.indices)?, distances: unsorted(found.distances)? })
@@ -88,9 +88,9 @@ fn pivots(n: usize) -> Vec<usize> {
 
 /// The pivot nearest to each of `asked`, and the squared distance to it; the first and infinity for what is not at a finite
 /// distance from any.
-fn nearest_pivots(asked: &Tensor, pivots: &Tensor, go_on: &mut GoOn) -> Result<(Vec<usize>, Vec<f32>)> {
+fn nearest_pivots(asked: &Tensor, pivots: &Tensor, control: &mut Control) -> Result<(Vec<usize>, Vec<f32>)> {
     let nobody = Tensor::f_full([asked.size()[0]], -1, (Kind::Int64, Device::Cpu))?;
-    let found = ask(&Cells::single(pivots)?, asked, None, &nobody, 1, go_on)?;
+    let found = ask(&Cells::single(pivots)?, asked, None, &nobody, 1, control)?;
     let nearest: Vec<i64> = values_of(&found.indices)?;
     Ok((nearest.iter().map(|&pivot| usize::try_from(pivot).unwrap_or(0)).collect(), values_of(&found.distances)?))
 }
@@ -102,9 +102,9 @@ fn ask(
     order: Option<&Tensor>,
     own: &Tensor,
     k: i64,
-    go_on: &mut GoOn,
+    control: &mut Control,
 ) -> Result<Neighbours> {
-    in_blocks(queries.size()[0], k, BLOCK, go_on, |start, count, indices, distances| {
+    in_blocks(queries.size()[0], k, BLOCK, control, |start, count, indices, distances| {
         let block = |of: &Tensor| of.f_narrow(0, start, count);
         let asked = match order {
             Some(order) => queries.f_index_select(0, &block(order)?)?,
@@ -115,13 +115,13 @@ fn ask(
 }
 
 /// In tensor operations, for a GPU: every query is compared with every row.
-fn by_products(queries: Option<&Tensor>, rows: &Tensor, k: i64, go_on: &mut GoOn) -> Result<Neighbours> {
+fn by_products(queries: Option<&Tensor>, rows: &Tensor, k: i64, control: &mut Control) -> Result<Neighbours> {
     // Products of rows around 0, without TF32, cancel least.
     let _exact = precision::without_tf32()?;
     let middle = rows.f_mean_dim(0, true, Kind::Float)?;
     let (asked, columns) = (queries.unwrap_or(rows).f_sub(&middle)?, rows.f_sub(&middle)?.f_tr()?.f_contiguous()?);
     let block = (BLOCK_VALUES / rows.size()[0].max(1)).clamp(1, BLOCK);
-    in_blocks(asked.size()[0], k, block, go_on, |start, count, indices, distances| {
+    in_blocks(asked.size()[0], k, block, control, |start, count, indices, distances| {
         let first = queries.is_none().then_some(start);
         block_by_products(&asked.f_narrow(0, start, count)?, &columns, first, indices, distances)
     })
@@ -132,7 +132,7 @@ fn in_blocks(
     q: i64,
     k: i64,
     block: i64,
-    go_on: &mut GoOn,
+    control: &mut Control,
     find: impl Fn(i64, i64, &Tensor, &Tensor) -> Result<()>,
 ) -> Result<Neighbours> {
     let found = Neighbours {
@@ -140,7 +140,7 @@ fn in_blocks(
         distances: Tensor::f_empty([q, k], (Kind::Float, Device::Cpu))?,
     };
     for start in (0..q).step_by(block as usize) {
-        check(go_on)?;
+        control.check()?;
         let count = block.min(q - start);
         find(start, count, &found.indices.f_narrow(0, start, count)?, &found.distances.f_narrow(0, start, count)?)?;
     }
@@ -175,10 +175,10 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
     use crate::backend::threads;
-    use std::ops::ControlFlow;
+    use crate::control::Stop;
 
     fn all(queries: Option<&Tensor>, rows: &Tensor, k: i64) -> (Vec<i64>, Vec<f32>) {
-        let found = neighbours(queries, rows, k, &mut || ControlFlow::Continue(())).unwrap();
+        let found = neighbours(queries, rows, k, &mut Control::ignored()).unwrap();
         (values_of(&found.indices).unwrap(), values_of(&found.distances).unwrap())
     }
 
@@ -216,8 +216,7 @@ mod tests {
 
     /// Every row compared with every row.
     fn in_one_cell(queries: &Tensor, rows: &Tensor, own: &Tensor, k: i64) -> (Vec<i64>, Vec<f32>) {
-        let found =
-            ask(&Cells::single(rows).unwrap(), queries, None, own, k, &mut || ControlFlow::Continue(())).unwrap();
+        let found = ask(&Cells::single(rows).unwrap(), queries, None, own, k, &mut Control::ignored()).unwrap();
         (values_of(&found.indices).unwrap(), values_of(&found.distances).unwrap())
     }
 
@@ -272,7 +271,7 @@ mod tests {
         let (candidates, pivots, none) = (column(&[0.0, 9.0, 5.0]), column(&[0.0, 9.0]), Tensor::from_slice(&[-1i64]));
         for (radius, expected) in [(4.0, 2), (0.5, 0)] {
             let cells = Cells::new(&candidates, &pivots, &[0, 1, 1], &[0.0, radius]).unwrap();
-            let found = ask(&cells, &column(&[4.0]), None, &none, 1, &mut || ControlFlow::Continue(())).unwrap();
+            let found = ask(&cells, &column(&[4.0]), None, &none, 1, &mut Control::ignored()).unwrap();
             assert_eq!(found.indices.int64_value(&[0, 0]), expected, "{radius}");
         }
     }
@@ -282,7 +281,7 @@ mod tests {
         tch::manual_seed(2);
         let rows = Tensor::randn([500, 10], (Kind::Float, Device::Cpu));
         let (indices, distances) = all(None, &rows, 9);
-        let found = by_products(None, &rows, 9, &mut || ControlFlow::Continue(())).unwrap();
+        let found = by_products(None, &rows, 9, &mut Control::ignored()).unwrap();
         assert_eq!(indices, values_of::<i64>(&found.indices).unwrap());
         assert!(close(&distances, &values_of::<f32>(&found.distances).unwrap()));
     }
@@ -301,8 +300,8 @@ mod tests {
         threads::set(None).unwrap();
         assert!(found[0] == found[1] && found[0] == found[2]);
         let few = rows.narrow(0, 0, 5);
-        assert!(neighbours(None, &few, 5, &mut || ControlFlow::Continue(())).is_err());
-        let stopped = neighbours(None, &rows, 5, &mut || ControlFlow::Break(()));
+        assert!(neighbours(None, &few, 5, &mut Control::ignored()).is_err());
+        let stopped = neighbours(None, &rows, 5, &mut Control::new(&mut Stop));
         assert!(matches!(stopped, Err(crate::Error::Interrupted)));
     }
 }

@@ -14,10 +14,11 @@
 
 use tch::{Kind, Tensor};
 
-use super::eigen::leading_eigenvectors;
+use super::eigen::{leading_eigenvectors, Eigen};
 use super::merging::{merge_clusters, Joint, Merging};
 use super::neighbours::neighbours;
-use super::{check, GoOn, NeighbourGraph};
+use super::NeighbourGraph;
+use crate::control::Control;
 use crate::data::{hash, index_of, sample, values_of, Rows};
 use crate::error::{Error, Result};
 use crate::kmeans::{self, KMeansParams};
@@ -36,14 +37,33 @@ pub struct SpectralParams {
 }
 
 /// Clusterings of the same rows by their graph; one where m was given, or for one cluster.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Found {
     /// Each row's cluster, 0 to k − 1, in each clustering.
     pub clusterings: Vec<Vec<i64>>,
     /// How each of them came about.
     pub ways: Vec<Way>,
-    /// The graph's leading eigenvalues.
-    pub eigenvalues: Vec<f64>,
+    /// Why a plan found nothing, where one did.
+    refused: Option<String>,
+}
+
+impl Found {
+    fn push(&mut self, way: Way, labels: Vec<i64>) {
+        self.ways.push(way);
+        self.clusterings.push(labels);
+    }
+
+    /// Why nothing was found, where nothing was.
+    pub fn refusal(&self) -> Error {
+        Error::Rows(self.refused.clone().unwrap_or_else(|| "no plan found clusters".to_owned()))
+    }
+
+    /// Adds what another plan found.
+    pub fn extend(&mut self, other: Self) {
+        self.clusterings.extend(other.clusterings);
+        self.ways.extend(other.ways);
+        self.refused = other.refused.or(self.refused.take());
+    }
 }
 
 /// How a clustering was made.
@@ -98,8 +118,8 @@ impl<'a> Views<'a> {
 
 impl Augmented {
     /// Each version's row, and the row of `latent` that it lies next to.
-    fn related(&self, latent: &Tensor, go_on: &mut GoOn) -> Result<Vec<(usize, usize)>> {
-        let nearest: Vec<i64> = values_of(&neighbours(Some(&self.latent), latent, 1, go_on)?.indices)?;
+    fn related(&self, latent: &Tensor, control: &mut Control) -> Result<Vec<(usize, usize)>> {
+        let nearest: Vec<i64> = values_of(&neighbours(Some(&self.latent), latent, 1, control)?.indices)?;
         let pair = |(&row, nearest)| Some((row, usize::try_from(nearest).ok()?));
         let pairs: Option<Vec<_>> = self.of.iter().zip(nearest).map(pair).collect();
         pairs.ok_or_else(|| Error::Rows("distances from augmented rows are not finite".to_owned()))
@@ -111,65 +131,108 @@ impl Augmented {
 /// # Errors
 /// [`crate::Error::Interrupted`], [`Error::Rows`] for fewer rows than clusters, views that are not of these rows, or distances that
 /// are not finite, or a libtorch failure.
-pub fn search(views: Views, params: &SpectralParams, go_on: &mut GoOn) -> Result<Found> {
-    let n = views.latent.size2()?.0 as usize;
-    let k = params.n_clusters;
-    if k == 1 {
-        let ways = vec![Way { n_vectors: 1, n_parts: 1, merging: None }];
-        return Ok(Found { clusterings: vec![vec![0; n]], ways, eigenvalues: vec![1.0] });
+pub fn search(views: Views, params: &SpectralParams, control: &mut Control) -> Result<Found> {
+    let search = Search::new(views, params, control)?;
+    let mut found = Found::default();
+    for plan in 0..search.n_plans() {
+        found.extend(search.clusterings(plan, control)?);
     }
-    if n < k {
-        return Err(Error::Rows(format!("{n} rows are too few for {k} clusters")));
+    if found.clusterings.is_empty() {
+        return Err(found.refusal());
     }
-    views.check(n)?;
-    let mut graph = NeighbourGraph::new(views.latent, params.n_neighbours as i64, go_on)?;
-    if let Some(input) = views.input {
-        graph = graph.plus(input);
-    }
-    let plans = plans(k, n, params.n_vectors);
-    let widest = plans.iter().map(|plan| plan.n_vectors).max().unwrap_or(k).min(n);
-    let eigen = leading_eigenvectors(&graph.normalised()?, widest as i64, params.seed, go_on)?;
-    let related = match views.augmented.filter(|augmented| plans.len() > 1 && !augmented.of.is_empty()) {
-        Some(augmented) => Some(augmented.related(views.latent, go_on)?),
-        None => None,
-    };
-    let joint = |labels: &[i64], parts: usize| {
-        let of_graph = Joint::of_graph(&graph, labels, parts);
-        match &related {
-            Some(pairs) => of_graph.mean(&Joint::of_pairs(pairs, labels, parts)),
-            None => of_graph,
-        }
-    };
+    Ok(found)
+}
 
-    let mut ways = Vec::new();
-    let mut clusterings = Vec::new();
-    let mut refused = None;
-    for plan in &plans {
-        let labels = match on_sphere(&eigen.vectors, plan, params.seed, go_on) {
-            // Fewer different rows than this plan has parts.
-            Err(problem @ Error::Rows(_)) => {
-                refused = Some(problem);
-                continue;
+/// A search in pieces: the graph and its eigenvectors first, then one plan after the other.
+#[derive(Debug)]
+pub struct Search {
+    params: SpectralParams,
+    plans: Vec<Plan>,
+    /// `None` for one cluster, which needs no search.
+    spectrum: Option<Spectrum>,
+    n_rows: usize,
+}
+
+/// What all plans work on.
+#[derive(Debug)]
+struct Spectrum {
+    graph: NeighbourGraph,
+    eigen: Eigen,
+    /// Pairs of rows that an augmentation connects.
+    related: Option<Vec<(usize, usize)>>,
+}
+
+impl Search {
+    /// Makes the graph and its eigenvectors.
+    ///
+    /// # Errors
+    /// As for [`search`].
+    pub fn new(views: Views, params: &SpectralParams, control: &mut Control) -> Result<Self> {
+        let n = views.latent.size2()?.0 as usize;
+        let k = params.n_clusters;
+        if k == 1 {
+            let plans = vec![Plan { n_vectors: 1, n_parts: 1, n_init: 1 }];
+            return Ok(Self { params: params.clone(), plans, spectrum: None, n_rows: n });
+        }
+        if n < k {
+            return Err(Error::Rows(format!("{n} rows are too few for {k} clusters")));
+        }
+        views.check(n)?;
+        let mut graph = NeighbourGraph::new(views.latent, params.n_neighbours as i64, control)?;
+        if let Some(input) = views.input {
+            graph = graph.plus(input);
+        }
+        let plans = plans(k, n, params.n_vectors);
+        let widest = plans.iter().map(|plan| plan.n_vectors).max().unwrap_or(k).min(n);
+        let eigen = leading_eigenvectors(&graph.normalised()?, widest as i64, params.seed, control)?;
+        let related = match views.augmented.filter(|augmented| plans.len() > 1 && !augmented.of.is_empty()) {
+            Some(augmented) => Some(augmented.related(views.latent, control)?),
+            None => None,
+        };
+        Ok(Self { params: params.clone(), plans, spectrum: Some(Spectrum { graph, eigen, related }), n_rows: n })
+    }
+
+    /// How many plans there are.
+    pub fn n_plans(&self) -> usize {
+        self.plans.len()
+    }
+
+    /// The clusterings of one plan: one, or one for each way to merge; none where there are fewer different rows than the plan
+    /// has parts.
+    ///
+    /// # Errors
+    /// As for [`search`].
+    pub fn clusterings(&self, plan: usize, control: &mut Control) -> Result<Found> {
+        let (plan, k) = (&self.plans[plan], self.params.n_clusters);
+        let (n_vectors, n_parts) = (plan.n_vectors, plan.n_parts);
+        let mut found = Found::default();
+        let Some(Spectrum { graph, eigen, related }) = &self.spectrum else {
+            found.push(Way { n_vectors, n_parts, merging: None }, vec![0; self.n_rows]);
+            return Ok(found);
+        };
+        let labels = match on_sphere(&eigen.vectors, plan, self.params.seed, control) {
+            Err(Error::Rows(problem)) => {
+                found.refused = Some(problem);
+                return Ok(found);
             }
             labels => labels?,
         };
-        let (n_vectors, n_parts) = (plan.n_vectors, plan.n_parts);
         if n_parts <= k {
-            ways.push(Way { n_vectors, n_parts, merging: None });
-            clusterings.push(labels);
-            continue;
+            found.push(Way { n_vectors, n_parts, merging: None }, labels);
+            return Ok(found);
         }
-        let joint = joint(&labels, n_parts);
+        let of_graph = Joint::of_graph(graph, &labels, n_parts);
+        let joint = match related {
+            Some(pairs) => of_graph.mean(&Joint::of_pairs(pairs, &labels, n_parts)),
+            None => of_graph,
+        };
         for merging in Merging::ALL {
-            check(go_on)?;
+            control.check()?;
             let into = merge_clusters(&joint, k, merging);
-            ways.push(Way { n_vectors, n_parts, merging: Some(merging) });
-            clusterings.push(labels.iter().map(|&label| into[label as usize] as i64).collect());
+            let merged = labels.iter().map(|&label| into[label as usize] as i64).collect();
+            found.push(Way { n_vectors, n_parts, merging: Some(merging) }, merged);
         }
-    }
-    match refused {
-        Some(problem) if clusterings.is_empty() => Err(problem),
-        _ => Ok(Found { clusterings, ways, eigenvalues: eigen.values }),
+        Ok(found)
     }
 }
 
@@ -206,7 +269,7 @@ fn plans(k: usize, n: usize, n_vectors: Option<u64>) -> Vec<Plan> {
 
 /// k-means on the rows of the first eigenvectors, scaled to length 1. Of many rows its restarts see a part, and all are then
 /// assigned to the centroids found there.
-fn on_sphere(vectors: &Tensor, plan: &Plan, seed: u64, go_on: &mut GoOn) -> Result<Vec<i64>> {
+fn on_sphere(vectors: &Tensor, plan: &Plan, seed: u64, control: &mut Control) -> Result<Vec<i64>> {
     let m = (plan.n_vectors as i64).min(vectors.size()[1]);
     let chosen = vectors.f_narrow(1, 0, m)?;
     let lengths = chosen.f_square()?.f_sum_dim_intlist(1, true, Kind::Float)?.f_sqrt()?.f_clamp_min(1e-12)?;
@@ -222,21 +285,21 @@ fn on_sphere(vectors: &Tensor, plan: &Plan, seed: u64, go_on: &mut GoOn) -> Resu
     let enough = ROWS.max(ROWS_PER_PART * plan.n_parts);
     if n > enough {
         let seen = unit.f_index_select(0, &index_of(&sample(n, enough, params.seed))?)?;
-        match kmeans::fit(&Rows::from_tensor(seen), &params, &mut |_| go_on()) {
+        match kmeans::fit(&Rows::from_tensor(seen), &params, &mut control.silenced()) {
             Err(Error::Rows(_)) => {} // fewer different rows among those seen than parts
-            fitted => return Ok(kmeans::assign(&rows, fitted?.centroids, &mut || check(go_on))?.labels),
+            fitted => return Ok(kmeans::assign(&rows, fitted?.centroids, control)?.labels),
         }
     }
-    Ok(kmeans::fit(&rows, &params, &mut |_| go_on())?.labels)
+    Ok(kmeans::fit(&rows, &params, &mut control.silenced())?.labels)
 }
 
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+    use crate::control::Stop;
     use crate::metrics::Contingency;
     use crate::start::elect;
-    use std::ops::ControlFlow;
     use tch::Device;
 
     fn params(n_clusters: usize, n_vectors: Option<u64>) -> SpectralParams {
@@ -244,7 +307,7 @@ mod tests {
     }
 
     fn search_to_end(views: Views, params: &SpectralParams) -> Result<Found> {
-        search(views, params, &mut || ControlFlow::Continue(()))
+        search(views, params, &mut Control::ignored())
     }
 
     /// The clusters that all clusterings elect.
@@ -276,7 +339,7 @@ mod tests {
             assert!(accuracy(&truth, &found) > 0.99, "{n_vectors:?}");
         }
         let kmeans_params = KMeansParams { n_clusters: 2, ..KMeansParams::default() };
-        let by_kmeans = kmeans::fit(&Rows::from_tensor(rows), &kmeans_params, &mut |_| ControlFlow::Continue(()));
+        let by_kmeans = kmeans::fit(&Rows::from_tensor(rows), &kmeans_params, &mut Control::ignored());
         assert!(accuracy(&truth, &by_kmeans.unwrap().labels) < 0.9);
     }
 
@@ -332,7 +395,7 @@ mod tests {
             Tensor::randn([300, 5], (Kind::Float, Device::Cpu)) + Tensor::from_slice(&truth).view([300, 1]) * 8.0;
         let params = params(3, None);
         assert!(accuracy(&truth, &elected(Views::latent(&latent), &params)) < 0.85);
-        let input = NeighbourGraph::new(&input, 15, &mut || ControlFlow::Continue(())).unwrap();
+        let input = NeighbourGraph::new(&input, 15, &mut Control::ignored()).unwrap();
         let both = Views { input: Some(&input), ..Views::latent(&latent) };
         assert!(accuracy(&truth, &elected(both, &params)) > 0.95);
     }
@@ -345,17 +408,17 @@ mod tests {
         tch::manual_seed(11);
         let vectors = axes + Tensor::randn([n, 3], (Kind::Float, Device::Cpu)) * 0.1;
         let plan = Plan { n_vectors: 3, n_parts: 3, n_init: 5 };
-        let labels = on_sphere(&vectors, &plan, 1, &mut || ControlFlow::Continue(())).unwrap();
+        let labels = on_sphere(&vectors, &plan, 1, &mut Control::ignored()).unwrap();
         assert!(accuracy(&truth, &labels) > 0.999);
         // One row in all differs, and half the rows are not seen.
         for other in 0..5 {
             let vectors = Tensor::ones([n, 1], (Kind::Float, Device::Cpu));
             let _ = vectors.get(other).fill_(-1.0);
             let plan = Plan { n_vectors: 1, n_parts: 2, n_init: 5 };
-            let labels = on_sphere(&vectors, &plan, 1, &mut || ControlFlow::Continue(())).unwrap();
+            let labels = on_sphere(&vectors, &plan, 1, &mut Control::ignored()).unwrap();
             assert!((0..n).all(|row| (labels[row as usize] == labels[other as usize]) == (row == other)));
         }
-        let stopped = on_sphere(&vectors, &plan, 1, &mut || ControlFlow::Break(()));
+        let stopped = on_sphere(&vectors, &plan, 1, &mut Control::new(&mut Stop));
         assert!(matches!(stopped, Err(Error::Interrupted)));
     }
 
@@ -373,7 +436,7 @@ mod tests {
         assert!(search(&rows, 3, Some(500)).is_ok());
         assert!(matches!(search(&rows, 21, None), Err(Error::Rows(_))), "more clusters than rows");
         let fewer = rows.narrow(0, 0, 19);
-        let graph = NeighbourGraph::new(&fewer, 15, &mut || ControlFlow::Continue(())).unwrap();
+        let graph = NeighbourGraph::new(&fewer, 15, &mut Control::ignored()).unwrap();
         let augmented = [
             Augmented { latent: fewer.shallow_clone(), of: (0..20).collect() },
             Augmented { latent: fewer, of: (2..21).collect() },
