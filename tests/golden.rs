@@ -3,19 +3,19 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use std::collections::BTreeMap;
-use std::ops::ControlFlow;
 
 use dec::config::Schedule;
+use dec::control::Control;
 use dec::data::Rows;
 use dec::kmeans::{self, KMeansParams};
 use dec::metrics::{self, Contingency};
-use dec::model::clustering::{
+use dec::model::assignment::{
     cluster_frequency, kl_divergence, kl_gradients, log_soft_assignment, soft_assignment, target_distribution,
     ClusteringLayer,
 };
-use dec::model::{Autoencoder, Init};
+use dec::model::{Autoencoder, Init, Network};
 use dec::start::{self, NeighbourGraph};
-use dec::train::engine::{ClusteringTerm, Engine, EngineParams, Objective, Pull};
+use dec::train::engine::{ClusteringTerm, Engine, EngineParams, Loss, Pull};
 use dec::train::optimiser::{Optimiser, OptimiserState};
 use dec::train::step::{Batch, Step};
 use ndarray::Array2;
@@ -296,7 +296,7 @@ fn ten_steps_on_the_divergence_match() {
     let mut optimiser = optimiser(case.momentum, &trained);
     assert_eq!(case.losses.len(), 10);
     for (step, expected) in case.losses.iter().enumerate() {
-        let loss = kl_divergence(&p, &layer.log_soft_assignment(&net.encode(&x)).unwrap()).unwrap();
+        let loss = kl_divergence(&p, &layer.log_soft_assignment(&Autoencoder::encode(&net, &x)).unwrap()).unwrap();
         assert_near(&format!("loss {step}"), loss.double_value(&[]), *expected, 1e-6);
         optimiser.step(&trained, &loss, case.learning_rate).unwrap();
     }
@@ -324,9 +324,9 @@ fn ten_steps_of_the_engine_match() {
             pull: if case.objective == "aspc" { Pull::Squared } else { Pull::StudentT(1.0) },
             weight: if case.objective == "idec" { case.gamma } else { 1.0 },
         };
-        let (stack, objective) = match case.objective.as_str() {
-            "idec" => (net.stack(), Objective::Both { reconstruction: 1.0, clustering }),
-            _ => (net.encoder_stack(), Objective::Clustering(clustering)),
+        let (stack, loss) = match case.objective.as_str() {
+            "idec" => (net.stack(), Loss::Both { reconstruction: 1.0, clustering }),
+            _ => (net.encoder_stack(), Loss::Clustering(clustering)),
         };
         let (momentum, decay) = (case.momentum, case.weight_decay);
         let optimiser = match case.optimiser.as_str() {
@@ -336,7 +336,7 @@ fn ten_steps_of_the_engine_match() {
         let batch_size = rows.n_rows();
         let params =
             EngineParams { batch_size, dropout: 0.0, augmentation: None, optimiser, seed: 0, cuda_graphs: false };
-        let mut engine = Engine::new(stack.unwrap(), objective, &rows, params).unwrap();
+        let mut engine = Engine::new(stack.unwrap(), loss, &rows, params).unwrap();
         let indices = Tensor::arange(batch_size, (Kind::Int64, Device::Cpu));
         assert_eq!(case.losses.len(), 10);
         for (number, expected) in case.losses.iter().enumerate() {
@@ -372,17 +372,17 @@ fn rates_are_pytorchs() {
 fn neighbours_graph_and_eigenvalues_are_scikit_learns_and_scipys() {
     let case = golden().spectral;
     let rows = matrix(&case.rows, Kind::Float);
-    let go_on = &mut || ControlFlow::Continue(());
-    let found = start::neighbours(None, &rows, case.k, go_on).unwrap();
+    let control = &mut Control::ignored();
+    let found = start::neighbours(None, &rows, case.k, control).unwrap();
     assert_eq!(Vec::<i64>::try_from(found.indices.view(-1)).unwrap(), case.indices.concat());
     let distances = matrix(&case.distances, Kind::Float);
     assert_close("distances", &found.distances.sqrt(), &distances, 1e-5);
-    let graph = NeighbourGraph::new(&rows, case.k, go_on).unwrap();
+    let graph = NeighbourGraph::new(&rows, case.k, control).unwrap();
     for (row, &degree) in case.degrees.iter().enumerate() {
         assert_near("degree", graph.degree(row), degree, 1e-5);
     }
     let count = case.eigenvalues.len() as i64;
-    let eigen = start::leading_eigenvectors(&graph.normalised().unwrap(), count, 0, go_on).unwrap();
+    let eigen = start::leading_eigenvectors(&graph.normalised().unwrap(), count, 0, control).unwrap();
     for (found, &expected) in eigen.values.iter().zip(&case.eigenvalues) {
         assert_near("eigenvalue", *found, expected, 1e-5);
     }
@@ -417,8 +417,7 @@ fn kmeans_finds_what_scikit_learn_finds() {
 
     let params = KMeansParams { n_clusters: case.n_clusters, ..KMeansParams::default() };
     let fitted =
-        kmeans::fit(&Rows::from_tensor(matrix(&case.rows, Kind::Float)), &params, &mut |_| ControlFlow::Continue(()))
-            .unwrap();
+        kmeans::fit(&Rows::from_tensor(matrix(&case.rows, Kind::Float)), &params, &mut Control::ignored()).unwrap();
     assert_near("inertia", fitted.inertia, case.inertia, 1e-6);
     assert_eq!(Contingency::new(&case.labels, &fitted.labels).unwrap().accuracy(), 1.0);
     for (row, &label) in case.labels.iter().enumerate() {

@@ -2,12 +2,12 @@
 #![allow(clippy::unwrap_used)]
 
 use std::collections::BTreeSet;
-use std::ops::ControlFlow;
 
+use dec::control::{Control, Event, Observer};
 use dec::data::Rows;
-use dec::kmeans::{self, KMeansParams, Progress};
+use dec::kmeans::{self, KMeansParams};
 use dec::metrics::{self, Contingency};
-use dec::model::clustering::{
+use dec::model::assignment::{
     cluster_frequency, kl_divergence, log_soft_assignment, soft_assignment, target_distribution,
 };
 use ndarray::{Array1, Array2, Axis};
@@ -139,6 +139,17 @@ proptest! {
     }
 }
 
+/// The lowest inertia of a k-means' restarts.
+struct Lowest(f64);
+
+impl Observer for Lowest {
+    fn on_event(&mut self, event: &Event) {
+        if let Event::Restart { inertia, .. } = event {
+            self.0 = *inertia;
+        }
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
@@ -149,17 +160,13 @@ proptest! {
         seed in any::<u64>(),
     ) {
         let params = KMeansParams { n_clusters: k, n_init: 3, seed, ..KMeansParams::default() };
-        let mut lowest = f64::INFINITY;
-        let fitted = kmeans::fit(&Rows::from_tensor(tensor(&rows)), &params, &mut |progress| {
-            if let Progress::Restart { inertia, .. } = progress {
-                lowest = inertia;
-            }
-            ControlFlow::Continue(())
-        }).unwrap();
+        let mut lowest = Lowest(f64::INFINITY);
+        let fitted = kmeans::fit(&Rows::from_tensor(tensor(&rows)), &params, &mut Control::new(&mut lowest)).unwrap();
+        let lowest = lowest.0;
 
         // A restart's inertia is told as a difference of sums over float32 rows: exact to a part of their whole spread.
         let one = KMeansParams { n_clusters: 1, n_init: 1, ..params };
-        let spread = kmeans::fit(&Rows::from_tensor(tensor(&rows)), &one, &mut |_| ControlFlow::Continue(())).unwrap();
+        let spread = kmeans::fit(&Rows::from_tensor(tensor(&rows)), &one, &mut Control::ignored()).unwrap();
         let told = lowest + 1e-6 * spread.inertia;
         prop_assert!(fitted.inertia <= told, "finishing the best restart raised {} to {}", lowest, fitted.inertia);
         let again = metrics::inertia(rows.view(), &fitted.labels, fitted.centroids.view()).unwrap();

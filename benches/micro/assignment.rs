@@ -1,7 +1,7 @@
 //! q, p and the gradients of KL(P‖Q): 10,000 latent rows \[n, 10\], 10 centroids; the gradients for a batch of 256.
 
 use criterion::{Criterion, Throughput};
-use dec::model::clustering::{cluster_frequency, kl_gradients, soft_assignment, target_distribution};
+use dec::model::assignment::{cluster_frequency, kl_gradients, soft_assignment, target_distribution};
 use tch::{no_grad, Device, Kind, Tensor};
 
 const N: i64 = 10_000;

@@ -1,8 +1,7 @@
 //! k-means with five restarts, 10 clusters: 5,000 raw digits of 784 pixels, and 10,000 rows of ten values.
 
-use std::ops::ControlFlow;
-
 use criterion::{Criterion, Throughput};
+use dec::control::Control;
 use dec::data::{Dataset, Rows};
 use dec::kmeans::{fit, KMeansParams};
 use ndarray::Array2;
@@ -28,5 +27,5 @@ pub fn bench(criterion: &mut Criterion, digits: &Dataset) {
 
 fn centroids(rows: &Rows) -> Array2<f32> {
     let params = KMeansParams { n_init: 5, ..KMeansParams::default() };
-    fit(rows, &params, &mut |_| ControlFlow::Continue(())).unwrap().centroids
+    fit(rows, &params, &mut Control::ignored()).unwrap().centroids
 }

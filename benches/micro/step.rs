@@ -8,16 +8,23 @@ use std::time::{Duration, Instant};
 
 use criterion::{Criterion, Throughput};
 use dec::config::{Config, Count, OverClustering, Recipe};
+use dec::control::{Event, Observer, StageName};
 use dec::data::Dataset;
-use dec::train::{Event, Observer, Stage, Trainer};
+use dec::run::Trainer;
 use tch::Device;
 
 const ROWS: usize = 2_560; // ten batches, so that all are full
 const WARM_UP_STEPS: u64 = 10;
 
 pub fn bench(criterion: &mut Criterion, digits: &Dataset) {
-    let notebook = [Stage::Pretrain(1), Stage::Pretrain(2), Stage::Pretrain(3), Stage::Finetune, Stage::Cluster];
-    for (recipe, stages) in [("notebook", &notebook[..]), ("default", &[Stage::Autoencoder, Stage::Cluster])] {
+    let notebook = [
+        StageName::Pretrain(1),
+        StageName::Pretrain(2),
+        StageName::Pretrain(3),
+        StageName::Finetune,
+        StageName::Cluster,
+    ];
+    for (recipe, stages) in [("notebook", &notebook[..]), ("default", &[StageName::Autoencoder, StageName::Cluster])] {
         let mut group = criterion.benchmark_group(format!("step_{recipe}"));
         group.sample_size(10).throughput(Throughput::Elements(256));
         for &stage in stages {
@@ -28,21 +35,21 @@ pub fn bench(criterion: &mut Criterion, digits: &Dataset) {
 }
 
 /// How long `steps` steps of `stage` take, the stages before it being as short as they can be.
-fn time(recipe: &str, stage: Stage, steps: u64, digits: &Dataset) -> Duration {
+fn time(recipe: &str, stage: StageName, steps: u64, digits: &Dataset) -> Duration {
     let measured = WARM_UP_STEPS + steps;
     let mut config: Config = Recipe::load(recipe).unwrap().config;
     config.data.limit = Some(ROWS);
     config.model.init_std = 0.05; // a few steps leave the latent rows apart
     config.kmeans.n_init = 1;
     config.start.over_clustering = OverClustering::Given(Vec::new());
-    let pretrains = matches!(stage, Stage::Autoencoder | Stage::Pretrain(_));
+    let pretrains = matches!(stage, StageName::Autoencoder | StageName::Pretrain(_));
     config.pretrain.steps = Some(if pretrains { measured } else { 1 });
-    config.finetune.steps = (recipe == "notebook").then_some(if stage == Stage::Finetune { measured } else { 1 });
+    config.finetune.steps = (recipe == "notebook").then_some(if stage == StageName::Finetune { measured } else { 1 });
     config.cluster.update_interval_steps = Some(measured);
     config.cluster.max_rounds = Count::Given(1);
     config.cluster.handover_epochs = Count::Given(0);
     let mut clock = Clock { stage, last: measured, running: false, from: None, to: None };
-    let ended = Trainer::new(&config, digits, Device::Cpu).unwrap().run(&mut clock);
+    let ended = Trainer::new(&config.check().unwrap(), digits, Device::Cpu).unwrap().run(&mut clock);
     match (clock.from, clock.to) {
         (Some(from), Some(to)) => to - from,
         _ => panic!("{stage} did not come to its last step: {ended:?}"),
@@ -51,7 +58,7 @@ fn time(recipe: &str, stage: Stage, steps: u64, digits: &Dataset) -> Duration {
 
 /// Reads the clock at the end of a stage's warm-up and of its last step, then stops the run.
 struct Clock {
-    stage: Stage,
+    stage: StageName,
     last: u64,
     running: bool,
     from: Option<Instant>,

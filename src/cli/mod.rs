@@ -6,6 +6,9 @@ mod fetch;
 mod interrupt;
 mod predict;
 mod recipe;
+mod remedy;
+mod resume;
+mod session;
 mod sweep;
 mod train;
 
@@ -33,6 +36,8 @@ pub struct Args {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Go on with a run that was stopped or killed
+    Resume(resume::ResumeArgs),
     /// Label new rows with the model.pt of a run
     Predict(predict::PredictArgs),
     /// Train once for every combination of a recipe's [sweep] table
@@ -53,14 +58,17 @@ Examples:
   dec --set pretrain.epochs=5 --set cluster.tol=0.01
   dec sweep --config seeds                       three seeds and one table
   dec predict --model runs/…/model.pt new.npy -o clusters.csv
+  dec resume runs/…                              go on after Ctrl-C, a kill, or a power failure
 
 A recipe is a TOML file that says where it differs from the defaults; `dec config` prints every setting.
 Built-in recipes, described by `dec config --list`: default, fast, best, notebook, dec-paper, idec, dec-da, idec-da,
 aspc-da, seeds (a sweep).
 
-A run leaves in its directory: config.toml, events.jsonl, summary.json, assignments.csv, weights.safetensors, model.pt.
+A run leaves in its directory: config.toml, events.jsonl, summary.json, assignments.csv, weights.safetensors, model.pt;
+until it has finished also checkpoints.
 
-Exit codes: 0 done, 1 other failure, 2 usage or recipe, 3 data, 4 training diverged or collapsed, 130 interrupted.";
+Exit codes: 0 done, 1 other failure, 2 usage or recipe, 3 data, 4 training diverged or collapsed, 5 results not saved, 6 out of
+memory, 130 interrupted (129 and 143 by SIGHUP and SIGTERM).";
 
 impl Args {
     /// Runs what was asked for.
@@ -77,6 +85,7 @@ impl Args {
         }
         match self.command {
             None => self.train.run(&console),
+            Some(Command::Resume(args)) => args.run(&console),
             Some(Command::Predict(args)) => args.run(),
             Some(Command::Sweep(args)) => args.run(&console),
             Some(Command::Config(args)) => args.run(),
@@ -84,6 +93,8 @@ impl Args {
         }
     }
 }
+
+pub use remedy::remedy;
 
 /// Whether the reader of stdout has gone away.
 pub fn is_broken_pipe(error: &anyhow::Error) -> bool {

@@ -8,8 +8,7 @@ use dec::backend::DeviceRequest;
 use dec::config::Threads;
 use dec::data::{self, Source};
 use dec::export::LoadedPredictor;
-use dec::run::{assignments_csv, check_writable, write_atomic};
-use dec::train::Assignment;
+use dec::run::{assignments_csv, check_writable, write_atomic, Assignment, Content, RunDir, SUMMARY};
 
 #[derive(Debug, Args)]
 pub struct PredictArgs {
@@ -53,6 +52,11 @@ impl PredictArgs {
         }
         let device = dec::backend::select(request)?;
         super::recipe::set_threads(threads)?;
+        if !self.model.exists() {
+            if let Some(why) = unfinished(&self.model) {
+                return Err(dec::Error::data(&self.model, why).into());
+            }
+        }
         let model = LoadedPredictor::load(&self.model, device)?;
         let source = Source { source: &self.rows, dir: self.data_dir.as_deref(), labels: None };
         let dataset = data::load(&source).context("the rows cannot be used")?;
@@ -72,5 +76,22 @@ impl PredictArgs {
             Some(output) => Ok(write_atomic(output, &csv)?),
             None => super::print(&String::from_utf8(csv)?),
         }
+    }
+}
+
+/// Why a run's directory has no model: how far the run had come, and how it goes on. `None` where that cannot be told.
+fn unfinished(model: &Path) -> Option<String> {
+    let run = model.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let text = std::fs::read(run.join(SUMMARY)).ok();
+    let summary: Option<serde_json::Value> = text.and_then(|text| serde_json::from_slice(&text).ok());
+    let stage = summary.as_ref().and_then(|summary| summary["stopped_in"].as_str());
+    let stopped = stage.map_or_else(String::new, |stage| format!(" in {stage}"));
+    match (RunDir::content(run), summary) {
+        (Content::Unfinished, _) => Some(format!(
+            "there is none yet: the run was stopped{stopped}, before self-training; `dec resume {}` goes on",
+            run.display()
+        )),
+        (_, Some(_)) => Some(format!("there is none: the run ended{stopped}, before self-training")),
+        _ => None,
     }
 }

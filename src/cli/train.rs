@@ -1,18 +1,14 @@
 //! `dec`: one run, from rows to its run directory.
 
 use std::path::{Path, PathBuf};
-use std::time::Instant;
 
 use clap::Args;
-use dec::backend::device_name;
-use dec::config::Recipe;
-use dec::report::results_table;
-use dec::run::{EventLog, RunDir, Summary, EVENTS};
-use dec::train::{Event, Observer, Trainer};
+use dec::run::{Content, RunDir};
 
-use super::console::{Console, Progress};
-use super::interrupt;
-use super::recipe::{load_data, set_up_machine, RecipeArgs};
+use super::console::Console;
+use super::recipe::RecipeArgs;
+use super::resume;
+use super::session::{Session, Start};
 
 #[derive(Debug, PartialEq, Args)]
 pub struct TrainArgs {
@@ -23,9 +19,14 @@ pub struct TrainArgs {
     #[arg(short, long, value_name = "DIR")]
     out: Option<PathBuf>,
 
-    /// Write into --out even if it is not empty
+    /// Write over the run that --out holds
     #[arg(long, requires = "out")]
     force: bool,
+
+    /// Go on with the run that --out holds, if there is one with these settings; done at once if it has finished. For
+    /// schedulers that start a job again
+    #[arg(long, requires = "out", conflicts_with = "force")]
+    resume_if_there: bool,
 }
 
 impl TrainArgs {
@@ -35,62 +36,41 @@ impl TrainArgs {
             let problem = format!("the recipe {} has a [sweep] table; run it with `dec sweep`", recipe.name);
             return Err(dec::Error::Config(problem).into());
         }
-        let device = set_up_machine(&recipe.config)?;
-        let dataset = load_data(&recipe.config)?;
-        let mut trainer = Trainer::new(&recipe.config, &dataset, device)?;
-        let dir = match &self.out {
-            Some(path) => RunDir::create(path, self.force)?,
-            None => RunDir::create(&default_out(&recipe.name), false)?,
-        };
-        dir.write_config(&recipe.config)?;
-        tracing::info!(
-            "{}: {} rows of {} features, {} clusters, on {}; writing to {}",
-            trainer.data_name(),
-            trainer.n_rows(),
-            trainer.n_features(),
-            recipe.config.n_clusters,
-            device_name(device),
-            dir.path().display()
-        );
-        drop(dataset); // the trainer has its own, shuffled
+        if let (Some(out), true) = (&self.out, self.resume_if_there) {
+            if let Some(ended) = resume::if_there(out, &recipe, console) {
+                return ended;
+            }
+        }
+        Session::prepare(recipe)?.start(console, |name| self.directory(name), Start::New)
+    }
 
-        let started = Instant::now();
-        let mut observer = RunObserver { progress: console.progress(), log: EventLog::create(&dir.file(EVENTS))? };
-        let ended = run_to_the_end(&mut trainer, &mut observer);
-        observer.progress.finish();
-        finish(&recipe, &dir, &trainer, ended, started)
+    /// Makes the run directory.
+    fn directory(&self, recipe: &str) -> dec::Result<RunDir> {
+        match &self.out {
+            Some(path) => {
+                RunDir::create(path, self.force || self.resume_if_there).map_err(|problem| with_flags(problem, path))
+            }
+            None => RunDir::create(&default_out(recipe), false),
+        }
     }
 }
 
-/// Writes what was reached, shows it, and passes on how training ended.
-fn finish(
-    recipe: &Recipe,
-    dir: &RunDir,
-    trainer: &Trainer,
-    ended: dec::Result<()>,
-    started: Instant,
-) -> anyhow::Result<()> {
-    let summary = Summary::new(recipe, trainer, &ended, started.elapsed().as_secs_f64());
-    let written = dir.write_outcome(trainer, &summary);
-    let mut text = if trainer.results.is_empty() { String::new() } else { results_table(&trainer.results) + "\n" };
-    text += &format!("run directory: {}\n", dir.path().display());
-    let shown = super::print(&text);
-    if written.is_ok() && matches!(ended, Err(dec::Error::Interrupted)) {
-        tracing::warn!("interrupted; what was reached until then is saved in {}", dir.path().display());
+/// What the options of the command line can do about a directory that is taken.
+fn with_flags(problem: dec::Error, path: &Path) -> dec::Error {
+    let remedy = match RunDir::content(path) {
+        Content::Unfinished => format!("go on with it (dec resume {}), name another", path.display()),
+        Content::Results | Content::Nothing => "name another".to_owned(),
+    };
+    match problem {
+        dec::Error::Output { path, problem } if problem.starts_with("this directory holds") => dec::Error::output(
+            path,
+            format!("{problem}; {remedy} with --out, or write over what is there with --force"),
+        ),
+        dec::Error::Output { path, problem } if !problem.contains("--out") => {
+            dec::Error::output(path, format!("{problem}; name another with --out"))
+        }
+        other => other,
     }
-    // How training ended weighs more than that it could not be written, and that more than that nobody reads the table.
-    ended?;
-    written?;
-    shown
-}
-
-/// Runs every stage. Memory that runs out inside the network is a panic of tch: it ends the run as a failure, so that what
-/// was reached is saved all the same.
-fn run_to_the_end(trainer: &mut Trainer, observer: &mut RunObserver) -> dec::Result<()> {
-    let ran = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| trainer.run(observer)));
-    ran.unwrap_or_else(|payload| {
-        Err(dec::Error::Training(format!("training stopped: {}", super::panic_text(&*payload))))
-    })
 }
 
 /// `runs/<recipe>-<time>`, with a number behind it where that is taken.
@@ -99,21 +79,4 @@ fn default_out(recipe: &str) -> PathBuf {
     let base = Path::new("runs").join(format!("{recipe}-{time}"));
     let numbered = (2..).map(|n| Path::new("runs").join(format!("{recipe}-{time}-{n}")));
     std::iter::once(base.clone()).chain(numbered).find(|path| !path.exists()).unwrap_or(base)
-}
-
-/// Shows progress, logs events, and passes Ctrl-C on.
-struct RunObserver {
-    progress: Progress,
-    log: EventLog,
-}
-
-impl Observer for RunObserver {
-    fn on_event(&mut self, event: &Event) {
-        self.log.on_event(event);
-        self.progress.on_event(event);
-    }
-
-    fn should_stop(&self) -> bool {
-        interrupt::requested()
-    }
 }

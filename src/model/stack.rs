@@ -5,13 +5,31 @@
 
 use tch::{nn, no_grad, Kind, Tensor};
 
-use super::autoencoder::Activation;
 use crate::backend::dense;
+use crate::control::Control;
 use crate::data::Rows;
 use crate::error::Result;
 
 /// How many values a block of a whole-data pass holds at its widest (2,000 units by 2,000 rows, say): 16 MiB of float32.
 const BLOCK_VALUES: i64 = 1 << 22;
+
+/// What stands between two layers.
+#[derive(Debug, Clone, Copy)]
+pub enum Activation {
+    /// max(x, 0), the paper's.
+    Relu,
+    /// Any other differentiable function of tensors, value by value; the step engine leaves it to autograd.
+    Function(fn(&Tensor) -> Tensor),
+}
+
+impl Activation {
+    pub(super) fn apply(self, x: &Tensor) -> Tensor {
+        match self {
+            Self::Relu => x.relu(),
+            Self::Function(function) => function(x),
+        }
+    }
+}
 
 /// One layer of a [`DenseStack`].
 #[derive(Debug)]
@@ -67,11 +85,18 @@ impl DenseStack {
         self.layers.iter().map(|layer| layer.weight.size()[0])
     }
 
-    /// What the stack makes of all `rows`: \[n, d\] → \[n, m\] without a graph, in blocks that bound the memory.
+    /// These layers, and then those of `next`.
+    #[must_use]
+    pub fn then(mut self, next: Self) -> Self {
+        self.layers.extend(next.layers);
+        self
+    }
+
+    /// Applies the stack to all `rows`: \[n, d\] → \[n, m\] without a graph, in blocks that bound the memory.
     ///
     /// # Errors
-    /// A libtorch failure (out of memory, say), rows of another width than the first layer's.
-    pub fn map_rows(&self, rows: &Rows) -> Result<Tensor> {
+    /// [`crate::Error::Interrupted`], a libtorch failure (out of memory, say), rows of another width than the first layer's.
+    pub fn map_rows(&self, rows: &Rows, control: &Control) -> Result<Tensor> {
         no_grad(|| {
             let (n, device) = (rows.n_rows(), rows.device());
             let float = (Kind::Float, device);
@@ -82,6 +107,7 @@ impl DenseStack {
             // Input and output of a layer, by turns.
             let scratch = [Tensor::f_empty([size * widest], float)?, Tensor::f_empty([size * widest], float)?];
             for start in (0..n).step_by(size as usize) {
+                control.check()?;
                 let count = size.min(n - start);
                 let mut x = scratch[0].f_narrow(0, 0, count * widths[0])?.f_view([count, widths[0]])?;
                 rows.copy_range(start, &x)?;

@@ -1,6 +1,6 @@
 //! Tables of plain text.
 
-use crate::train::MethodResult;
+use crate::control::{Method, MethodResult};
 
 /// The closing table of a run, a row a method: ACC, NMI and ARI where there are labels, the silhouette where there are
 /// none, inertia and seconds.
@@ -44,13 +44,12 @@ pub fn text_table(rows: &[Vec<String>]) -> String {
     text
 }
 
-fn title(method: &str) -> &str {
+fn title(method: Method) -> &'static str {
     match method {
-        "kmeans" => "k-means on the raw rows",
-        "autoencoder_kmeans" => "autoencoder + k-means",
-        "start" => "first assignment",
-        "dec" => "DEC",
-        other => other,
+        Method::KMeans => "k-means on the raw rows",
+        Method::AutoencoderKMeans => "autoencoder + k-means",
+        Method::Start => "first assignment",
+        Method::Dec => "DEC",
     }
 }
 
@@ -68,7 +67,7 @@ mod tests {
     use super::*;
 
     fn result(acc: Option<f64>, silhouette: Option<f64>) -> MethodResult {
-        MethodResult { method: "dec", acc, nmi: acc, ari: acc, silhouette, inertia: 12345.678, seconds: 1.25 }
+        MethodResult { method: Method::Dec, acc, nmi: acc, ari: acc, silhouette, inertia: 12345.678, seconds: 1.25 }
     }
 
     #[test]

@@ -1,18 +1,27 @@
-//! `events.jsonl`: one JSON object a line, flushed as it is written, so that a run can be followed and plotted.
+//! `events.jsonl`: one JSON object a line, written as it happens, so that a run can be followed and plotted.
 
-use std::fs::File;
-use std::io::Write;
-use std::path::Path;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
 
 use serde_json::{json, Value};
 
+use super::faults;
+use crate::control::{Event, Observer};
 use crate::error::{Error, Result};
-use crate::train::{Event, Observer, Stage};
 
-/// Writes events to a file. A write that fails (a full disk) is reported once and does not stop training.
+/// Writes events to a file, each line in one go. Lines that cannot be written (a full disk) are kept and tried again with the
+/// next; training goes on.
 #[derive(Debug)]
 pub struct EventLog {
+    path: PathBuf,
     file: File,
+    /// Bytes of the file that are whole lines.
+    length: u64,
+    /// Lines that are not in the file yet.
+    pending: Vec<u8>,
+    /// Events to come that are in the file already: those that an earlier process told after its last checkpoint.
+    known: u64,
     failed: bool,
 }
 
@@ -23,23 +32,84 @@ impl EventLog {
     /// [`Error::Output`] if the file cannot be made.
     pub fn create(path: &Path) -> Result<Self> {
         let file = File::create(path).map_err(|e| Error::output(path, format!("cannot be written: {e}")))?;
-        Ok(Self { file, failed: false })
+        Ok(Self { path: path.to_owned(), file, length: 0, pending: Vec::new(), known: 0, failed: false })
+    }
+
+    /// Goes on in the log of a run whose checkpoint was written after `told` events.
+    ///
+    /// Lines behind these stay: the events come again, the same but for times, and are passed over. Half a line at the end goes.
+    ///
+    /// # Errors
+    /// [`Error::Output`] if the file cannot be read or written.
+    pub fn resume(path: &Path, told: u64) -> Result<Self> {
+        let problem = |e: io::Error| Error::output(path, format!("cannot be continued: {e}"));
+        let text = match fs::read(path) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Vec::new(),
+            text => text.map_err(problem)?,
+        };
+        let length = text.iter().rposition(|&byte| byte == b'\n').map_or(0, |last| last + 1);
+        let is_event =
+            |line: &[u8]| serde_json::from_slice::<Value>(line).is_ok_and(|value| value["event"] != "resumed");
+        let lines = text[..length].split(|&byte| byte == b'\n').filter(|line| is_event(line)).count() as u64;
+        let file = OpenOptions::new().write(true).create(true).truncate(false).open(path).map_err(problem)?;
+        file.set_len(length as u64).map_err(problem)?;
+        let known = lines.saturating_sub(told);
+        let mut log =
+            Self { path: path.to_owned(), file, length: length as u64, pending: Vec::new(), known, failed: false };
+        log.append(&json!({ "event": "resumed", "after_events": told }));
+        Ok(log)
+    }
+
+    fn append(&mut self, value: &Value) {
+        self.pending.extend_from_slice(value.to_string().as_bytes());
+        self.pending.push(b'\n');
+        self.flush();
+    }
+
+    /// Tries to write what is pending.
+    pub fn flush(&mut self) {
+        if self.pending.is_empty() {
+            return;
+        }
+        match self.write() {
+            Ok(()) => {
+                self.pending.clear();
+                if self.failed {
+                    tracing::info!("the event log can be written again");
+                }
+                self.failed = false;
+            }
+            Err(e) => {
+                if !self.failed {
+                    tracing::warn!("{} cannot be written: {e}; training goes on", self.path.display());
+                }
+                self.failed = true;
+            }
+        }
+    }
+
+    /// At the end of the whole lines: what a failed try left behind is written over.
+    fn write(&mut self) -> io::Result<()> {
+        faults::point()?;
+        self.file.seek(SeekFrom::Start(self.length))?;
+        self.file.write_all(&self.pending)?;
+        self.length += self.pending.len() as u64;
+        Ok(())
     }
 }
 
 impl Observer for EventLog {
     fn on_event(&mut self, event: &Event) {
         let Some(value) = to_json(event) else { return };
-        if let Err(e) = writeln!(self.file, "{value}") {
-            if !self.failed {
-                tracing::warn!("the event log cannot be written any more: {e}; training goes on");
-            }
-            self.failed = true;
+        if self.known > 0 {
+            self.known -= 1;
+            return;
         }
+        self.append(&value);
     }
 }
 
-/// The line for an event; `None` for those that come with every step.
+/// The line for an event; `None` for those that are not logged.
 fn to_json(event: &Event) -> Option<Value> {
     Some(match event {
         Event::StageStarted { .. } | Event::Step { .. } => return None,
@@ -50,10 +120,16 @@ fn to_json(event: &Event) -> Option<Value> {
         Event::Restart { stage, restart, inertia, seconds } => json!({
             "event": "restart", "stage": stage.to_string(), "restart": restart, "inertia": inertia, "seconds": seconds,
         }),
-        Event::Round { round, changed, loss, acc, seconds } => json!({
-            "event": "round", "stage": Stage::Cluster.to_string(), "round": round, "changed": changed, "loss": loss,
-            "acc": acc, "seconds": seconds,
+        Event::Round { round, seconds } => json!({
+            "event": "round", "stage": "cluster", "round": round.round, "changed": round.changed, "loss": round.loss,
+            "acc": round.acc, "sizes": round.sizes, "centroid_distance": round.centroid_distance,
+            "effective_clusters": round.effective_clusters, "confidence": round.confidence, "seconds": seconds,
         }),
+        Event::RolledBack(rollback) => json!({
+            "event": "rolled_back", "stage": rollback.stage, "at_step": rollback.at_step, "to_step": rollback.to_step,
+            "rate_factor": rollback.rate_factor,
+        }),
+        Event::Warning { stage, text } => json!({ "event": "warning", "stage": stage.to_string(), "text": text }),
         Event::StageFinished { stage, time } => json!({
             "event": "stage", "stage": stage.to_string(), "steps": time.steps, "seconds": time.seconds,
         }),
@@ -62,4 +138,35 @@ fn to_json(event: &Event) -> Option<Value> {
         }
         Event::Scored(result) => json!({ "event": "result", "result": result, "seconds": result.seconds }),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn tell(log: &mut EventLog, networks: std::ops::Range<u64>) {
+        networks.for_each(|network| log.on_event(&Event::NetworkStarted { network, networks: 9 }));
+    }
+
+    fn networks(path: &Path) -> Vec<u64> {
+        let text = fs::read_to_string(path).unwrap();
+        let values = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+        values.filter_map(|value| value["network"].as_u64()).collect()
+    }
+
+    #[test]
+    fn a_resumed_log_has_every_event_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("events.jsonl");
+        tell(&mut EventLog::create(&path).unwrap(), 0..5);
+        let mut half = fs::read(&path).unwrap();
+        half.extend(b"{\"event\":\"net");
+        fs::write(&path, half).unwrap();
+        // The checkpoint is of after the third: two are told again. Twice, since the second process dies too.
+        tell(&mut EventLog::resume(&path, 3).unwrap(), 3..4);
+        tell(&mut EventLog::resume(&path, 3).unwrap(), 3..8);
+        assert_eq!(networks(&path), (0..8).collect::<Vec<_>>());
+        assert_eq!(fs::read_to_string(&path).unwrap().matches("resumed").count(), 2);
+    }
 }

@@ -1,11 +1,19 @@
-//! Writing files so that a reader sees all of one or none of it.
+//! Writing files so that a reader, also one after a crash, sees all of one or none of it.
 
-use std::io::Write;
+use std::fs::{self, File};
+use std::io::{self, Write};
 use std::path::Path;
 
 use tempfile::{Builder, NamedTempFile};
 
+use super::faults;
 use crate::error::{Error, Result};
+
+/// How the names of temporary files begin and end.
+const PREFIX: &str = ".dec-";
+const SUFFIX: &str = ".tmp";
+/// Bytes that are written in one go.
+const CHUNK: usize = 1 << 20;
 
 /// Checks that files can be made in the directory `dir`, without leaving one.
 ///
@@ -17,59 +25,85 @@ pub fn check_writable(dir: &Path) -> Result<()> {
         .map_err(|e| Error::output(dir, format!("cannot write to this directory: {}; name another", reason(&e))))
 }
 
-/// Writes `content` to `path` by way of a temporary file beside it.
-///
-/// # Errors
-/// [`Error::Output`] naming the path; what was there before is then still there.
-pub fn write_atomic(path: &Path, content: &[u8]) -> Result<()> {
-    write_atomic_with(path, |temporary| {
-        std::fs::File::create(temporary)
-            .and_then(|mut file| {
-                file.write_all(content)?;
-                // Before the rename; a device or a pipe has nothing to sync.
-                if file.metadata()?.is_file() {
-                    file.sync_all()?;
-                }
-                Ok(())
-            })
-            .map_err(|e| Error::output(path, format!("cannot be written: {e}")))
-    })
-}
-
-/// Lets `write` fill a temporary file beside `path`, then renames it to `path`.
+/// Writes `content` to `path`: to a temporary file beside it, which is synced and then renamed, and the rename synced.
 ///
 /// A link stays, and the file it leads to is replaced; what is no regular file (`/dev/stdout`, a pipe) is written as it is.
 ///
 /// # Errors
-/// What `write` fails with, or [`Error::Output`] naming the path.
-pub fn write_atomic_with(path: &Path, write: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
+/// [`Error::Output`] naming the path; what was there before is then still there.
+pub fn write_atomic(path: &Path, content: &[u8]) -> Result<()> {
+    let problem = |e: io::Error| Error::output(path, format!("cannot be written: {}", reason(&e)));
     if path.metadata().is_ok_and(|found| !found.is_file()) {
-        return write(path);
+        return fs::OpenOptions::new()
+            .write(true)
+            .open(path)
+            .and_then(|mut file| write_chunks(&mut file, content))
+            .map_err(problem);
     }
     let resolved = path.canonicalize(); // fails where there is nothing yet
-    let path = resolved.as_deref().unwrap_or(path);
+    let target = resolved.as_deref().unwrap_or(path);
+    replace(target, content).map_err(problem)
+}
+
+fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
     let dir = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let problem = |e: std::io::Error| Error::output(path, format!("cannot be written: {}", reason(&e)));
-    let temporary = temporary_in(dir).map_err(problem)?;
-    write(temporary.path())?;
-    temporary.persist(path).map_err(|e| problem(e.error))?;
+    faults::point()?;
+    let mut temporary = temporary_in(dir)?;
+    write_chunks(temporary.as_file_mut(), content)?;
+    faults::point()?;
+    temporary.as_file().sync_all()?;
+    faults::point()?;
+    temporary.persist(path).map_err(|e| e.error)?;
+    sync_dir(dir)
+}
+
+/// In pieces, so that a test can break off between them.
+fn write_chunks(file: &mut File, content: &[u8]) -> io::Result<()> {
+    for chunk in content.chunks(CHUNK) {
+        faults::point()?;
+        file.write_all(chunk)?;
+    }
     Ok(())
 }
 
+/// Makes renames and removals in a directory last through a power failure.
+pub(super) fn sync_dir(dir: &Path) -> io::Result<()> {
+    faults::point()?;
+    #[cfg(unix)]
+    match File::open(dir)?.sync_all() {
+        // Some network file systems cannot sync directories.
+        Err(e) if matches!(e.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::Unsupported) => {}
+        synced => synced?,
+    }
+    Ok(())
+}
+
+/// Removes what a killed process left half-written in `dir`. Only where no other process writes there.
+pub(super) fn remove_leftovers(dir: &Path) {
+    let Ok(entries) = fs::read_dir(dir) else { return };
+    for entry in entries.flatten() {
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        if name.starts_with(PREFIX) && name.ends_with(SUFFIX) && fs::remove_file(entry.path()).is_ok() {
+            tracing::debug!("removed {}, which a killed run had left", entry.path().display());
+        }
+    }
+}
+
 /// What went wrong, without the temporary file's path, which `tempfile` puts behind it and which means nothing to a user.
-fn reason(e: &std::io::Error) -> String {
+fn reason(e: &io::Error) -> String {
     let text = e.to_string();
     text.split_once(" at path \"").map_or(text.as_str(), |(reason, _)| reason).to_owned()
 }
 
 /// A temporary file with the permissions that an ordinary new file gets.
-fn temporary_in(dir: &Path) -> std::io::Result<NamedTempFile> {
+fn temporary_in(dir: &Path) -> io::Result<NamedTempFile> {
     let mut builder = Builder::new();
-    builder.prefix(".dec-").suffix(".tmp");
+    builder.prefix(PREFIX).suffix(SUFFIX);
     #[cfg(unix)]
     {
         use std::os::unix::fs::PermissionsExt;
-        builder.permissions(std::fs::Permissions::from_mode(0o666)); // less the umask
+        builder.permissions(fs::Permissions::from_mode(0o666)); // less the umask
     }
     builder.tempfile_in(dir)
 }
@@ -98,13 +132,21 @@ mod tests {
     fn a_failed_write_leaves_the_old_file_and_no_other() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("a.txt");
-        write_atomic(&path, b"old").unwrap();
-        let failed = write_atomic_with(&path, |temporary| {
-            std::fs::write(temporary, b"half").unwrap();
-            Err(Error::Interrupted)
-        });
-        assert!(failed.is_err());
-        assert_eq!(std::fs::read(&path).unwrap(), b"old");
+        std::fs::create_dir(&path).unwrap();
+        std::fs::write(path.join("inside"), b"").unwrap();
+        let message = replace(&path, b"new").unwrap_err();
+        assert!(!message.to_string().is_empty());
         assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn leftovers_go_and_other_files_stay() {
+        let dir = tempfile::tempdir().unwrap();
+        for name in [".dec-abc.tmp", "notes.tmp", ".dec-notes", "weights.safetensors"] {
+            std::fs::write(dir.path().join(name), b"").unwrap();
+        }
+        remove_leftovers(dir.path());
+        assert!(!dir.path().join(".dec-abc.tmp").exists());
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 3);
     }
 }

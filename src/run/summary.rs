@@ -2,11 +2,13 @@
 
 use serde::Serialize;
 
+use super::names::FORMAT;
+use super::trainer::Trainer;
 use crate::backend;
 use crate::config::Recipe;
+use crate::control::{MethodResult, Rollback, StageTime};
 use crate::data::Scaling;
 use crate::error::{Error, Result};
-use crate::train::{MethodResult, StageTime, Trainer};
 
 /// How a run ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -14,18 +16,23 @@ use crate::train::{MethodResult, StageTime, Trainer};
 pub enum Outcome {
     /// Every stage was run.
     Finished,
-    /// The user stopped it; what is here was reached until then.
+    /// Somebody stopped it; it can go on.
     Interrupted,
     /// Training diverged or collapsed, or libtorch failed.
     Failed,
+    /// Every stage was run, and not everything could be saved.
+    Unsaved,
 }
 
 /// The content of `summary.json`.
 #[derive(Debug, Serialize)]
 pub struct Summary {
+    format: u32,
     status: Outcome,
     /// Why it failed, where it did.
     error: Option<String>,
+    /// The stage that was at work, where it did not finish.
+    stopped_in: Option<String>,
     recipe: String,
     data: String,
     seed: u64,
@@ -41,6 +48,10 @@ pub struct Summary {
     stages: Vec<StageTime>,
     rounds: u64,
     converged: bool,
+    rollbacks: Vec<Rollback>,
+    warnings: Vec<String>,
+    /// Files that could not be written.
+    missing: Vec<String>,
     seconds: f64,
     peak_memory_bytes: Option<u64>,
     versions: Versions,
@@ -54,35 +65,59 @@ struct Versions {
 
 impl Summary {
     /// Sums up `trainer`, whose run ended with `ended` after `seconds`.
-    pub fn new(recipe: &Recipe, trainer: &Trainer, ended: &Result<()>, seconds: f64) -> Self {
+    pub fn new(recipe: &Recipe, trainer: &Trainer, ended: Option<&Error>, seconds: f64) -> Self {
         let (status, error) = match ended {
-            Ok(()) => (Outcome::Finished, None),
-            Err(Error::Interrupted) => (Outcome::Interrupted, None),
-            Err(e) => (Outcome::Failed, Some(e.to_string())),
+            None => (Outcome::Finished, None),
+            Some(Error::Interrupted) => (Outcome::Interrupted, None),
+            Some(e) => (Outcome::Failed, Some(e.to_string())),
         };
+        let (task, state) = (trainer.task(), trainer.state());
+        let at_work = trainer.stages().get(state.cursor).and_then(|&stage| crate::stage::name(stage));
         Self {
+            format: FORMAT,
             status,
             error,
+            stopped_in: at_work.map(|stage| stage.to_string()),
             recipe: recipe.name.clone(),
-            data: trainer.data_name().to_owned(),
+            data: task.data_name.clone(),
             seed: recipe.config.seed,
-            device: backend::device_name(trainer.dec.autoencoder.device()),
+            device: backend::device_name(task.rows.device()),
             threads: tch::get_num_threads(),
-            n_rows: trainer.n_rows(),
-            n_features: trainer.n_features(),
+            n_rows: task.n_rows(),
+            n_features: task.n_features(),
             n_latent: recipe.config.model.n_latent,
             n_clusters: recipe.config.n_clusters,
-            scale: match trainer.dec.scaling {
+            scale: match task.scaling {
                 Scaling::Factor(factor) => Some(factor),
                 Scaling::Centre { .. } => None,
             },
-            results: trainer.results.clone(),
-            stages: trainer.stages.clone(),
-            rounds: trainer.rounds,
-            converged: trainer.converged,
+            results: state.results.clone(),
+            stages: state.stages.clone(),
+            rounds: state.rounds,
+            converged: state.converged,
+            rollbacks: state.rollbacks.clone(),
+            warnings: state.warnings.clone(),
+            missing: Vec::new(),
             seconds,
             peak_memory_bytes: backend::peak_memory_bytes(),
             versions: Versions { dec: env!("CARGO_PKG_VERSION"), libtorch: backend::libtorch_version() },
         }
+    }
+
+    /// Says that these files could not be written.
+    pub(super) fn leave_out<'a>(&mut self, files: impl Iterator<Item = &'a str>) {
+        self.missing = files.map(str::to_owned).collect();
+        if !self.missing.is_empty() && self.status == Outcome::Finished {
+            self.status = Outcome::Unsaved;
+        }
+    }
+
+    /// As JSON.
+    ///
+    /// # Errors
+    /// None that can happen: what is in it can be written as JSON.
+    pub(super) fn to_json(&self) -> Result<Vec<u8>> {
+        serde_json::to_vec_pretty(self)
+            .map_err(|e| Error::Unsaved(format!("the summary cannot be written as JSON: {e}")))
     }
 }

@@ -2,10 +2,9 @@
 
 use tch::Tensor;
 
-use super::lengths;
 use crate::backend::augment::{self, Warp};
 use crate::backend::dense::{self, Dropout};
-use crate::config::{AugmentConfig, AugmentKind};
+use crate::config::{lengths, AugmentConfig, AugmentKind};
 use crate::data::{Rows, LEAST_SIDE};
 use crate::error::{Error, Result};
 

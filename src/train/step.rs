@@ -22,21 +22,40 @@ pub trait Step {
     /// A libtorch failure.
     fn step(&mut self, batch: &Batch, learning_rate: f64) -> Result<()>;
 
-    /// Forgets the optimiser's momentum.
-    ///
-    /// # Errors
-    /// A libtorch failure.
-    fn reset_momentum(&mut self) -> Result<()>;
+    /// What the steps move: the trained parameters, sharing their memory.
+    fn parameters(&self) -> Vec<Tensor>;
 
-    /// The sum of the losses since the last call; waits for the device.
+    /// The optimiser's state; with the parameters and the step's number the whole state of the training.
+    fn optimiser(&self) -> &OptimiserState;
+
+    /// The same, to restore it.
+    fn optimiser_mut(&mut self) -> &mut OptimiserState;
+
+    /// The sum of the losses since it was last set; waits for the device.
     ///
     /// # Errors
     /// A libtorch failure.
-    fn take_loss(&mut self) -> Result<f64>;
+    fn loss_sum(&self) -> Result<f64>;
+
+    /// Goes on summing from `sum`.
+    ///
+    /// # Errors
+    /// A libtorch failure.
+    fn set_loss_sum(&mut self, sum: f64) -> Result<()>;
+
+    /// The sum of the losses since the last call.
+    ///
+    /// # Errors
+    /// A libtorch failure.
+    fn take_loss(&mut self) -> Result<f64> {
+        let sum = self.loss_sum()?;
+        self.set_loss_sum(0.0)?;
+        Ok(sum)
+    }
 }
 
 /// Steps by autograd, for any network and any loss: what trains where the engine does not know the stack.
-pub(super) struct Autograd<F> {
+pub struct Autograd<F> {
     loss: F,
     parameters: Vec<Tensor>,
     optimiser: OptimiserState,
@@ -46,7 +65,10 @@ pub(super) struct Autograd<F> {
 
 impl<F: FnMut(&Batch) -> Result<Tensor>> Autograd<F> {
     /// Steps over `parameters` on `loss`, which is given a batch and returns its mean loss.
-    pub(super) fn new(parameters: Vec<Tensor>, optimiser: Optimiser, device: Device, loss: F) -> Result<Self> {
+    ///
+    /// # Errors
+    /// A libtorch failure (out of memory, say).
+    pub fn new(parameters: Vec<Tensor>, optimiser: Optimiser, device: Device, loss: F) -> Result<Self> {
         let loss_sum = Tensor::f_zeros([], (Kind::Double, device))?;
         let optimiser = OptimiserState::new(optimiser, &parameters.iter().collect::<Vec<_>>())?;
         Ok(Self { loss, parameters, optimiser, loss_sum })
@@ -61,13 +83,24 @@ impl<F: FnMut(&Batch) -> Result<Tensor>> Step for Autograd<F> {
         Ok(())
     }
 
-    fn reset_momentum(&mut self) -> Result<()> {
-        self.optimiser.reset()
+    fn parameters(&self) -> Vec<Tensor> {
+        self.parameters.iter().map(Tensor::shallow_clone).collect()
     }
 
-    fn take_loss(&mut self) -> Result<f64> {
-        let sum = f64::try_from(&self.loss_sum)?;
-        let _ = self.loss_sum.f_zero_()?;
-        Ok(sum)
+    fn optimiser(&self) -> &OptimiserState {
+        &self.optimiser
+    }
+
+    fn optimiser_mut(&mut self) -> &mut OptimiserState {
+        &mut self.optimiser
+    }
+
+    fn loss_sum(&self) -> Result<f64> {
+        Ok(f64::try_from(&self.loss_sum)?)
+    }
+
+    fn set_loss_sum(&mut self, sum: f64) -> Result<()> {
+        let _ = self.loss_sum.f_fill_(sum)?;
+        Ok(())
     }
 }

@@ -7,26 +7,9 @@
 use tch::nn::{self, Module};
 use tch::{Device, Kind, Tensor};
 
-use super::stack::DenseStack;
+use super::network::{LayerPair, Network};
+use super::stack::{Activation, DenseStack};
 use crate::error::Result;
-
-/// What stands between two layers.
-#[derive(Debug, Clone, Copy)]
-pub enum Activation {
-    /// max(x, 0), the paper's.
-    Relu,
-    /// Any other differentiable function of tensors, value by value; the step engine leaves it to autograd.
-    Function(fn(&Tensor) -> Tensor),
-}
-
-impl Activation {
-    fn apply(self, x: &Tensor) -> Tensor {
-        match self {
-            Self::Relu => x.relu(),
-            Self::Function(function) => function(x),
-        }
-    }
-}
 
 /// What the weights are drawn from.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -98,116 +81,70 @@ impl Autoencoder {
         self.encoder_layers.len()
     }
 
-    /// The pair of layers that layer-wise pretraining trains together at `depth` (0 is nearest to the data):
-    /// the encoder's layer and the decoder's layer that undoes it.
-    pub fn pair(&self, depth: usize) -> LayerPair<'_> {
-        let last = self.depth() - 1;
-        LayerPair {
-            encoder: &self.encoder_layers[depth],
-            decoder: &self.decoder_layers[last - depth],
-            code_activation: (depth != last).then_some(self.activation),
-            output_activation: (depth != 0).then_some(self.activation),
-        }
+    /// Every parameter with its PyTorch-style name, the encoder's before the decoder's.
+    pub fn named_parameters(&self) -> Vec<(String, Tensor)> {
+        let named = |part: &'static str, layers: &[nn::Linear]| {
+            let named = |(i, layer): (usize, &nn::Linear)| {
+                let index = 2 * i; // a ReLU stands between two layers
+                let bias = layer.bs.as_ref().map(|bias| (format!("{part}.{index}.bias"), bias.shallow_clone()));
+                std::iter::once((format!("{part}.{index}.weight"), layer.ws.shallow_clone())).chain(bias)
+            };
+            layers.iter().enumerate().flat_map(named).collect::<Vec<_>>()
+        };
+        let mut all = named("encoder", &self.encoder_layers);
+        all.extend(named("decoder", &self.decoder_layers));
+        all
+    }
+}
+
+impl Network for Autoencoder {
+    fn encode(&self, x: &Tensor) -> Result<Tensor> {
+        Ok(self.encoder.forward(x))
     }
 
-    /// The encoder as a stack of dense layers; `None` if it is none.
-    pub fn encoder_stack(&self) -> Option<DenseStack> {
+    fn decode(&self, z: &Tensor) -> Result<Tensor> {
+        Ok(self.decoder.forward(z))
+    }
+
+    fn named_parameters(&self) -> Vec<(String, Tensor)> {
+        Autoencoder::named_parameters(self)
+    }
+
+    fn encoder_stack(&self) -> Option<DenseStack> {
         DenseStack::new(activations(&self.encoder_layers, self.activation))
     }
 
-    /// Encoder and decoder as one stack of dense layers; `None` if they are none.
-    pub fn stack(&self) -> Option<DenseStack> {
-        let decoder = activations(&self.decoder_layers, self.activation);
-        DenseStack::new(activations(&self.encoder_layers, self.activation).chain(decoder))
+    fn decoder_stack(&self) -> Option<DenseStack> {
+        DenseStack::new(activations(&self.decoder_layers, self.activation))
     }
 
-    /// Weights \[out, in\] and biases \[out\] of the encoder, in the order of the forward pass.
-    pub fn encoder_weights(&self) -> Vec<(Tensor, Tensor)> {
-        weights(&self.encoder_layers)
+    fn pair(&self, depth: usize) -> Option<LayerPair> {
+        let last = self.depth() - 1;
+        let encoder = self.encoder_layers.get(depth)?;
+        Some(LayerPair::new(
+            (shared(encoder), (depth != last).then_some(self.activation)),
+            (shared(&self.decoder_layers[last - depth]), (depth != 0).then_some(self.activation)),
+        ))
     }
 
-    /// Weights \[out, in\] and biases \[out\] of the decoder, in the order of the forward pass.
-    pub fn decoder_weights(&self) -> Vec<(Tensor, Tensor)> {
-        weights(&self.decoder_layers)
-    }
-
-    /// The encoder's parameters, those that clustering trains.
-    pub fn encoder_parameters(&self) -> Vec<Tensor> {
-        flatten(self.encoder_weights())
-    }
-
-    /// Every parameter, the encoder's before the decoder's.
-    pub fn parameters(&self) -> Vec<Tensor> {
-        let mut all = self.encoder_parameters();
-        all.extend(flatten(self.decoder_weights()));
-        all
-    }
-
-    /// Every parameter with its PyTorch-style name, in the order of [`Autoencoder::parameters`].
-    pub fn named_parameters(&self) -> Vec<(String, Tensor)> {
-        let named = |part: &'static str, layers: Vec<(Tensor, Tensor)>| {
-            layers.into_iter().enumerate().flat_map(move |(i, (weight, bias))| {
-                let index = 2 * i; // a ReLU stands between two layers
-                [(format!("{part}.{index}.weight"), weight), (format!("{part}.{index}.bias"), bias)]
-            })
-        };
-        named("encoder", self.encoder_weights()).chain(named("decoder", self.decoder_weights())).collect()
-    }
-
-    /// The width of the widest layer: how many values a row needs at most on its way through.
-    pub fn widest(&self) -> i64 {
+    fn widest(&self) -> i64 {
         self.encoder_layers.iter().chain(&self.decoder_layers).map(|layer| layer.ws.size()[0]).max().unwrap_or(1)
     }
 
-    /// Where the parameters are.
-    pub fn device(&self) -> Device {
+    fn device(&self) -> Device {
         self.encoder_layers.first().map_or(Device::Cpu, |layer| layer.ws.device())
     }
-}
 
-/// One layer of the encoder with the layer of the decoder that undoes it.
-#[derive(Debug)]
-pub struct LayerPair<'a> {
-    encoder: &'a nn::Linear,
-    decoder: &'a nn::Linear,
-    code_activation: Option<Activation>,
-    output_activation: Option<Activation>,
-}
-
-impl LayerPair<'_> {
-    /// The code of `x`: \[n, in\] → \[n, out\].
-    pub fn encode(&self, x: &Tensor) -> Tensor {
-        activate(self.encoder.forward(x), self.code_activation)
-    }
-
-    /// The reconstruction of a code: \[n, out\] → \[n, in\].
-    pub fn decode(&self, code: &Tensor) -> Tensor {
-        activate(self.decoder.forward(code), self.output_activation)
-    }
-
-    /// The encoder's layer as a stack of dense layers; `None` if it is none.
-    pub fn encoder_stack(&self) -> Option<DenseStack> {
-        DenseStack::new([(self.encoder, self.code_activation)].into_iter())
-    }
-
-    /// Both layers as a stack of dense layers; `None` if they are none.
-    pub fn stack(&self) -> Option<DenseStack> {
-        let layers = [(self.encoder, self.code_activation), (self.decoder, self.output_activation)];
-        DenseStack::new(layers.into_iter())
-    }
-
-    /// The four parameters: encoder weight and bias, decoder weight and bias.
-    pub fn parameters(&self) -> Vec<Tensor> {
-        let mut all = flatten(weights(std::slice::from_ref(self.encoder)));
-        all.extend(flatten(weights(std::slice::from_ref(self.decoder))));
-        all
-    }
-}
-
-fn activate(x: Tensor, activation: Option<Activation>) -> Tensor {
-    match activation {
-        Some(activation) => activation.apply(&x),
-        None => x,
+    fn share(&self) -> Box<dyn Network> {
+        let share = |layers: &[nn::Linear]| layers.iter().map(shared).collect::<Vec<_>>();
+        let (encoder_layers, decoder_layers) = (share(&self.encoder_layers), share(&self.decoder_layers));
+        Box::new(Self {
+            encoder: sequential(&encoder_layers, self.activation),
+            decoder: sequential(&decoder_layers, self.activation),
+            encoder_layers,
+            decoder_layers,
+            activation: self.activation,
+        })
     }
 }
 
@@ -244,19 +181,14 @@ impl Block {
     }
 }
 
-/// `Linear`s of the given widths with an activation between each two.
+/// `Linear`s of the given widths, and the `Sequential` of them.
 fn stack(
     parameters: &mut Block,
     widths: &[i64],
     init: Init,
     activation: Activation,
 ) -> Result<(nn::Sequential, Vec<nn::Linear>)> {
-    let mut sequential = nn::seq();
-    let mut layers = Vec::new();
-    for (i, pair) in widths.windows(2).enumerate() {
-        if i > 0 {
-            sequential = sequential.add_fn(move |x| activation.apply(x));
-        }
+    let layer = |pair: &[i64]| -> Result<nn::Linear> {
         let mut weight = parameters.cut(&[pair[1], pair[0]])?;
         let ws = match init {
             Init::Normal(deviation) => weight.f_normal_(0.0, deviation)?,
@@ -267,27 +199,27 @@ fn stack(
         };
         let ws = ws.f_set_requires_grad(true)?;
         let bs = Some(parameters.cut(&[pair[1]])?.f_set_requires_grad(true)?);
-        let layer = nn::Linear { ws, bs };
-        sequential = sequential.add(shared(&layer));
-        layers.push(layer);
+        Ok(nn::Linear { ws, bs })
+    };
+    let layers = widths.windows(2).map(layer).collect::<Result<Vec<_>>>()?;
+    Ok((sequential(&layers, activation), layers))
+}
+
+/// The layers with an activation between each two, sharing their tensors.
+fn sequential(layers: &[nn::Linear], activation: Activation) -> nn::Sequential {
+    let mut sequential = nn::seq();
+    for (i, layer) in layers.iter().enumerate() {
+        if i > 0 {
+            sequential = sequential.add_fn(move |x| activation.apply(x));
+        }
+        sequential = sequential.add(shared(layer));
     }
-    Ok((sequential, layers))
+    sequential
 }
 
 /// The same tensors in another `Linear`.
 fn shared(layer: &nn::Linear) -> nn::Linear {
     nn::Linear { ws: layer.ws.shallow_clone(), bs: layer.bs.as_ref().map(Tensor::shallow_clone) }
-}
-
-fn weights(layers: &[nn::Linear]) -> Vec<(Tensor, Tensor)> {
-    layers
-        .iter()
-        .filter_map(|layer| layer.bs.as_ref().map(|bias| (layer.ws.shallow_clone(), bias.shallow_clone())))
-        .collect()
-}
-
-fn flatten(layers: Vec<(Tensor, Tensor)>) -> Vec<Tensor> {
-    layers.into_iter().flat_map(|(weight, bias)| [weight, bias]).collect()
 }
 
 #[cfg(test)]
@@ -302,12 +234,12 @@ mod tests {
         let x = Tensor::randn([3, 6], (Kind::Float, Device::Cpu));
         let mut z = x.shallow_clone();
         for depth in 0..net.depth() {
-            z = net.pair(depth).encode(&z);
+            z = net.pair(depth).unwrap().encode(&z);
         }
         assert!(z.allclose(&net.encode(&x), 1e-6, 1e-7, false));
         let mut back = z;
         for depth in (0..net.depth()).rev() {
-            back = net.pair(depth).decode(&back);
+            back = net.pair(depth).unwrap().decode(&back);
         }
         assert!(back.allclose(&net.forward(&x), 1e-6, 1e-7, false));
     }

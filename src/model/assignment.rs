@@ -8,7 +8,7 @@
 //! | L | KL(P‖Q) = mean_i Σ_j p_ij log(p_ij / q_ij) (Eq. 2; the paper sums over i) | scalar |
 //!
 //! ```
-//! use dec::model::clustering::soft_assignment;
+//! use dec::model::assignment::soft_assignment;
 //! use tch::Tensor;
 //!
 //! let z = Tensor::from_slice(&[0.0f32, 2.0]).view([2, 1]); // two rows on a line,
@@ -46,6 +46,12 @@ impl ClusteringLayer {
         let mut own = Tensor::f_empty(centroids.size(), (centroids.f_kind()?, centroids.device()))?;
         own.f_copy_(&centroids.f_detach()?)?;
         Ok(Self { centroids: own.f_set_requires_grad(true)?, alpha })
+    }
+
+    /// The same layer over the same memory.
+    #[must_use]
+    pub fn share(&self) -> Self {
+        Self { centroids: self.centroids.shallow_clone(), alpha: self.alpha }
     }
 
     /// μ \[k, m\].

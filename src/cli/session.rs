@@ -1,0 +1,257 @@
+//! A run in this process: the machine set up, the data read, signals and the terminal at hand; from its first stage or from a
+//! checkpoint.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use dec::backend::{available_bytes, device_name, threads};
+use dec::config::{changed_keys, earliest_use, Config, Recipe, Use};
+use dec::control::{Event, Observer};
+use dec::data::Features;
+use dec::report::results_table;
+use dec::run::{
+    estimate, Checkpoint, Checkpoints, EventLog, Fitted, Identity, Keeper, Moment, RunDir, Summary, Trainer, EVENTS,
+};
+use dec::state::{Run, StageId};
+
+use super::console::{Console, Progress};
+use super::interrupt;
+use super::recipe::{load_data, set_up_machine};
+
+/// Everything that can be refused before a directory is made.
+pub struct Session {
+    recipe: Recipe,
+    trainer: Trainer,
+    identity: Identity,
+}
+
+/// From where a run starts.
+pub enum Start {
+    /// Its first stage.
+    New,
+    /// What an earlier process left.
+    Checkpoint(Box<Checkpoint>),
+}
+
+impl Session {
+    /// Sets up machine and data for `recipe`.
+    pub fn prepare(recipe: Recipe) -> anyhow::Result<Self> {
+        let device = set_up_machine(&recipe.config)?;
+        let dataset = load_data(&recipe.config)?;
+        let element_bytes = match dataset.features {
+            Features::U8(_) => 1,
+            Features::F32(_) => 4,
+        };
+        estimate(&recipe.config, dataset.n_rows(), dataset.n_features(), element_bytes).check(available_bytes())?;
+        let identity = Identity {
+            recipe: recipe.name.clone(),
+            data: dataset.name.clone(),
+            rows_sha256: dataset.rows_sha256(),
+            labels_sha256: dataset.labels_sha256(),
+            device: device_name(device),
+            threads: threads::count(),
+        };
+        let trainer = Trainer::new(&recipe.config.clone().check()?, &dataset, device)?;
+        Ok(Self { recipe, trainer, identity })
+    }
+
+    /// Refuses changes of settings that have mattered already in the run that `checkpoint` is of.
+    pub fn check_changes(&self, before: &Config, after: &Config, checkpoint: &Checkpoint) -> dec::Result<()> {
+        let reached = self.trainer.stages()[..=checkpoint.cursor().min(self.trainer.stages().len() - 1)]
+            .iter()
+            .map(|&stage| use_of(stage))
+            .max()
+            .unwrap_or(Use::Always);
+        let too_late = changed_keys(before, after)?.into_iter().find(|key| earliest_use(key) <= reached);
+        match too_late {
+            Some(key) => Err(dec::Error::Config(format!(
+                "--set {key}: the run has come past where this setting matters; start a new run to change it"
+            ))),
+            None => Ok(()),
+        }
+    }
+
+    /// Runs to the end, in the directory that `directory` makes for a recipe's name.
+    pub fn start(
+        mut self,
+        console: &Console,
+        directory: impl FnOnce(&str) -> dec::Result<RunDir>,
+        start: Start,
+    ) -> anyhow::Result<()> {
+        let task = self.trainer.task();
+        let (device, every) = (task.rows.device(), Duration::from_secs(self.recipe.config.checkpoint.every_secs));
+        if let Start::Checkpoint(checkpoint) = &start {
+            checkpoint.identity().check(&self.identity)?;
+        }
+        let dir = directory(&self.recipe.name)?;
+        let config = self.recipe.config.to_toml()?;
+        let stages = self.trainer.stages().len();
+        let keep = self.recipe.config.checkpoint.keep;
+        let mut checkpoints = Checkpoints::new(dir.path(), self.identity.clone(), config, stages, every, keep);
+        if matches!(start, Start::New) {
+            checkpoints.try_save(self.trainer.state()); // a run that is killed at once can go on too
+        }
+        let log = match &start {
+            Start::New => EventLog::create(&dir.file(EVENTS))?,
+            Start::Checkpoint(checkpoint) => {
+                let state = checkpoint.state(self.trainer.task(), device)?;
+                self.trainer.restore(state);
+                EventLog::resume(&dir.file(EVENTS), checkpoint.events())?
+            }
+        };
+        dir.write_config(&self.recipe.config)?;
+        self.announce(&dir, &start);
+        interrupt::save_first();
+        let started = Instant::now();
+        let mut observer = RunObserver { progress: console.progress(), log: Rc::new(RefCell::new(log)), save: false };
+        let log = Rc::clone(&observer.log);
+        let ended = {
+            let mut keeper = Saver { checkpoints: &mut checkpoints, log: &log };
+            run_to_the_end(&mut self.trainer, &mut observer, &mut keeper)
+        };
+        observer.progress.finish();
+        log.borrow_mut().flush();
+        self.finish(&dir, &checkpoints, ended.err(), started)
+    }
+
+    fn announce(&self, dir: &RunDir, start: &Start) {
+        let task = self.trainer.task();
+        let how = match start {
+            Start::New => "writing to",
+            Start::Checkpoint(_) => "going on in",
+        };
+        tracing::info!(
+            "{}: {} rows of {} features, {} clusters, on {}; {how} {}",
+            task.data_name,
+            task.n_rows(),
+            task.n_features(),
+            task.config.n_clusters,
+            self.identity.device,
+            dir.path().display()
+        );
+        warn_of_little_room(dir, task.n_features(), &task.config);
+    }
+
+    /// Writes what was reached, shows it, and passes on how training ended.
+    fn finish(
+        &self,
+        dir: &RunDir,
+        checkpoints: &Checkpoints,
+        ended: Option<dec::Error>,
+        started: Instant,
+    ) -> anyhow::Result<()> {
+        let reached = self.trainer.reached();
+        let mut summary = Summary::new(&self.recipe, &self.trainer, ended.as_ref(), started.elapsed().as_secs_f64());
+        let written = dir.write_outcome(&reached, &self.recipe.config, &mut summary);
+        // Nothing is left to go on with: finished, or collapsed with the start as the result.
+        let complete =
+            ended.is_none() || (reached.assignment.is_some() && !matches!(ended, Some(dec::Error::Interrupted)));
+        if complete && written.is_ok() {
+            checkpoints.remove_all();
+        }
+        let results = &reached.state.results;
+        let mut text = if results.is_empty() { String::new() } else { results_table(results) + "\n" };
+        for rollback in &reached.state.rollbacks {
+            text += &format!(
+                "{} diverged at step {} and went on from step {} at {} of its rate\n",
+                rollback.stage, rollback.at_step, rollback.to_step, rollback.rate_factor
+            );
+        }
+        text += &format!("run directory: {}\n", dir.path().display());
+        let shown = super::print(&text);
+        if written.is_ok() && matches!(ended, Some(dec::Error::Interrupted)) {
+            tracing::warn!(
+                "interrupted; what was reached until then is saved in {0}: `dec resume {0}` goes on",
+                dir.path().display()
+            );
+        }
+        // How training ended weighs more than that it could not be written, and that more than that nobody reads the table.
+        if let Some(ended) = ended {
+            return Err(ended.into());
+        }
+        written?;
+        shown
+    }
+}
+
+/// The settings that a stage goes by.
+fn use_of(stage: StageId) -> Use {
+    match stage {
+        StageId::KMeansRaw | StageId::KMeans => Use::Always,
+        StageId::Autoencoder { .. } | StageId::Layer { .. } => Use::Pretraining,
+        StageId::Finetune { .. } => Use::Finetuning,
+        StageId::FineSearch { .. }
+        | StageId::OverCluster { .. }
+        | StageId::Search { .. }
+        | StageId::Elect
+        | StageId::Cluster => Use::Start,
+    }
+}
+
+/// Says at once if the disk has no room for the run's files.
+fn warn_of_little_room(dir: &RunDir, n_features: usize, config: &Config) {
+    let widths = config.widths(n_features as i64);
+    let weights: i64 = widths.windows(2).map(|pair| 2 * 4 * pair[0] * pair[1]).sum();
+    // Weights and model; of a checkpoint the network, the optimiser's state and the copy to go back to, twice.
+    let needed = (2 + 8 * (config.checkpoint.keep as u64 + 1)) * weights.unsigned_abs();
+    if let Some(free) = dir.free_bytes().filter(|&free| free < needed) {
+        tracing::warn!(
+            "{} has {:.1} MB free, and this run may write {:.1} MB: make room while it trains",
+            dir.path().display(),
+            free as f64 / 1e6,
+            needed as f64 / 1e6
+        );
+    }
+}
+
+/// Runs every stage. Memory that runs out inside the network is a panic of tch: it ends the run as a failure, so that what
+/// was reached is saved all the same.
+fn run_to_the_end(trainer: &mut Trainer, observer: &mut RunObserver, keeper: &mut dyn Keeper) -> dec::Result<Fitted> {
+    let ran = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| trainer.run_and_keep(observer, keeper)));
+    ran.unwrap_or_else(|payload| Err(dec::Error::from_panic(super::panic_text(&*payload))))
+}
+
+/// Saves checkpoints, and tries again to write events that could not be written.
+struct Saver<'a> {
+    checkpoints: &'a mut Checkpoints,
+    log: &'a RefCell<EventLog>,
+}
+
+impl Keeper for Saver<'_> {
+    fn keep(&mut self, run: &Run, moment: Moment) {
+        if moment != Moment::Piece {
+            self.log.borrow_mut().flush();
+        }
+        self.checkpoints.keep(run, moment);
+    }
+}
+
+/// Shows progress, logs events, and passes signals on.
+struct RunObserver {
+    progress: Progress,
+    log: Rc<RefCell<EventLog>>,
+    /// Whether SIGUSR1 has asked for a checkpoint that was not tried yet.
+    save: bool,
+}
+
+impl Observer for RunObserver {
+    fn on_event(&mut self, event: &Event) {
+        self.log.borrow_mut().on_event(event);
+        self.progress.on_event(event);
+        self.save |= interrupt::take_save_request();
+    }
+
+    fn should_stop(&self) -> bool {
+        interrupt::requested()
+    }
+
+    fn should_save(&self) -> bool {
+        self.save
+    }
+
+    fn saved(&mut self) {
+        self.save = false;
+        tracing::info!("a checkpoint was asked for and tried");
+    }
+}

@@ -1,0 +1,188 @@
+//! What a run comes to: a model that predicts, and the clusters of the rows that it was fitted to.
+
+use std::path::Path;
+
+use serde::Deserialize;
+use tch::{Device, Kind, Tensor};
+
+use super::names::{CONFIG, SUMMARY, WEIGHTS};
+use crate::config::Config;
+use crate::control::{Control, MethodResult, Rollback, StageTime};
+use crate::data::{self, values_of, Features, Rows, Scaling};
+use crate::error::{Error, Result};
+use crate::model::{encode_all, set_parameters, ClusteringLayer, Network};
+use crate::state::{new_network, State};
+
+/// Which cluster each row belongs to, in the order of the input's rows.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Assignment {
+    /// The input's row numbers, ascending; all of them unless `data.limit` chose some.
+    pub rows: Vec<usize>,
+    /// The cluster of each, 0 to k − 1.
+    pub labels: Vec<i64>,
+    /// The soft assignment q to that cluster.
+    pub confidence: Vec<f32>,
+}
+
+/// A network with centroids in its latent space, and what it does to raw rows.
+#[derive(Debug)]
+pub struct Model {
+    /// What is done to raw rows before the encoder.
+    pub scaling: Scaling,
+    /// Encoder and decoder.
+    pub network: Box<dyn Network>,
+    /// The centroids.
+    pub layer: ClusteringLayer,
+}
+
+impl Model {
+    /// z \[n, m\] and q \[n, k\] of raw rows.
+    ///
+    /// # Errors
+    /// [`Error::Rows`] for rows of another width, or a libtorch failure.
+    pub fn transform(&self, features: &Features) -> Result<(Tensor, Tensor)> {
+        let rows = Rows::new(&self.scaling.stored(features.clone()), self.scaling.factor(), self.network.device())?;
+        let z = encode_all(&*self.network, &rows, &Control::ignored())?;
+        let q = self.layer.log_soft_assign_all(&z)?.f_exp()?;
+        Ok((z, q))
+    }
+
+    /// The cluster of each raw row, and its q.
+    ///
+    /// # Errors
+    /// As for [`Model::transform`].
+    pub fn predict(&self, features: &Features) -> Result<Assignment> {
+        let (_, q) = self.transform(features)?;
+        let (confidence, labels) = q.f_max_dim(1, false)?;
+        let rows = (0..features.n_rows()).collect();
+        Ok(Assignment { rows, labels: values_of(&labels)?, confidence: values_of(&confidence)? })
+    }
+
+    /// Reads the model of a finished run back from its directory.
+    ///
+    /// # Errors
+    /// [`Error::Data`] naming the file that is missing or is not what a run writes.
+    pub fn load(run: &Path, device: Device) -> Result<Self> {
+        #[derive(Deserialize)]
+        struct Summary {
+            n_features: usize,
+            scale: Option<f64>,
+        }
+        let read = |name: &str| {
+            let path = run.join(name);
+            std::fs::read(&path).map_err(|e| Error::data(&path, format!("cannot be read: {e}")))
+        };
+        let text = String::from_utf8_lossy(&read(CONFIG)?).into_owned();
+        let config: Config = toml::from_str(&text)
+            .map_err(|e| Error::data(run.join(CONFIG), format!("is no recipe of this version: {}", e.message())))?;
+        let summary: Summary = serde_json::from_slice(&read(SUMMARY)?)
+            .map_err(|e| Error::data(run.join(SUMMARY), format!("is no summary of a run: {e}")))?;
+        let path = run.join(WEIGHTS);
+        let named = Tensor::read_safetensors(&path).map_err(|e| Error::data(&path, format!("cannot be read: {e}")))?;
+        let tensor = |name: &str| named.iter().find(|(found, _)| found == name).map(|(_, tensor)| tensor);
+        let missing = |name: &str| Error::data(&path, format!("has no {name}: the run had not come so far"));
+
+        let network = new_network(&config, summary.n_features, device, config.seed)?;
+        for (name, parameter) in network.named_parameters() {
+            let value = tensor(&name).ok_or_else(|| missing(&name))?;
+            set_parameters(&[parameter], &[value.shallow_clone()])?;
+        }
+        let centroids = tensor("centroids").ok_or_else(|| missing("centroids"))?.f_to_device(device)?;
+        let layer = ClusteringLayer::new(&centroids, config.cluster.alpha)?;
+        let row = |name: &str| tensor(&format!("input.{name}")).map(values_of::<f32>).transpose();
+        let scaling = match (summary.scale, row("mean")?, row("deviation")?) {
+            (_, Some(mean), Some(deviation)) => Scaling::Centre {
+                mean: mean.into(),
+                deviation: deviation.into(),
+                total: row("total")?.and_then(|total| total.first().copied()).map(f64::from),
+            },
+            (Some(factor), ..) => Scaling::Factor(factor),
+            _ => return Err(missing("input.mean")),
+        };
+        Ok(Self { scaling, network, layer })
+    }
+}
+
+/// A finished run.
+#[derive(Debug)]
+pub struct Fitted {
+    /// What predicts.
+    pub model: Model,
+    /// The clusters of the rows.
+    pub assignment: Assignment,
+    /// The soft assignment \[n, k\], in the order of `assignment.rows`.
+    pub q: Tensor,
+    /// The latent rows \[n, m\], in the same order.
+    pub z: Tensor,
+    /// Scores of every method.
+    pub results: Vec<MethodResult>,
+    /// Time and steps of every stage.
+    pub stages: Vec<StageTime>,
+    /// Refreshes of p that self-training has made.
+    pub rounds: u64,
+    /// Whether it reached `cluster.tol`.
+    pub converged: bool,
+    /// Returns to an earlier boundary after training diverged.
+    pub rollbacks: Vec<Rollback>,
+}
+
+impl Fitted {
+    /// The clusters of rows that were not trained on.
+    ///
+    /// # Errors
+    /// As for [`Model::transform`].
+    pub fn predict(&self, features: &Features) -> Result<Assignment> {
+        self.model.predict(features)
+    }
+}
+
+/// What a run has reached, finished or not: what its directory is written from.
+#[derive(Debug)]
+pub struct Reached<'a> {
+    /// What is done to raw rows.
+    pub scaling: &'a Scaling,
+    /// The network, once there is one.
+    pub network: Option<&'a dyn Network>,
+    /// The centroids, once self-training has begun.
+    pub layer: Option<&'a ClusteringLayer>,
+    /// The clusters, once they are known.
+    pub assignment: Option<&'a Assignment>,
+    /// Results, stages, rounds, rollbacks, warnings.
+    pub state: &'a State,
+}
+
+impl Reached<'_> {
+    /// Every tensor with its PyTorch-style name: `encoder.0.weight` …, `decoder.0.weight` …, `centroids`; and where rows are
+    /// centred, `input.mean` and `input.deviation`, of counts `input.total`. Float32 on the CPU.
+    ///
+    /// # Errors
+    /// A libtorch failure.
+    pub fn named_tensors(&self) -> Result<Vec<(String, Tensor)>> {
+        let Some(network) = self.network else { return Ok(Vec::new()) };
+        let mut named = network.named_parameters();
+        if let Some(layer) = self.layer {
+            named.push(("centroids".to_owned(), layer.centroids().shallow_clone()));
+        }
+        for (name, row) in self.scaling.tensors()? {
+            named.push((format!("input.{name}"), row.f_squeeze_dim(0)?));
+        }
+        let on_cpu = |tensor: Tensor| -> Result<Tensor> {
+            Ok(tensor.f_detach()?.f_to_device(Device::Cpu)?.f_to_kind(Kind::Float)?)
+        };
+        named.into_iter().map(|(name, tensor)| Ok((name, on_cpu(tensor)?))).collect()
+    }
+}
+
+/// The inverse of the order in which a run has its rows: the places of the input's rows in theirs, and their numbers.
+pub(super) fn input_order(order: &[usize]) -> (Vec<usize>, Vec<usize>) {
+    let mut places: Vec<usize> = (0..order.len()).collect();
+    places.sort_unstable_by_key(|&i| order[i]);
+    let rows = places.iter().map(|&i| order[i]).collect();
+    (places, rows)
+}
+
+/// `tensor`'s rows at these places.
+pub(super) fn rows_at(tensor: &Tensor, places: &[usize]) -> Result<Tensor> {
+    let index = data::index_of(places)?.f_to_device(tensor.device())?;
+    Ok(tensor.f_index_select(0, &index)?)
+}

@@ -1,0 +1,324 @@
+//! A run from rows to clusters: next stage from the state, advance it, tell the observer, save if due.
+
+use std::time::{Duration, Instant};
+
+use tch::{Device, Tensor};
+
+use super::fitted::{input_order, rows_at, Assignment, Fitted, Model, Reached};
+use super::keeper::{Keeper, Moment};
+use crate::config::CheckedConfig;
+use crate::control::{Control, Deadline, Event, Method, Observer, StageTime};
+use crate::data::{array_of, values_of, Dataset};
+use crate::error::{Collapse, Error, Result};
+use crate::metrics;
+use crate::model::{encode_all, set_parameters, ClusteringLayer};
+use crate::stage::cluster::collapse;
+use crate::stage::{self, score, Done, Stage};
+use crate::state::{Cache, Run, StageId, State, Task};
+
+/// Seconds that an interrupted run may take to assign the rows by the weights that it has.
+const EARLY_END: Duration = Duration::from_millis(2500);
+
+/// Trains on one data set. What was reached at any moment can be had from [`Trainer::reached`].
+#[derive(Debug)]
+pub struct Trainer {
+    run: Run,
+    stages: Vec<StageId>,
+    concluded: Option<Concluded>,
+}
+
+/// The rows as the weights at the end assign them.
+#[derive(Debug)]
+struct Concluded {
+    assignment: Assignment,
+    q: Tensor,
+    z: Tensor,
+    layer: ClusteringLayer,
+}
+
+impl Trainer {
+    /// Checks that `dataset` can be clustered, shuffles its rows from the seed, and makes the list of stages.
+    ///
+    /// # Errors
+    /// [`Error::Rows`] for rows that cannot be clustered, or a libtorch failure.
+    pub fn new(config: &CheckedConfig, dataset: &Dataset, device: Device) -> Result<Self> {
+        let task = Task::new(config, dataset, device)?;
+        let stages = stage::list(&task);
+        let run = Run { task, state: State::default(), cache: Cache::default() };
+        Ok(Self { run, stages, concluded: None })
+    }
+
+    /// Goes on from a state that an earlier process reached on the same task.
+    pub fn restore(&mut self, state: State) {
+        self.run.state = state;
+    }
+
+    /// What the run is about.
+    pub fn task(&self) -> &Task {
+        &self.run.task
+    }
+
+    /// The state as it is.
+    pub fn state(&self) -> &State {
+        &self.run.state
+    }
+
+    /// The stages, in their order.
+    pub fn stages(&self) -> &[StageId] {
+        &self.stages
+    }
+
+    /// Runs every stage that is left.
+    ///
+    /// # Errors
+    /// [`Error::Interrupted`] where the observer asked to stop; [`Error::Diverged`], [`Error::Collapsed`] or
+    /// [`Error::Training`] for training that failed. What was reached until then is still here.
+    pub fn run(&mut self, observer: &mut dyn Observer) -> Result<Fitted> {
+        self.run_and_keep(observer, &mut ())
+    }
+
+    /// [`Trainer::run`], with somebody who keeps the state.
+    ///
+    /// # Errors
+    /// As for [`Trainer::run`].
+    pub fn run_and_keep(&mut self, observer: &mut dyn Observer, keeper: &mut dyn Keeper) -> Result<Fitted> {
+        let control = &mut Control::new(observer);
+        control.count_from(self.run.state.events);
+        while let Some(&id) = self.stages.get(self.run.state.cursor) {
+            match self.run_stage(id, control, keeper) {
+                Err(problem) if self.can_do_without(id, &problem) => self.drop_network(id, &problem),
+                Err(Error::Interrupted) => {
+                    keeper.keep(&self.run, Moment::Stopped);
+                    self.end_early();
+                    return Err(Error::Interrupted);
+                }
+                done => done?,
+            }
+        }
+        if let Err(problem) = self.conclude(control) {
+            if matches!(problem, Error::Interrupted) {
+                keeper.keep(&self.run, Moment::Stopped);
+            }
+            return Err(problem);
+        }
+        self.fitted()
+    }
+
+    /// One stage, from where the state has it to its end.
+    fn run_stage(&mut self, id: StageId, control: &mut Control, keeper: &mut dyn Keeper) -> Result<()> {
+        self.announce_network(id, control);
+        let mut work = stage::begin(id, &mut self.run, control)?;
+        if let Some(name) = stage::name(id) {
+            control.enter(name, self.run.state.seconds);
+            control.tell(&Event::StageStarted { stage: name, steps: work.total() });
+            if let Some(training) = &self.run.state.training {
+                control.tell(&Event::Step { done: training.counters.done });
+            }
+        }
+        let steps = loop {
+            let started = Instant::now();
+            let advanced = work.advance(&mut self.run, control);
+            self.run.state.seconds += started.elapsed().as_secs_f64();
+            if advanced.is_ok() {
+                self.note(control); // what an interrupted piece has told comes again
+            }
+            match advanced {
+                Ok(Done::All(steps)) => break steps,
+                Ok(Done::More) => self.offer(&*work, control, keeper)?,
+                Err(Error::Interrupted) => {
+                    work.save(&mut self.run)?;
+                    return Err(Error::Interrupted);
+                }
+                Err(problem) => return Err(problem),
+            }
+        };
+        self.finish_stage(id, steps, work, control)?;
+        self.note(control);
+        keeper.keep(&self.run, Moment::StageEnd);
+        Ok(())
+    }
+
+    /// After a piece of a stage: lets the keeper save.
+    fn offer(&mut self, work: &dyn Stage, control: &mut Control, keeper: &mut dyn Keeper) -> Result<()> {
+        work.save(&mut self.run)?;
+        let wanted = control.should_save();
+        keeper.keep(&self.run, if wanted { Moment::Wanted } else { Moment::Piece });
+        if wanted {
+            control.saved();
+        }
+        Ok(())
+    }
+
+    fn finish_stage(&mut self, id: StageId, steps: u64, work: Box<dyn Stage>, control: &mut Control) -> Result<()> {
+        if let Some(name) = stage::name(id) {
+            let time = StageTime { name: name.to_string(), seconds: self.run.state.seconds, steps };
+            control.tell(&Event::StageFinished { stage: name, time: &time });
+            self.run.state.stages.push(time);
+        }
+        work.close(&mut self.run, control)?;
+        self.run.state.seconds = 0.0;
+        self.run.state.cursor += 1;
+        Ok(())
+    }
+
+    /// Takes over what `control` has counted.
+    fn note(&mut self, control: &mut Control) {
+        self.run.state.rollbacks.extend(control.take_rollbacks());
+        self.run.state.events = control.told();
+    }
+
+    /// Says that a further network begins.
+    fn announce_network(&self, id: StageId, control: &mut Control) {
+        let state = &self.run.state;
+        let Some(network) = id.network().filter(|&network| network > 0 && network >= state.networks.len()) else {
+            return;
+        };
+        let networks = stage::networks(&self.run.task) as u64;
+        control.tell(&Event::NetworkStarted { network: network as u64 + 1, networks });
+    }
+
+    /// Whether the run can go on without the network that failed: all but the first only have a say in the start.
+    fn can_do_without(&self, id: StageId, problem: &Error) -> bool {
+        let failed = matches!(problem, Error::Training(_) | Error::Diverged { .. } | Error::Collapsed { .. });
+        failed && id.network().is_some_and(|network| network > 0)
+    }
+
+    /// Goes on with the stages behind those of a network that failed.
+    fn drop_network(&mut self, id: StageId, problem: &Error) {
+        let Some(network) = id.network() else { return };
+        let text = format!("network {} has no say in the start: {problem}", network + 1);
+        tracing::warn!("{text}");
+        let state = &mut self.run.state;
+        state.warnings.push(text);
+        state.networks.resize_with(network + 1, || None);
+        state.networks[network] = None;
+        state.candidates.retain(|candidate| candidate.network != network);
+        (state.training, state.layer, state.clusters, state.plans, state.seconds) = (None, None, None, 0, 0.0);
+        self.run.cache.latent = None;
+        let of_it = |stage: &StageId| stage.network() == Some(network);
+        let behind = self.stages[state.cursor..].iter().take_while(|stage| of_it(stage)).count();
+        state.cursor += behind.max(1);
+    }
+
+    /// The network that is reported: the first until there was a vote.
+    fn network(&self) -> Option<&dyn crate::model::Network> {
+        self.run.state.networks.get(self.run.state.chosen)?.as_deref()
+    }
+
+    /// Assigns every row by the weights at the end, and scores that; or keeps the start where self-training collapsed.
+    fn conclude(&mut self, control: &mut Control) -> Result<()> {
+        let Some((labels, concluded)) = self.assign(control)? else { return Ok(()) };
+        let k = self.run.task.config.n_clusters;
+        let start = self.run.state.self_training.as_ref().map(|begun| begun.start.labels.as_slice());
+        if let Some(problem) = start.and_then(|start| collapse(start, &labels, k)) {
+            self.keep_start(control)?;
+            let problem = format!("{problem}; the first assignment is kept as the result");
+            return Err(Error::Collapsed { of: Collapse::Clusters, problem });
+        }
+        let mut used = labels.clone();
+        used.sort_unstable();
+        used.dedup();
+        if used.len() < k {
+            let text = format!("{} of the {k} clusters ended empty; fewer may fit the data", k - used.len());
+            tracing::warn!("{text}");
+            self.run.state.warnings.push(text);
+        }
+        self.score_end(&labels, concluded, control)
+    }
+
+    /// The rows by the weights as they are; nothing before self-training.
+    fn assign(&self, control: &Control) -> Result<Option<(Vec<i64>, Concluded)>> {
+        let Run { task, state, .. } = &self.run;
+        let (Some(layer), Some(network)) = (&state.layer, self.network()) else { return Ok(None) };
+        if state.self_training.is_none() {
+            return Ok(None);
+        }
+        let z = encode_all(network, &task.rows, control)?;
+        let log_q = layer.log_soft_assign_all(&z)?;
+        if !bool::try_from(log_q.f_isfinite()?.f_all()?)? {
+            return Err(Error::Training("cluster diverged: the soft assignment is not finite".to_owned()));
+        }
+        let q = log_q.f_exp()?;
+        let (confidence, labels) = q.f_max_dim(1, false)?;
+        let (labels, confidence): (Vec<i64>, Vec<f32>) = (values_of(&labels)?, values_of(&confidence)?);
+        let assignment = self.assignment(&labels, &confidence);
+        Ok(Some((labels, Concluded { assignment, q, z, layer: layer.share() })))
+    }
+
+    /// In the order of the input's rows.
+    fn assignment(&self, labels: &[i64], confidence: &[f32]) -> Assignment {
+        let (places, rows) = input_order(&self.run.task.order);
+        Assignment {
+            rows,
+            labels: places.iter().map(|&i| labels[i]).collect(),
+            confidence: places.iter().map(|&i| confidence[i]).collect(),
+        }
+    }
+
+    fn score_end(&mut self, labels: &[i64], concluded: Concluded, control: &mut Control) -> Result<()> {
+        let z = concluded.z.shallow_clone();
+        let inertia = metrics::inertia(array_of(&z)?.view(), labels, array_of(concluded.layer.centroids())?.view())?;
+        self.concluded = Some(concluded);
+        score(&mut self.run, Method::Dec, &z, labels, inertia, control)
+    }
+
+    /// Makes the first assignment the result, with the weights that it was found with.
+    fn keep_start(&mut self, control: &Control) -> Result<()> {
+        let Some(begun) = &self.run.state.self_training else { return Ok(()) };
+        let Some(network) = self.network() else { return Ok(()) };
+        set_parameters(&network.parameters(), &begun.start_parameters)?;
+        let layer = ClusteringLayer::new(&begun.start.centroids, self.run.task.config.cluster.alpha)?;
+        let z = encode_all(network, &self.run.task.rows, control)?;
+        let q = layer.log_soft_assign_all(&z)?.f_exp()?;
+        let labels = Tensor::f_from_slice(&begun.start.labels)?.f_to_device(q.device())?.f_unsqueeze(1)?;
+        let confidence: Vec<f32> = values_of(&q.f_gather(1, &labels, false)?.f_squeeze_dim(1)?)?;
+        let assignment = self.assignment(&begun.start.labels, &confidence);
+        self.concluded = Some(Concluded { assignment, q, z, layer });
+        Ok(())
+    }
+
+    /// What an interrupted self-training has come to, if that can be had soon.
+    fn end_early(&mut self) {
+        let mut deadline = Deadline::within(EARLY_END);
+        let control = &mut Control::new(&mut deadline);
+        let ended = self.assign(control).and_then(|found| match found {
+            Some((labels, concluded)) => self.score_end(&labels, concluded, control),
+            None => Ok(()),
+        });
+        if let Err(problem) = ended {
+            tracing::debug!("no clusters of the interrupted run: {problem}");
+        }
+    }
+
+    /// What the run has reached.
+    pub fn reached(&self) -> Reached<'_> {
+        let state = &self.run.state;
+        let concluded = self.concluded.as_ref();
+        Reached {
+            scaling: &self.run.task.scaling,
+            network: self.network(),
+            layer: concluded.map(|concluded| &concluded.layer),
+            assignment: concluded.map(|concluded| &concluded.assignment),
+            state,
+        }
+    }
+
+    fn fitted(&self) -> Result<Fitted> {
+        let unfinished = || Error::Training("the run has not come to its end".to_owned());
+        let concluded = self.concluded.as_ref().ok_or_else(unfinished)?;
+        let network = self.network().ok_or_else(unfinished)?.share();
+        let (places, _) = input_order(&self.run.task.order);
+        let state = &self.run.state;
+        Ok(Fitted {
+            model: Model { scaling: self.run.task.scaling.clone(), network, layer: concluded.layer.share() },
+            assignment: concluded.assignment.clone(),
+            q: rows_at(&concluded.q, &places)?,
+            z: rows_at(&concluded.z, &places)?,
+            results: state.results.clone(),
+            stages: state.stages.clone(),
+            rounds: state.rounds,
+            converged: state.converged,
+            rollbacks: state.rollbacks.clone(),
+        })
+    }
+}

@@ -1,0 +1,266 @@
+//! What a run knows: a [`State`] that can be written down, the [`Task`] that it is about, and a [`Cache`] of what follows from
+//! both.
+//!
+//! Nothing in a state follows from the recipe's seed and the data: the order of the rows, batches, masks, initial weights and
+//! graphs are made again.
+
+mod task;
+
+pub use task::{new_network, Task};
+
+use tch::Tensor;
+
+use crate::control::{Control, MethodResult, Rollback, StageTime};
+use crate::data::Rows;
+use crate::error::{Collapse, Error, Result};
+use crate::kmeans::Best;
+use crate::model::{encode_all, ClusteringLayer, Network};
+use crate::start::NeighbourGraph;
+use crate::train::steps::Training;
+
+/// One piece of a run; a run is a list of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StageId {
+    /// k-means on the raw rows.
+    KMeansRaw,
+    /// Pretraining end to end.
+    Autoencoder {
+        /// Which network, from 0.
+        network: usize,
+    },
+    /// Pretraining of one layer.
+    Layer {
+        /// Which network, from 0.
+        network: usize,
+        /// Which layer, from 0.
+        layer: usize,
+    },
+    /// Fine-tuning.
+    Finetune {
+        /// Which network, from 0.
+        network: usize,
+    },
+    /// k-means on the first network's latent rows.
+    KMeans,
+    /// The search for more clusters than are wanted.
+    FineSearch {
+        /// Which network, from 0.
+        network: usize,
+        /// Which of several over-clusterings, from 0.
+        place: usize,
+        /// How many clusters.
+        parts: usize,
+    },
+    /// Training towards those.
+    OverCluster {
+        /// Which network, from 0.
+        network: usize,
+        /// Which of several over-clusterings, from 0.
+        place: usize,
+        /// How many clusters.
+        parts: usize,
+    },
+    /// The search for candidates of the first assignment.
+    Search {
+        /// Which network, from 0.
+        network: usize,
+    },
+    /// The vote on the first assignment.
+    Elect,
+    /// Self-training.
+    Cluster,
+}
+
+impl StageId {
+    /// The network that the stage works on, where that is not the elected one.
+    pub fn network(self) -> Option<usize> {
+        match self {
+            Self::Autoencoder { network }
+            | Self::Layer { network, .. }
+            | Self::Finetune { network }
+            | Self::FineSearch { network, .. }
+            | Self::OverCluster { network, .. }
+            | Self::Search { network } => Some(network),
+            Self::KMeans => Some(0),
+            Self::KMeansRaw | Self::Elect | Self::Cluster => None,
+        }
+    }
+}
+
+/// A clustering that takes part in the vote on the first assignment.
+#[derive(Debug)]
+pub struct Candidate {
+    /// The network whose latent rows it is of.
+    pub network: usize,
+    /// The cluster of each row.
+    pub labels: Vec<i64>,
+}
+
+/// Clusters of the rows, with their centroids in a latent space.
+#[derive(Debug)]
+pub struct Clusters {
+    /// The cluster of each row, in the run's order of rows.
+    pub labels: Vec<i64>,
+    /// \[k, m\].
+    pub centroids: Tensor,
+}
+
+/// Where the search of a k-means stands.
+#[derive(Debug)]
+pub struct Restarts {
+    /// Restarts done.
+    pub done: usize,
+    /// The best of them.
+    pub best: Option<Best>,
+}
+
+/// Where self-training stands, besides its steps.
+#[derive(Debug)]
+pub struct SelfTraining {
+    /// What it began with.
+    pub start: Clusters,
+    /// The network's parameters then.
+    pub start_parameters: Vec<Tensor>,
+    /// The cluster of each row at the last refresh.
+    pub labels: Vec<i64>,
+    /// p \[n, k\], as its loss reads it.
+    pub p: Tensor,
+    /// The round and the labels at the last boundary of the steps.
+    pub boundary: (u64, Vec<i64>),
+    /// Kinds of warnings that were given.
+    pub warned: Vec<String>,
+}
+
+/// All that a run has found out and cannot find out again without its work. Whole between two pieces of a stage.
+#[derive(Debug, Default)]
+pub struct State {
+    /// The place of the stage at work in the task's list.
+    pub cursor: usize,
+    /// Seconds that the stage at work has taken.
+    pub seconds: f64,
+    /// The networks that are still needed, as trained so far; `None` for those that failed or lost the vote.
+    pub networks: Vec<Option<Box<dyn Network>>>,
+    /// Where the steps of the stage at work stand, if it takes steps.
+    pub training: Option<Training>,
+    /// Where the k-means at work stands.
+    pub restarts: Option<Restarts>,
+    /// Plans that the search at work has tried.
+    pub plans: usize,
+    /// What the last search, or the vote, came to.
+    pub clusters: Option<Clusters>,
+    /// Centroids in training: those of over-clustering or of self-training.
+    pub layer: Option<ClusteringLayer>,
+    /// What votes on the first assignment.
+    pub candidates: Vec<Candidate>,
+    /// The network that self-training goes on with.
+    pub chosen: usize,
+    /// Where self-training stands.
+    pub self_training: Option<SelfTraining>,
+    /// Refreshes of p that self-training has made.
+    pub rounds: u64,
+    /// Whether self-training reached `cluster.tol`.
+    pub converged: bool,
+    /// The methods scored so far.
+    pub results: Vec<MethodResult>,
+    /// The stages finished so far.
+    pub stages: Vec<StageTime>,
+    /// Returns to a boundary after training diverged.
+    pub rollbacks: Vec<Rollback>,
+    /// What went wrong without ending the run.
+    pub warnings: Vec<String>,
+    /// Events told so far that a log keeps.
+    pub events: u64,
+}
+
+impl State {
+    /// A network that is needed.
+    ///
+    /// # Errors
+    /// [`Error::Training`] where it failed before.
+    pub fn network(&self, number: usize) -> Result<&dyn Network> {
+        let network = self.networks.get(number).and_then(Option::as_deref);
+        network.ok_or_else(|| Error::Training(format!("network {} is not there any more", number + 1)))
+    }
+}
+
+/// What follows from task and state and takes time to make; never saved.
+#[derive(Debug, Default)]
+pub struct Cache {
+    /// The latent rows of a network, by its number, as it is now.
+    pub latent: Option<(usize, Tensor)>,
+    /// What the layer of this number trains on, for a network.
+    pub codes: Option<(usize, usize, Rows)>,
+    /// The graph of the rows themselves.
+    pub input_graph: Option<NeighbourGraph>,
+}
+
+/// A run at work: what stages work on.
+#[derive(Debug)]
+pub struct Run {
+    /// What it is about.
+    pub task: Task,
+    /// How far it is.
+    pub state: State,
+    /// What follows from both.
+    pub cache: Cache,
+}
+
+impl Run {
+    /// The latent rows z \[n, m\] of a network as it is now.
+    ///
+    /// # Errors
+    /// [`Error::Interrupted`], [`Error::Collapsed`] or [`Error::Training`] for latent rows that cannot be clustered, or a
+    /// libtorch failure.
+    pub fn latent(&mut self, network: usize, control: &Control) -> Result<Tensor> {
+        match &self.cache.latent {
+            Some((number, z)) if *number == network => Ok(z.shallow_clone()),
+            _ => {
+                let z = encode_all(self.state.network(network)?, &self.task.rows, control)?;
+                check_latent(&z)?;
+                self.cache.latent = Some((network, z.shallow_clone()));
+                Ok(z)
+            }
+        }
+    }
+}
+
+/// Refuses latent rows that k-means could only fail on.
+fn check_latent(z: &Tensor) -> Result<()> {
+    if !bool::try_from(z.f_isfinite()?.f_all()?)? {
+        return Err(Error::Training("the autoencoder diverged: its latent rows are not finite".to_owned()));
+    }
+    let spread = z.f_amax([0], false)?.f_sub(&z.f_amin([0], false)?)?;
+    if f64::try_from(spread.f_max()?)? == 0.0 {
+        return Err(collapsed("all latent rows are the same"));
+    }
+    Ok(())
+}
+
+/// Latent rows that cannot be clustered are the network's fault, not the data's.
+pub fn of_latent(error: Error) -> Error {
+    match error {
+        Error::Rows(problem) => collapsed(&format!("among its latent rows, {problem}")),
+        other => other,
+    }
+}
+
+fn collapsed(problem: &str) -> Error {
+    Error::Collapsed { of: Collapse::Latent, problem: format!("the autoencoder collapsed: {problem}") }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use tch::{Device, Kind};
+
+    #[test]
+    fn a_latent_without_spread_is_a_collapse_and_nan_a_divergence() {
+        let device = Device::Cpu;
+        let same = Tensor::ones([4, 2], (Kind::Float, device));
+        assert!(check_latent(&same).unwrap_err().to_string().contains("collapsed"));
+        let nan = Tensor::full([4, 2], f64::NAN, (Kind::Float, device));
+        assert!(check_latent(&nan).unwrap_err().to_string().contains("diverged"));
+        check_latent(&Tensor::randn([4, 2], (Kind::Float, device))).unwrap();
+    }
+}

@@ -1,0 +1,291 @@
+//! Every stage by the engine and by autograd; its halves; its state.
+#![allow(clippy::unwrap_used)]
+use super::*;
+use crate::data::{Batches, Features};
+use crate::model::assignment::{cluster_frequency, kl_divergence, soft_assignment, target_distribution};
+use crate::model::{Activation, Autoencoder, ClusteringLayer, Init, Network};
+use crate::train::build::{self, Term};
+use crate::train::step::Autograd;
+use ndarray::Array2;
+use tch::{Device, Reduction};
+
+const WIDTHS: [i64; 5] = [20, 16, 130, 24, 3];
+const RATE: f64 = 0.1;
+const SGD: Optimiser = Optimiser::Sgd { momentum: 0.9, decay: 0.0 };
+
+fn bytes() -> Rows {
+    let values = Array2::from_shape_fn((70, 20), |(i, j)| ((i * i * 7 + j * 31 + i * j) % 256) as u8);
+    Rows::new(&Features::U8(values), 1.0 / 128.0, Device::Cpu).unwrap()
+}
+
+fn network() -> Autoencoder {
+    let autoencoder = Autoencoder::new(&WIDTHS, Device::Cpu, Init::Normal(0.3)).unwrap();
+    // Not from libtorch's generator: tests that run beside this one draw from it too, and two networks are to be the same.
+    for (place, parameter) in autoencoder.parameters().iter().enumerate().filter(|(_, p)| p.dim() == 2) {
+        let value =
+            |i: usize| (crate::data::hash((place << 32 | i) as u64) >> 40) as f32 / (1 << 24) as f32 * 0.8 - 0.4;
+        let values: Vec<f32> = (0..parameter.numel()).map(value).collect();
+        tch::no_grad(|| parameter.shallow_clone().copy_(&Tensor::from_slice(&values).view_as(parameter)));
+    }
+    autoencoder
+}
+
+fn params(dropout: f64) -> EngineParams {
+    EngineParams { batch_size: 32, dropout, augmentation: None, optimiser: SGD, seed: 11, cuda_graphs: false }
+}
+
+/// Steps over shuffled batches, every third of them a small one; returns the sum of the losses.
+fn train(step: &mut dyn Step, numbers: std::ops::Range<u64>, rate: f64) -> f64 {
+    let mut batches = Batches::new(70, 32, Device::Cpu, 3).unwrap();
+    batches.seek(numbers.start).unwrap();
+    for number in numbers {
+        let indices = batches.next_batch().unwrap();
+        step.step(&Batch { indices: &indices, number }, rate).unwrap();
+    }
+    step.take_loss().unwrap()
+}
+
+fn copies(parameters: &[Tensor]) -> Vec<Tensor> {
+    parameters.iter().map(|p| p.detach().copy()).collect()
+}
+
+fn largest_difference(a: &[Tensor], b: &[Tensor]) -> f64 {
+    a.iter().zip(b).map(|(a, b)| (a.detach() - b.detach()).abs().max().double_value(&[])).fold(0.0, f64::max)
+}
+
+/// 50 steps of each from the same start: the same losses and the same weights, and those have moved.
+fn assert_equal_training(
+    parameters: &[Tensor],
+    engine: &mut dyn Step,
+    reference_parameters: &[Tensor],
+    reference: &mut dyn Step,
+    rate: f64,
+) {
+    let start = copies(parameters);
+    assert_eq!(largest_difference(&start, reference_parameters), 0.0);
+    let (loss, expected) = (train(engine, 0..50, rate), train(reference, 0..50, rate));
+    assert!((loss - expected).abs() < 1e-4 * expected.abs(), "losses {loss} and {expected}");
+    assert!(largest_difference(&start, parameters) > 1e-2, "nothing was trained");
+    let difference = largest_difference(parameters, reference_parameters);
+    assert!(difference < 1e-5, "weights differ by {difference}");
+}
+
+#[test]
+fn pretraining_is_what_autograd_computes_with_the_same_dropout_masks() {
+    let rows = bytes();
+    let (ours, theirs) = (network(), network());
+    for depth in 0..ours.depth() {
+        let input = match depth {
+            0 => rows.shallow_clone(),
+            _ => {
+                let width = ours.pair(depth).unwrap().parameters()[0].size()[1];
+                let codes = Tensor::randn([70, width], (Kind::Float, Device::Cpu)).relu();
+                Rows::from_tensor(codes)
+            }
+        };
+        let (pair, reference) = (ours.pair(depth).unwrap(), theirs.pair(depth).unwrap());
+        let loss = Loss::Reconstruction;
+        let mut engine = Engine::new(pair.stack().unwrap(), loss, &input, params(0.2)).unwrap();
+        let mut autograd = build::layer_by_autograd(reference, &input, params(0.2)).unwrap();
+        let theirs = autograd.parameters();
+        assert_equal_training(&pair.parameters(), &mut engine, &theirs, &mut autograd, RATE);
+    }
+}
+
+#[test]
+fn fine_tuning_is_what_autograd_computes() {
+    let rows = bytes();
+    let (ours, theirs) = (network(), network());
+    let loss = Loss::Reconstruction;
+    let mut engine = Engine::new(ours.stack().unwrap(), loss, &rows, params(0.0)).unwrap();
+    let mut autograd = build::reconstruction_by_autograd(&theirs, &rows, params(0.0)).unwrap();
+    assert_equal_training(&ours.parameters(), &mut engine, &theirs.parameters(), &mut autograd, RATE);
+}
+
+/// Centroids on four of the rows' codes, and the targets around them.
+fn clustering(net: &Autoencoder, rows: &Rows, alpha: f64) -> (ClusteringLayer, Tensor) {
+    let z = no_grad(|| Autoencoder::encode(net, &rows.to_tensor().unwrap()));
+    let layer = ClusteringLayer::new(&z.narrow(0, 3, 4), alpha).unwrap();
+    let q = no_grad(|| soft_assignment(&z, layer.centroids(), alpha)).unwrap();
+    let p = target_distribution(&q, &cluster_frequency(&q).unwrap()).unwrap();
+    (layer, p)
+}
+
+#[test]
+fn self_training_is_what_autograd_computes() {
+    for alpha in [1.0, 2.5] {
+        let rows = bytes();
+        let (ours, theirs) = (network(), network());
+        let ((layer, p), (reference, _)) = (clustering(&ours, &rows, alpha), clustering(&theirs, &rows, alpha));
+        let centroids = layer.centroids().shallow_clone();
+        let term =
+            ClusteringTerm { layer: 3, centroids, p: p.shallow_clone(), pull: Pull::StudentT(alpha), weight: 1.0 };
+        let loss = Loss::Clustering(term);
+        let term = Term { pull: Pull::StudentT(alpha), weight: 1.0, reconstructs: false };
+        let mut engine = Engine::new(ours.encoder_stack().unwrap(), loss, &rows, params(0.0)).unwrap();
+        let mut autograd = build::clustering_by_autograd(&theirs, &reference, &p, term, &rows, params(0.0)).unwrap();
+        let with_centroids = |net: &Autoencoder, layer: &ClusteringLayer| {
+            let mut all = net.encoder_parameters();
+            all.push(layer.centroids().shallow_clone());
+            all
+        };
+        assert_equal_training(
+            &with_centroids(&ours, &layer),
+            &mut engine,
+            &with_centroids(&theirs, &reference),
+            &mut autograd,
+            0.02, // faster, and rounding decides on which side of ReLU's kink some units end
+        );
+    }
+}
+
+#[test]
+fn reconstruction_and_clustering_in_one_step_are_what_autograd_computes() {
+    let rows = bytes();
+    let (ours, theirs) = (network(), network());
+    let ((layer, p), (reference, _)) = (clustering(&ours, &rows, 1.0), clustering(&theirs, &rows, 1.0));
+    let centroids = layer.centroids().shallow_clone();
+    let term = ClusteringTerm { layer: 3, centroids, p: p.shallow_clone(), pull: Pull::StudentT(1.0), weight: 0.3 };
+    let loss = Loss::Both { reconstruction: 0.7, clustering: term };
+    let mut engine = Engine::new(ours.stack().unwrap(), loss, &rows, params(0.0)).unwrap();
+    let with_centroids = |net: &Autoencoder, layer: &ClusteringLayer| {
+        let mut all = net.parameters();
+        all.push(layer.centroids().shallow_clone());
+        all
+    };
+    let parameters = with_centroids(&theirs, &reference);
+    let mean_loss = |batch: &Batch| {
+        let x = rows.batch(batch.indices)?;
+        let z = Autoencoder::encode(&theirs, &x);
+        let kl = kl_divergence(&p.index_select(0, batch.indices), &reference.log_soft_assignment(&z)?)?;
+        Ok(Autoencoder::decode(&theirs, &z).mse_loss(&x, Reduction::Mean) * 0.7 + kl * 0.3)
+    };
+    let mut autograd = Autograd::new(copies_of_handles(&parameters), SGD, Device::Cpu, mean_loss).unwrap();
+    // A slow rate: see above.
+    assert_equal_training(&with_centroids(&ours, &layer), &mut engine, &parameters, &mut autograd, 0.02);
+}
+
+fn copies_of_handles(tensors: &[Tensor]) -> Vec<Tensor> {
+    tensors.iter().map(Tensor::shallow_clone).collect()
+}
+
+#[test]
+fn parameters_velocity_and_step_number_are_the_whole_state() {
+    let _alone = crate::backend::threads::tests::alone();
+    let rows = bytes();
+    let loss = || Loss::Reconstruction;
+    let whole = network();
+    let pair = whole.pair(0).unwrap();
+    let mut engine = Engine::new(pair.stack().unwrap(), loss(), &rows, params(0.3)).unwrap();
+    train(&mut engine, 0..20, RATE);
+    let (weights, velocity) = (copies(&pair.parameters()), engine.accumulated().copy());
+    train(&mut engine, 20..45, RATE);
+
+    tch::manual_seed(99);
+    let resumed = Autoencoder::new(&WIDTHS, Device::Cpu, Init::Normal(0.1)).unwrap();
+    let pair_again = resumed.pair(0).unwrap();
+    no_grad(|| {
+        for (to, from) in pair_again.parameters().iter_mut().zip(&weights) {
+            to.copy_(from);
+        }
+    });
+    let mut engine = Engine::new(pair_again.stack().unwrap(), loss(), &rows, params(0.3)).unwrap();
+    engine.accumulated().shallow_clone().copy_(&velocity);
+    train(&mut engine, 20..45, RATE);
+    for (a, b) in pair_again.parameters().iter().zip(pair.parameters()) {
+        assert_eq!(*a, b, "not the same bits");
+    }
+}
+
+#[test]
+fn two_halves_with_averaged_velocities_are_the_whole_batch() {
+    let rows = bytes();
+    let loss = || Loss::Reconstruction;
+    let nets = [network(), network(), network()];
+    let sizes = [32, 32, 64];
+    let mut engines: Vec<_> = nets
+        .iter()
+        .zip(sizes)
+        .map(|(net, batch_size)| {
+            let params = EngineParams { batch_size, ..params(0.0) };
+            Engine::new(net.stack().unwrap(), loss(), &rows, params).unwrap()
+        })
+        .collect();
+    let indices = Tensor::arange(64, (Kind::Int64, Device::Cpu));
+    let parts = [indices.narrow(0, 0, 32), indices.narrow(0, 32, 32), indices.shallow_clone()];
+    for number in 0..5 {
+        for (engine, indices) in engines.iter_mut().zip(&parts).take(2) {
+            engine.accumulate(&Batch { indices, number }).unwrap();
+        }
+        let mean = (engines[0].accumulated() + engines[1].accumulated()) / 2.0;
+        for engine in &mut engines[..2] {
+            engine.accumulated().shallow_clone().copy_(&mean);
+            engine.apply(RATE).unwrap();
+        }
+        engines[2].step(&Batch { indices: &parts[2], number }, RATE).unwrap();
+    }
+    assert!(largest_difference(&copies(&network().parameters()), &nets[2].parameters()) > 1e-3);
+    assert!(largest_difference(&nets[0].parameters(), &nets[2].parameters()) < 1e-6);
+}
+
+#[test]
+fn the_two_halves_of_a_step_are_the_step() {
+    let rows = bytes();
+    let nets = [network(), network()];
+    let mut engines = nets.each_ref().map(|net| {
+        let (layer, p) = clustering(net, &rows, 1.0);
+        let centroids = layer.centroids().shallow_clone();
+        let term = ClusteringTerm { layer: 3, centroids, p, pull: Pull::StudentT(1.0), weight: 0.3 };
+        let loss = Loss::Both { reconstruction: 0.7, clustering: term };
+        Engine::new(net.stack().unwrap(), loss, &rows, params(0.1)).unwrap()
+    });
+    let indices = Tensor::arange(32, (Kind::Int64, Device::Cpu));
+    for number in 0..4 {
+        let batch = Batch { indices: &indices, number };
+        engines[0].step(&batch, RATE).unwrap();
+        engines[1].accumulate(&batch).unwrap();
+        engines[1].apply(RATE).unwrap();
+    }
+    assert_eq!(engines[0].accumulated(), engines[1].accumulated());
+    assert!(nets[0].parameters() == nets[1].parameters());
+}
+
+#[test]
+fn a_loss_that_does_not_fit_the_stack_is_refused() {
+    let rows = bytes();
+    let net = network();
+    let (layer, p) = clustering(&net, &rows, 1.0);
+    let term = |layer_index| ClusteringTerm {
+        layer: layer_index,
+        centroids: layer.centroids().shallow_clone(),
+        p: p.shallow_clone(),
+        pull: Pull::StudentT(1.0),
+        weight: 1.0,
+    };
+    let both = |layer_index| Loss::Both { reconstruction: 1.0, clustering: term(layer_index) };
+    for loss in [Loss::Clustering(term(3)), Loss::Clustering(term(9)), both(7), both(9)] {
+        let error = Engine::new(net.stack().unwrap(), loss, &rows, params(0.0)).unwrap_err();
+        assert!(error.to_string().contains("cannot be the latent"), "{error}");
+    }
+    for dropout in [-0.1, 1.0, f64::NAN] {
+        let stack = net.stack().unwrap();
+        assert!(Engine::new(stack, Loss::Reconstruction, &rows, params(dropout)).is_err());
+    }
+}
+
+#[test]
+fn what_is_no_dense_stack_is_left_to_autograd() {
+    let net = Autoencoder::with_activation(&WIDTHS, Device::Cpu, Init::Normal(0.1), Activation::Function(Tensor::tanh))
+        .unwrap();
+    assert!(net.stack().is_none() && net.encoder_stack().is_none());
+    assert!(net.pair(0).unwrap().stack().is_none());
+    let half = network();
+    assert!(half.stack().is_some());
+}
+
+#[test]
+fn dropout_keys_differ_by_seed_and_step() {
+    let keys: std::collections::HashSet<_> =
+        (0..20).flat_map(|seed| (0..500).map(move |step| step_key(seed, step))).collect();
+    assert_eq!(keys.len(), 10_000);
+}
