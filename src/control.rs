@@ -75,7 +75,7 @@ pub struct MethodResult {
     pub nmi: Option<f64>,
     /// Adjusted Rand index; `None` without labels.
     pub ari: Option<f64>,
-    /// Mean silhouette in the space that was clustered; `None` with labels.
+    /// Mean silhouette in the scaled rows, for all methods alike; `None` with labels.
     pub silhouette: Option<f64>,
     /// Sum of squared distances to the assigned centroid, in the space that was clustered.
     pub inertia: f64,

@@ -9,10 +9,10 @@
 //!
 //! let mut config = Config::default();
 //! # config.data.limit = Some(200);
-//! # config.model.hidden = vec![20];
+//! # config.model.hidden = dec::config::Widths::Given(vec![20]);
 //! # config.pretrain.steps = Some(20);
-//! # config.start.networks = dec::config::Count::Given(1);
-//! # config.start.over_clustering_epochs = dec::config::Count::Given(1);
+//! # config.start.method = dec::config::StartMethod::KMeans;
+//! # config.start.over_clustering = dec::config::OverClustering::Given(Vec::new());
 //! # config.cluster.handover_epochs = dec::config::Count::Given(1);
 //! # config.cluster.max_rounds = dec::config::Count::Given(1);
 //! let dataset = data::load(&data::Source { source: "builtin", dir: None, labels: None })?;

@@ -325,7 +325,7 @@ fn a_damaged_checkpoint_is_passed_over_for_the_one_before() {
     let text = std::fs::read_to_string(&marker).unwrap();
     std::fs::write(&marker, &text[..text.len() / 2]).unwrap();
     assert!(Checkpoint::newest(dir.path()).unwrap().is_none(), "none is whole");
-    std::fs::write(&marker, text.replace("\"format\":2", "\"format\":3")).unwrap();
+    std::fs::write(&marker, text.replace("\"format\":3", "\"format\":9")).unwrap();
     let refused = Checkpoint::newest(dir.path()).unwrap_err().to_string();
-    assert!(refused.contains("format 3") && refused.contains("000002.json"), "{refused}");
+    assert!(refused.contains("format 9") && refused.contains("000002.json"), "{refused}");
 }

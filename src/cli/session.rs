@@ -130,7 +130,7 @@ impl Session {
             self.identity.device,
             dir.path().display()
         );
-        warn_of_little_room(dir, task.n_features(), &task.config);
+        warn_of_little_room(dir, &task.widths(), &task.config);
     }
 
     /// Writes what was reached, shows it, and passes on how training ended.
@@ -190,8 +190,7 @@ fn use_of(stage: StageId) -> Use {
 }
 
 /// Says at once if the disk has no room for the run's files.
-fn warn_of_little_room(dir: &RunDir, n_features: usize, config: &Config) {
-    let widths = config.widths(n_features as i64);
+fn warn_of_little_room(dir: &RunDir, widths: &[i64], config: &Config) {
     let weights: i64 = widths.windows(2).map(|pair| 2 * 4 * pair[0] * pair[1]).sum();
     // Weights and model; of a checkpoint the network, the optimiser's state and the copy to go back to, twice.
     let needed = (2 + 8 * (config.checkpoint.keep as u64 + 1)) * weights.unsigned_abs();

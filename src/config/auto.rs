@@ -79,6 +79,13 @@ given_or_auto!(
     /// and training towards the parts moves them apart.
 );
 
+given_or_auto!(
+    /// Widths of the encoder's hidden layers.
+    Widths(Vec<usize>),
+    "a list of widths, or \"auto\"",
+    /// The paper's 500, 500 and 2,000; for up to 20,000 rows whose values are not moved 128, 128 and 512.
+);
+
 impl FromStr for Threads {
     type Err = Error;
 

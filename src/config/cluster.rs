@@ -28,6 +28,8 @@ section_with_optimisation! {
         /// Stop when fewer than this fraction of the rows changed cluster between two refreshes, 0 to 1; 0: never.
         /// Default 0.
         pub tol: f64 = 0.0,
+        /// Stop after so many rounds on end in which no row changed cluster; 0: never. Default 5.
+        pub patience: u64 = 5,
         /// Most rounds (refreshes of q and p), at least 1, or `auto` (by the number of rows). Default `auto`.
         pub max_rounds: Count = Count::Auto,
         /// Epochs of each round, at least 1. Default 1.

@@ -113,7 +113,7 @@ mod tests {
     use std::path::PathBuf;
 
     use super::*;
-    use crate::config::{Count, OverClustering, Scale, ScheduleKind};
+    use crate::config::{Count, OverClustering, Scale, ScheduleKind, Widths};
 
     #[test]
     fn changed_keys_are_named_once_each_whatever_their_type() {
@@ -123,7 +123,7 @@ mod tests {
         after.n_clusters = 3;
         after.data.scale = Scale::Factor(0.02);
         after.data.labels = Some(PathBuf::from("y.npy"));
-        after.model.hidden = vec![500, 500];
+        after.model.hidden = Widths::Given(vec![500, 500]);
         after.pretrain.epochs = Count::Given(3);
         after.start.over_clustering = OverClustering::Given(vec![5.0]);
         after.cluster.schedule = ScheduleKind::Step;

@@ -3,7 +3,7 @@
 //!
 //! A record in `RESULTS.jsonl` was made with the figures that its commit has: make it anew when these change (`--again`).
 
-use crate::config::{ClusterConfig, Count, StartConfig, StartMethod};
+use crate::config::{ClusterConfig, Count, ModelConfig, StartConfig, StartMethod};
 
 /// At least so many epochs, and as many more as it takes to come to so many steps.
 #[derive(Debug, Clone, Copy)]
@@ -23,13 +23,22 @@ fn per_epoch(rows: i64, batch_size: usize) -> u64 {
     (rows.max(1) as u64).div_ceil(batch_size.max(1) as u64)
 }
 
-const PRETRAIN: Rule = Rule { epochs: 15, steps: 600 };
-/// Of rows that are moved. Noise does not turn few rows into many, as moving their values does: an autoencoder that trains for
-/// longer memorises them.
+/// Noise does not turn few rows into many, as moving their values does: an autoencoder that trains for longer memorises them.
+const PRETRAIN: Rule = Rule { epochs: 15, steps: 300 };
+/// Of rows that are moved.
 const PRETRAIN_MOVED: Rule = Rule { epochs: 15, steps: 1500 };
 const OVER_CLUSTERING: Rule = Rule { epochs: 2, steps: 400 };
 const HANDOVER: Rule = Rule { epochs: 4, steps: 200 };
 const SELF_TRAINING: Rule = Rule { epochs: 12, steps: 1000 };
+
+/// The widths of the encoder's layers, from the rows' `n_features` to the latent, for rows whose values are `moved` or for
+/// others. Of few rows a small network makes the same of what can be known of them, in a tenth of the time.
+pub(crate) fn widths(model: &ModelConfig, n_features: usize, moved: bool, rows: i64) -> Vec<i64> {
+    const FEW: i64 = 20_000;
+    let auto = || if moved || rows > FEW { vec![500, 500, 2000] } else { vec![128, 128, 512] };
+    let hidden = model.hidden.clone().or(auto).into_iter().map(|width| width as i64);
+    std::iter::once(n_features as i64).chain(hidden).chain([model.n_latent as i64]).collect()
+}
 
 /// Networks whose clusterings of `rows` rows into k vote on the start. What one network makes of few rows is a matter of chance.
 pub(crate) fn networks(config: &StartConfig, k: usize, rows: i64) -> u64 {
@@ -83,14 +92,24 @@ pub(crate) fn rounds(config: &ClusterConfig, rows: i64) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Widths;
 
     #[test]
     fn few_rows_train_for_more_epochs() {
         let moved = |rows| pretrain_epochs(Count::Auto, true, rows, 256);
         assert_eq!([70_000, 10_000, 1_797, 1].map(moved), [15, 38, 188, 1500]);
         let others = |rows| pretrain_epochs(Count::Auto, false, rows, 256);
-        assert_eq!([70_000, 10_000, 1_797, 1].map(others), [15, 15, 75, 600]);
+        assert_eq!([70_000, 10_000, 1_797, 1].map(others), [15, 15, 38, 300]);
         assert_eq!(pretrain_epochs(Count::Given(3), true, 1_797, 256), 3);
+    }
+
+    #[test]
+    fn few_rows_are_given_a_small_network_where_nothing_is_moved() {
+        let auto = |moved, rows| widths(&ModelConfig::default(), 7, moved, rows);
+        assert_eq!(auto(false, 20_000), [7, 128, 128, 512, 10]);
+        assert_eq!([auto(false, 20_001), auto(true, 100)], [vec![7, 500, 500, 2000, 10], vec![7, 500, 500, 2000, 10]]);
+        let given = ModelConfig { hidden: Widths::Given(vec![4]), n_latent: 3, ..ModelConfig::default() };
+        assert_eq!(widths(&given, 7, false, 10), [7, 4, 3]);
     }
 
     #[test]

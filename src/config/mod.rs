@@ -32,7 +32,7 @@ use serde::{Deserialize, Serialize};
 pub use crate::data::Scale;
 pub use crate::kmeans::Engine as KMeansEngine;
 pub use augment::{AugmentConfig, AugmentKind};
-pub use auto::{Count, OverClustering, Probability, Switch, Threads};
+pub use auto::{Count, OverClustering, Probability, Switch, Threads, Widths};
 pub use checked::CheckedConfig;
 pub use checkpoint::CheckpointConfig;
 pub use cluster::{ClusterConfig, ObjectiveKind};
@@ -117,12 +117,6 @@ impl Default for Config {
 }
 
 impl Config {
-    /// The widths of the encoder's layers, from the rows' `n_features` to the latent.
-    pub fn widths(&self, n_features: i64) -> Vec<i64> {
-        let hidden = self.model.hidden.iter().map(|&width| width as i64);
-        std::iter::once(n_features).chain(hidden).chain([self.model.n_latent as i64]).collect()
-    }
-
     /// The resolved recipe as TOML.
     ///
     /// # Errors
@@ -186,7 +180,7 @@ mod tests {
             let factors = |f| OverClustering::Given(vec![f; hidden.len()]);
             config.start.over_clustering = factor.map_or(OverClustering::Auto, factors);
             config.data.dir = Some(PathBuf::from("a dir/with \"quotes\""));
-            config.model.hidden = hidden;
+            config.model.hidden = if hidden.is_empty() { Widths::Auto } else { Widths::Given(hidden) };
             config.pretrain.lr = lr;
             config.pretrain.lr_decay_steps = steps;
             config.pretrain.epochs = steps.map_or(Count::Auto, Count::Given);

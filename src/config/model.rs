@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::auto::Widths;
 use super::range::{positive, require};
 use crate::error::Result;
 
@@ -12,8 +13,9 @@ const MAX_WIDTH: usize = 1 << 20;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ModelConfig {
-    /// Widths of the encoder's hidden layers, each 1 to 2²⁰; the decoder mirrors them. Default `[500, 500, 2000]`.
-    pub hidden: Vec<usize>,
+    /// Widths of the encoder's hidden layers, each 1 to 2²⁰, or `auto` (`[500, 500, 2000]`; `[128, 128, 512]` for up to 20,000
+    /// rows that are neither images nor shifted series). The decoder mirrors them. Default `auto`.
+    pub hidden: Widths,
     /// m, the width of the latent, 1 to 2²⁰. Default 10.
     pub n_latent: usize,
     /// Distribution of the initial weights. Default `fan_in`.
@@ -35,13 +37,13 @@ pub enum WeightInit {
 
 impl Default for ModelConfig {
     fn default() -> Self {
-        Self { hidden: vec![500, 500, 2000], n_latent: 10, init: WeightInit::FanIn, init_std: 0.01 }
+        Self { hidden: Widths::Auto, n_latent: 10, init: WeightInit::FanIn, init_std: 0.01 }
     }
 }
 
 impl ModelConfig {
     pub(super) fn check(&self) -> Result<()> {
-        for &width in &self.hidden {
+        for width in self.hidden.clone().given().unwrap_or_default() {
             layer_width("model.hidden", width)?;
         }
         layer_width("model.n_latent", self.n_latent)?;
@@ -61,8 +63,8 @@ mod tests {
     #[test]
     fn a_refusal_names_the_key_and_what_was_found() {
         assert_refused(&[
-            ("model.hidden", "0", |c| c.model.hidden = vec![5, 0]),
-            ("model.hidden", "1048577", |c| c.model.hidden = vec![MAX_WIDTH + 1]),
+            ("model.hidden", "0", |c| c.model.hidden = Widths::Given(vec![5, 0])),
+            ("model.hidden", "1048577", |c| c.model.hidden = Widths::Given(vec![MAX_WIDTH + 1])),
             ("model.n_latent", "0", |c| c.model.n_latent = 0),
             ("model.init_std", "0", |c| c.model.init_std = 0.0),
         ]);

@@ -186,7 +186,7 @@ mod tests {
             ("finetune", "epochs, steps, batch_size, augment"),
             (
                 "cluster",
-                "objective, gamma, alpha, handover_epochs, label_smoothing, anchor, tol, max_rounds, epochs_per_round, \
+                "objective, gamma, alpha, handover_epochs, label_smoothing, anchor, tol, patience, max_rounds, epochs_per_round, \
                  update_interval_steps, train_after_tol, reset_momentum, batch_size, augment, cutmix",
             ),
         ] {

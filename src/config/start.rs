@@ -50,7 +50,7 @@ pub enum StartMethod {
     /// where augmentation does not move their values.
     #[default]
     Spectral,
-    /// A Gaussian mixture on the latent rows, by `linfa-clustering`.
+    /// A Gaussian mixture on the latent rows, in 20 dimensions at most.
     Gmm,
 }
 

@@ -1,6 +1,7 @@
 //! What is done to the values of raw rows before the network sees them.
 
 use ndarray::{Array1, Array2, ArrayView1, Axis};
+use serde::Serialize;
 use tch::Tensor;
 
 use super::{tensor_of, Features, Scale};
@@ -25,7 +26,8 @@ const USUAL_SHARE: f64 = 0.99;
 const OUTLYING: f64 = 4.0;
 
 /// What rows are, as far as their scaling is concerned.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(tag = "kind", content = "shape", rename_all = "snake_case")]
 pub enum RowKind {
     /// Images of this height and width.
     Image([usize; 2]),

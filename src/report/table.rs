@@ -46,7 +46,7 @@ pub fn text_table(rows: &[Vec<String>]) -> String {
 
 fn title(method: Method) -> &'static str {
     match method {
-        Method::KMeans => "k-means on the raw rows",
+        Method::KMeans => "k-means on the scaled rows",
         Method::AutoencoderKMeans => "autoencoder + k-means",
         Method::Start => "first assignment",
         Method::Dec => "DEC",

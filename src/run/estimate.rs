@@ -6,7 +6,9 @@
 //! (see the tests); a run is refused only for what it cannot do without.
 
 use crate::backend::memory::human;
-use crate::config::{Config, Count, KMeansEngine, ObjectiveKind, OptimiserKind, PretrainMethod, Scale, StartMethod};
+use crate::config::{
+    lengths, Config, Count, KMeansEngine, ObjectiveKind, OptimiserKind, PretrainMethod, Scale, StartMethod,
+};
 use crate::error::{Error, Result};
 
 /// Bytes of a float32 value, and of a 64-bit number.
@@ -62,11 +64,11 @@ pub struct Estimate {
 /// `auto` is taken for what it comes to; where that depends on the rows' values, for the smaller of the two.
 ///
 /// ```
-/// use dec::{config::Config, run::estimate};
+/// use dec::{config::{Config, Widths}, run::estimate};
 /// let mut config = Config::default();
 /// let digits = estimate(&config, 70_000, 784, 1);
 /// assert!(digits.check(Some(2_000_000_000)).is_ok());
-/// config.model.hidden = vec![1_000_000];
+/// config.model.hidden = Widths::Given(vec![1_000_000]);
 /// let refusal = estimate(&config, 70_000, 784, 1).check(Some(2_000_000_000)).unwrap_err();
 /// assert_eq!(refusal.exit_code(), 6);
 /// assert!(refusal.to_string().contains("model.hidden"));
@@ -154,20 +156,21 @@ struct Sizes<'a> {
 impl<'a> Sizes<'a> {
     fn new(config: &'a Config, n_rows: usize, n_features: usize, read: u64) -> Self {
         let (d, m) = (n_features as u64, config.model.n_latent as u64);
-        let hidden = config.model.hidden.iter().map(|&width| width as u64);
+        let n = n_rows.min(config.data.limit.unwrap_or(usize::MAX));
+        let widths = lengths::widths(&config.model, n_features, false, i64::try_from(n).unwrap_or(i64::MAX));
         let stored = match config.data.scale {
             Scale::Centre | Scale::Standardise | Scale::Counts => FLOAT,
             Scale::Auto | Scale::Factor(_) => read,
         };
         Self {
             config,
-            n: n_rows.min(config.data.limit.unwrap_or(usize::MAX)) as u64,
+            n: n as u64,
             d,
             m,
             k: config.n_clusters as u64,
             read,
             stored,
-            widths: std::iter::once(d).chain(hidden).chain([m]).collect(),
+            widths: widths.into_iter().map(i64::unsigned_abs).collect(),
         }
     }
 
@@ -404,6 +407,7 @@ fn sum_of(terms: &[u64]) -> u64 {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+    use crate::config::Widths;
 
     const GB: u64 = 1_000_000_000;
 
@@ -432,7 +436,7 @@ mod tests {
         let mut config = Config::default();
         assert!(estimate(&config, 600, 16, 4).check(Some(GB / 5)).is_ok());
         assert!(estimate(&config, 250_000, 64, 4).check(Some(GB)).is_ok());
-        config.model.hidden = vec![usize::MAX, usize::MAX];
+        config.model.hidden = Widths::Given(vec![usize::MAX, usize::MAX]);
         assert!(estimate(&config, usize::MAX, usize::MAX, 4).check(None).is_ok());
         assert_eq!(estimate(&config, usize::MAX, usize::MAX, 4).peak(), u64::MAX, "nothing overflows");
     }
@@ -444,14 +448,14 @@ mod tests {
         };
         let plain = Config::default();
         let mut wide = plain.clone();
-        wide.model.hidden = vec![1_000_000];
+        wide.model.hidden = Widths::Given(vec![1_000_000]);
         let text = refusal(&wide, 10_000, 784, 2 * GB);
         has(&text, &["2.0 GB are available", "6.4 GB for the weights", "model.hidden", "model.n_latent"]);
         assert!(!text.contains("data.limit"), "fewer rows do not help: {text}");
         let mut latent = plain.clone();
         latent.model.n_latent = 1 << 20;
         has(&refusal(&latent, 10_000, 784, 10 * GB), &["the weights", "model.n_latent"]);
-        latent.model.hidden = vec![10];
+        latent.model.hidden = Widths::Given(vec![10]);
         has(&refusal(&latent, 10_000, 784, 10 * GB), &["42 GB for the latent rows", "model.n_latent", "data.limit"]);
         let mut large_batch = plain.clone();
         large_batch.pretrain.batch_size = 1 << 20;

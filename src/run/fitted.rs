@@ -82,7 +82,12 @@ impl Model {
         let tensor = |name: &str| named.iter().find(|(found, _)| found == name).map(|(_, tensor)| tensor);
         let missing = |name: &str| Error::data(&path, format!("has no {name}: the run had not come so far"));
 
-        let network = new_network(&config, summary.n_features, device, config.seed)?;
+        let widths = widths(&named).ok_or_else(|| missing("encoder"))?;
+        if widths.first() != Some(&(summary.n_features as i64)) {
+            let problem = format!("is of {:?} features, and the summary says {}", widths.first(), summary.n_features);
+            return Err(Error::data(&path, problem));
+        }
+        let network = new_network(&config, &widths, device, config.seed)?;
         for (name, parameter) in network.named_parameters() {
             let value = tensor(&name).ok_or_else(|| missing(&name))?;
             set_parameters(&[parameter], &[value.shallow_clone()])?;
@@ -101,6 +106,20 @@ impl Model {
         };
         Ok(Self { scaling, network, layer })
     }
+}
+
+/// The widths of the encoder whose weights these are, from the rows to the latent.
+fn widths(named: &[(String, Tensor)]) -> Option<Vec<i64>> {
+    let mut layers: Vec<(usize, Vec<i64>)> = Vec::new();
+    for (name, tensor) in named {
+        let layer = name.strip_prefix("encoder.").and_then(|rest| rest.strip_suffix(".weight"));
+        if let Some(Ok(layer)) = layer.map(str::parse) {
+            layers.push((layer, tensor.size()));
+        }
+    }
+    layers.sort();
+    let first = *layers.first()?.1.get(1)?;
+    std::iter::once(Some(first)).chain(layers.iter().map(|(_, shape)| shape.first().copied())).collect()
 }
 
 /// A finished run.

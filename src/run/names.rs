@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 
 /// The number of the format of checkpoints and run directories that this program writes. Format 1 kept no checkpoints.
-pub const FORMAT: u32 = 2;
+pub const FORMAT: u32 = 3;
 
 /// The last file that a run writes.
 pub const SUMMARY: &str = "summary.json";

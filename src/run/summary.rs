@@ -9,6 +9,7 @@ use crate::config::Recipe;
 use crate::control::{MethodResult, Rollback, StageTime};
 use crate::data::Scaling;
 use crate::error::{Error, Result};
+use crate::state::{Kind, StartChoice};
 
 /// How a run ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -38,6 +39,8 @@ pub struct Summary {
     seed: u64,
     device: String,
     threads: i32,
+    /// What the rows are, and how that is known.
+    rows: Kind,
     n_rows: usize,
     n_features: usize,
     n_latent: usize,
@@ -46,6 +49,8 @@ pub struct Summary {
     scale: Option<f64>,
     results: Vec<MethodResult>,
     stages: Vec<StageTime>,
+    /// Which way the first assignment was found, and why.
+    start: Option<StartChoice>,
     rounds: u64,
     converged: bool,
     rollbacks: Vec<Rollback>,
@@ -83,6 +88,7 @@ impl Summary {
             seed: recipe.config.seed,
             device: backend::device_name(task.rows.device()),
             threads: tch::get_num_threads(),
+            rows: task.kind.clone(),
             n_rows: task.n_rows(),
             n_features: task.n_features(),
             n_latent: recipe.config.model.n_latent,
@@ -93,6 +99,7 @@ impl Summary {
             },
             results: state.results.clone(),
             stages: state.stages.clone(),
+            start: state.choice.clone(),
             rounds: state.rounds,
             converged: state.converged,
             rollbacks: state.rollbacks.clone(),

@@ -7,12 +7,12 @@ use tch::{Device, Tensor};
 use super::fitted::{input_order, rows_at, Assignment, Fitted, Model, Reached};
 use super::keeper::{Keeper, Moment};
 use crate::config::CheckedConfig;
-use crate::control::{Control, Deadline, Event, Method, Observer, StageTime};
+use crate::control::{Control, Deadline, Event, Method, Observer, StageName, StageTime};
 use crate::data::{array_of, values_of, Dataset};
 use crate::error::{Collapse, Error, Result};
 use crate::metrics;
 use crate::model::{encode_all, set_parameters, ClusteringLayer};
-use crate::stage::cluster::collapse;
+use crate::stage::cluster::{below_start, collapse};
 use crate::stage::{self, score, Done, Stage};
 use crate::state::{Cache, Run, StageId, State, Task};
 
@@ -108,6 +108,7 @@ impl Trainer {
     fn run_stage(&mut self, id: StageId, control: &mut Control, keeper: &mut dyn Keeper) -> Result<()> {
         self.announce_network(id, control);
         let mut work = stage::begin(id, &mut self.run, control)?;
+        self.note(control); // the network is there now, and is not announced again
         if let Some(name) = stage::name(id) {
             control.enter(name, self.run.state.seconds);
             control.tell(&Event::StageStarted { stage: name, steps: work.total() });
@@ -192,7 +193,7 @@ impl Trainer {
         state.warnings.push(text);
         state.networks.resize_with(network + 1, || None);
         state.networks[network] = None;
-        state.candidates.retain(|candidate| candidate.network != network);
+        state.candidates.retain(|candidate| candidate.network != Some(network));
         (state.training, state.layer, state.clusters, state.plans, state.seconds) = (None, None, None, 0, 0.0);
         self.run.cache.latent = None;
         let of_it = |stage: &StageId| stage.network() == Some(network);
@@ -211,9 +212,12 @@ impl Trainer {
         let k = self.run.task.config.n_clusters;
         let start = self.run.state.self_training.as_ref().map(|begun| begun.start.labels.as_slice());
         if let Some(problem) = start.and_then(|start| collapse(start, &labels, k)) {
-            self.keep_start(control)?;
+            self.or_as_it_was(|trainer| trainer.keep_start(control))?;
             let problem = format!("{problem}; the first assignment is kept as the result");
             return Err(Error::Collapsed { of: Collapse::Clusters, problem });
+        }
+        if let Some(text) = below_start(&mut self.run, &labels, control)? {
+            return self.or_as_it_was(|trainer| trainer.give_way(&text, control));
         }
         let mut used = labels.clone();
         used.sort_unstable();
@@ -224,6 +228,36 @@ impl Trainer {
             self.run.state.warnings.push(text);
         }
         self.score_end(&labels, concluded, control)
+    }
+
+    /// Does what sets the network to the start's weights. If that is interrupted, the network is as it was: what is saved then is
+    /// the end of self-training.
+    fn or_as_it_was(&mut self, work: impl FnOnce(&mut Self) -> Result<()>) -> Result<()> {
+        let Some(network) = self.network() else { return Ok(()) };
+        let parameters = network.parameters();
+        let copies: Result<Vec<Tensor>> = parameters.iter().map(|parameter| Ok(parameter.f_detach_copy()?)).collect();
+        let copies = copies?;
+        let done = work(self);
+        if done.is_err() {
+            set_parameters(&parameters, &copies)?;
+            self.concluded = None;
+        }
+        done
+    }
+
+    /// The first assignment as the result, since self-training ended below it.
+    fn give_way(&mut self, text: &str, control: &mut Control) -> Result<()> {
+        self.keep_start(control)?;
+        let Some(begun) = &self.run.state.self_training else { return Ok(()) };
+        let start = begun.start.labels.clone();
+        let Some(concluded) = self.concluded.take() else { return Ok(()) };
+        let nearest: Vec<i64> = values_of(&concluded.q.f_argmax(1, false)?)?;
+        let others = nearest.iter().zip(&start).filter(|(a, b)| a != b).count();
+        self.score_end(&start, concluded, control)?;
+        let text = format!("{text}; the model gives {others} of {} rows to another, nearer centroid", start.len());
+        control.tell(&Event::Warning { stage: StageName::Cluster, text: &text });
+        self.run.state.warnings.push(text);
+        Ok(())
     }
 
     /// The rows by the weights as they are; nothing before self-training.
@@ -259,7 +293,7 @@ impl Trainer {
         let z = concluded.z.shallow_clone();
         let inertia = metrics::inertia(array_of(&z)?.view(), labels, array_of(concluded.layer.centroids())?.view())?;
         self.concluded = Some(concluded);
-        score(&mut self.run, Method::Dec, &z, labels, inertia, control)
+        score(&mut self.run, Method::Dec, labels, inertia, control)
     }
 
     /// Makes the first assignment the result, with the weights that it was found with.

@@ -22,8 +22,10 @@ use crate::train::build;
 use crate::train::steps::{Steps, Trained};
 
 mod health;
+mod verdict;
 
 pub use health::{collapse, effective_clusters, sizes_of};
+pub use verdict::below_start;
 
 /// Self-training at work.
 pub struct Cluster {
@@ -117,7 +119,9 @@ impl Cluster {
         // trains once more all the same takes that for convergence.
         let tells = self.steps.done() > 0 || self.config.train_after_tol;
         state.rounds = round;
-        state.converged = tells && changed < self.config.tol;
+        begun.quiet = if tells && changed == 0.0 { begun.quiet + 1 } else { 0 };
+        let settled = self.config.patience > 0 && begun.quiet >= self.config.patience;
+        state.converged = tells && (changed < self.config.tol || settled);
         let acc = task.labels_true.as_deref().map(|t| Contingency::new(t, &found.labels).map(|c| c.accuracy()));
         let distances = health::centroid_distances(self.layer.centroids())?;
         let event = Round {
@@ -153,6 +157,7 @@ impl Cluster {
         let (rounds, labels) = begun.boundary.clone();
         run.state.rounds = rounds;
         begun.labels = labels;
+        begun.quiet = 0;
         if rounds == 0 {
             smoothed(&begun.start.labels, self.config.label_smoothing, &self.p)?;
         }
@@ -224,6 +229,7 @@ fn begin(run: &mut Run, network: &dyn Network, config: &ClusterConfig) -> Result
         start,
         start_parameters: copies,
         p,
+        quiet: 0,
         warned: Vec::new(),
     })
 }

@@ -73,11 +73,9 @@ impl Stage for KMeansStage {
         run.state.restarts = None;
         let Some(fitted) = self.fitted else { return Ok(()) };
         let Some(z) = self.latent else {
-            // As they are stored: a silhouette is the same at any scale.
-            let stored = run.task.rows.stored().0.shallow_clone();
-            return score(run, Method::KMeans, &stored, &fitted.labels, fitted.inertia, control);
+            return score(run, Method::KMeans, &fitted.labels, fitted.inertia, control);
         };
-        score(run, Method::AutoencoderKMeans, &z, &fitted.labels, fitted.inertia, control)?;
+        score(run, Method::AutoencoderKMeans, &fitted.labels, fitted.inertia, control)?;
         let centroids = tensor_of(fitted.centroids.view())?.f_to_device(z.device())?;
         run.state.clusters = Some(Clusters { labels: fitted.labels, centroids });
         Ok(())

@@ -4,7 +4,7 @@
 //! 2. pretraining of the autoencoder, end to end or layer by layer, and fine-tuning ([`pretrain`]);
 //! 3. k-means on the latent rows, for comparison or as the start ([`kmeans`]);
 //! 4. training towards more clusters than are wanted ([`over_cluster`]), where the recipe asks for it;
-//! 5. the first assignment, which places the centroids ([`start`]), where it is not that of k-means;
+//! 5. the first assignment, which places the centroids ([`start`], [`elect`]), where it is not that of k-means;
 //! 6. self-training ([`cluster`]).
 //!
 //! Of few rows several networks go through 2, 4 and 5, and the first assignment is a vote of what was found in all of them.
@@ -12,6 +12,7 @@
 //! restarts, a plan of a search), and leaves the run's [`State`](crate::state::State) whole.
 
 pub mod cluster;
+pub mod elect;
 pub mod kmeans;
 pub mod over_cluster;
 pub mod pretrain;
@@ -83,7 +84,7 @@ pub fn begin(id: StageId, run: &mut Run, control: &Control) -> Result<Box<dyn St
         StageId::Search { network } => {
             Box::new(start::SearchStage::new(run, network, start::Goal::Candidates, control)?)
         }
-        StageId::Elect => Box::new(start::Elect),
+        StageId::Elect => Box::new(elect::Elect),
         StageId::Cluster => Box::new(cluster::Cluster::new(run, control)?),
     })
 }
@@ -110,7 +111,7 @@ pub fn list(task: &Task) -> Vec<StageId> {
     let parts = over_clustering(task);
     let mut list = vec![StageId::KMeansRaw];
     for network in 0..networks {
-        list.extend(pretraining(config, network));
+        list.extend(pretraining(task, network));
         if network == 0 {
             list.push(StageId::KMeans);
         }
@@ -141,11 +142,12 @@ fn is_by_kmeans(config: &Config, networks: usize, parts: &[usize]) -> bool {
     config.start.method == StartMethod::KMeans && networks == 1 && parts.is_empty()
 }
 
-fn pretraining(config: &Config, network: usize) -> Vec<StageId> {
+fn pretraining(task: &Task, network: usize) -> Vec<StageId> {
+    let config = &task.config;
     let mut stages = match config.pretrain.method {
         PretrainMethod::EndToEnd => vec![StageId::Autoencoder { network }],
         PretrainMethod::Layerwise => {
-            (0..=config.model.hidden.len()).map(|layer| StageId::Layer { network, layer }).collect()
+            (0..task.widths().len() - 1).map(|layer| StageId::Layer { network, layer }).collect()
         }
     };
     if config.finetune.epochs > 0 || config.finetune.steps.is_some() {

@@ -1,17 +1,18 @@
-//! The first assignment: candidates from each network's latent rows, and the vote on them.
+//! Candidates for the first assignment, from each network's latent rows and from the rows themselves.
 
 use tch::{Kind, Tensor};
 
-use super::{score, Done, Stage};
+use super::elect::means;
+use super::{Done, Stage};
 use crate::config::StartMethod;
-use crate::control::{Control, Method, StageName};
-use crate::data::{array_of, index_of, sample, Rows};
-use crate::error::Result;
+use crate::control::{Control, StageName};
+use crate::data::{index_of, sample, Rows};
+use crate::error::{Error, Result};
 use crate::kmeans::{self, KMeansParams};
-use crate::metrics;
 use crate::model::encode_filled;
+use crate::start::choice::Family;
 use crate::start::spectral::{self, Augmented, Found, SpectralParams, Views};
-use crate::start::{components, elect, mixture, Elected, NeighbourGraph};
+use crate::start::{mixture, ward, NeighbourGraph};
 use crate::state::{of_latent, Candidate, Clusters, Run};
 use crate::train::engine::step_key;
 use crate::train::seed_for;
@@ -34,7 +35,40 @@ pub struct SearchStage {
     seed: u64,
     /// The graph and its eigenvectors, made when they are first needed.
     spectral: Option<spectral::Search>,
+    /// What is also clustered around centres.
+    spaces: Vec<Space>,
     found: Found,
+}
+
+/// Rows that are clustered by distances.
+struct Space {
+    /// The network whose latent rows they are; none for the rows themselves.
+    network: Option<usize>,
+    rows: Tensor,
+}
+
+/// How they are clustered.
+#[derive(Debug, Clone, Copy)]
+enum Centres {
+    KMeans,
+    Mixture,
+    Ward,
+}
+
+impl Centres {
+    const ALL: [Self; 3] = [Self::KMeans, Self::Mixture, Self::Ward];
+
+    fn fit(self, rows: &Tensor, k: usize, seed: u64, control: &mut Control) -> Result<Vec<i64>> {
+        match self {
+            Self::KMeans => {
+                let params = KMeansParams { n_clusters: k, n_init: 20, seed, ..KMeansParams::default() };
+                let rows = Rows::from_tensor(rows.shallow_clone());
+                Ok(kmeans::fit(&rows, &params, &mut control.silenced())?.labels)
+            }
+            Self::Mixture => mixture::fit(rows, k, seed, control),
+            Self::Ward => ward::fit(rows, k, seed, control),
+        }
+    }
 }
 
 impl SearchStage {
@@ -52,7 +86,8 @@ impl SearchStage {
             Goal::Candidates => (run.task.config.n_clusters, StageName::Start),
         };
         let seed = seed_for(run.task.network_seed(network), &format!("{stage} labels"));
-        Ok(Self { network, goal, clusters, latent, seed, spectral: None, found: Found::default() })
+        let spaces = Vec::new();
+        Ok(Self { network, goal, clusters, latent, seed, spectral: None, spaces, found: Found::default() })
     }
 
     /// By k-means or a mixture, which find one clustering.
@@ -64,7 +99,7 @@ impl SearchStage {
                 let z = Rows::from_tensor(self.latent.shallow_clone());
                 Some(kmeans::fit(&z, &params, &mut control.silenced()).map_err(of_latent)?.labels)
             }
-            StartMethod::Gmm => Some(mixture::fit(&self.latent, clusters, self.seed)?),
+            StartMethod::Gmm => Some(mixture::fit(&self.latent, clusters, self.seed, control).map_err(of_latent)?),
             StartMethod::Spectral if clusters == 1 => Some(vec![0; run.task.n_rows()]),
             StartMethod::Spectral => None,
         })
@@ -87,6 +122,37 @@ impl SearchStage {
         let input = run.cache.input_graph.as_ref();
         let views = Views { latent: &self.latent, input, augmented: augmented.as_ref() };
         spectral::Search::new(views, &params, control).map_err(of_latent)
+    }
+
+    /// What is clustered around centres too: where augmentation moves values, distances say little, and nothing is.
+    fn spaces(&self, run: &mut Run, control: &mut Control) -> Result<Vec<Space>> {
+        let mut spaces = Vec::new();
+        let searched = self.goal == Goal::Candidates && run.task.config.start.n_vectors.given().is_none();
+        if searched && !is_moved(run) {
+            spaces.push(Space { network: Some(self.network), rows: self.latent.shallow_clone() });
+            if self.network == 0 {
+                spaces.push(Space { network: None, rows: run.components(control)? });
+            }
+        }
+        Ok(spaces)
+    }
+
+    /// The clustering number `plan` around centres; none where there are fewer different rows than clusters, or where a mixture
+    /// cannot be fitted.
+    fn around_centres(&self, plan: usize, run: &mut Run, control: &mut Control) -> Result<()> {
+        let (space, method) = (&self.spaces[plan / Centres::ALL.len()], Centres::ALL[plan % Centres::ALL.len()]);
+        match method.fit(&space.rows, self.clusters, self.seed, control) {
+            Ok(labels) => {
+                let (network, family) = (space.network, Family::Centres);
+                run.state.candidates.push(Candidate { network, family, labels });
+                Ok(())
+            }
+            Err(Error::Rows(problem) | Error::Training(problem)) => {
+                tracing::debug!("network {}: {method:?} found nothing: {problem}", self.network + 1);
+                Ok(())
+            }
+            Err(other) => Err(other),
+        }
     }
 
     /// Augmented versions of the rows in the latent space; none where nothing is augmented. Of few rows there are several
@@ -124,8 +190,8 @@ impl SearchStage {
                 }
             }
             Goal::Candidates => {
-                let network = self.network;
-                let candidates = clusterings.into_iter().map(|labels| Candidate { network, labels });
+                let (network, family) = (Some(self.network), Family::Graph);
+                let candidates = clusterings.into_iter().map(|labels| Candidate { network, family, labels });
                 run.state.candidates.extend(candidates);
             }
         }
@@ -144,23 +210,32 @@ impl Stage for SearchStage {
             return Ok(Done::All(1));
         }
         if self.spectral.is_none() {
-            self.spectral = Some(self.spectral(run, control)?);
+            let search = self.spectral(run, control)?;
+            self.spaces = self.spaces(run, control)?;
+            if self.goal == Goal::Candidates && run.state.plans == 0 && !is_moved(run) {
+                run.state.gaps.extend(search.gaps());
+            }
+            self.spectral = Some(search);
             return Ok(Done::More);
         }
         let Some(search) = &self.spectral else { return Ok(Done::More) };
+        let n_plans = search.n_plans() + self.spaces.len() * Centres::ALL.len();
         if run.state.plans < search.n_plans() {
             let mut found = search.clusterings(run.state.plans, control).map_err(of_latent)?;
             let clusterings = std::mem::take(&mut found.clusterings);
             self.found.extend(found);
             self.keep(run, clusterings)?;
             run.state.plans += 1;
+        } else if run.state.plans < n_plans {
+            self.around_centres(run.state.plans - search.n_plans(), run, control)?;
+            run.state.plans += 1;
         }
-        if run.state.plans < search.n_plans() {
+        if run.state.plans < n_plans {
             return Ok(Done::More);
         }
         let none = match self.goal {
             Goal::Parts(_) => run.state.clusters.is_none(),
-            Goal::Candidates => run.state.candidates.iter().all(|candidate| candidate.network != self.network),
+            Goal::Candidates => run.state.candidates.iter().all(|candidate| candidate.network != Some(self.network)),
         };
         if none {
             return Err(of_latent(self.found.refusal()));
@@ -175,89 +250,19 @@ impl Stage for SearchStage {
     }
 }
 
+/// Whether augmentation moves the rows' values. Distances between such rows compare values at the same place, which is meant not
+/// to matter.
+fn is_moved(run: &Run) -> bool {
+    run.task.augmentation_of(StageName::Start).is_some_and(|augmentation| augmentation.moves())
+}
+
 /// Makes the graph of the rows themselves, where it counts and there is none yet.
-fn find_input_graph(run: &mut Run, control: &mut Control) -> Result<()> {
-    // Neighbours of rows that may be moved are those at the same place, which is meant not to matter.
-    let moved = run.task.augmentation_of(StageName::Start).is_some_and(|augmentation| augmentation.moves());
-    if moved || run.cache.input_graph.is_some() {
+pub(super) fn find_input_graph(run: &mut Run, control: &mut Control) -> Result<()> {
+    if is_moved(run) || run.cache.input_graph.is_some() {
         return Ok(());
     }
-    let components = components(&run.task.rows, control)?;
+    let components = run.components(control)?;
     let n_neighbours = run.task.config.start.n_neighbours as i64;
     run.cache.input_graph = Some(NeighbourGraph::new(&components, n_neighbours, control)?);
     Ok(())
-}
-
-/// The vote. Self-training goes on with the network whose clustering agrees most with the elected one.
-pub struct Elect;
-
-impl Stage for Elect {
-    fn total(&self) -> u64 {
-        1
-    }
-
-    fn advance(&mut self, run: &mut Run, control: &mut Control) -> Result<Done> {
-        let k = run.task.config.n_clusters;
-        let (networks, clusterings): (Vec<usize>, Vec<Vec<i64>>) = std::mem::take(&mut run.state.candidates)
-            .into_iter()
-            .map(|candidate| (candidate.network, candidate.labels))
-            .unzip();
-        let Elected { labels, agreements, central } = elect(&clusterings, k)?;
-        let chosen = networks[central];
-        tracing::debug!("agreements {agreements:.3?} of networks {networks:?}: on with {chosen}");
-        let z = match run.latent(chosen, control) {
-            Ok(z) => z,
-            Err(stopped) => {
-                // As if it had not begun.
-                let candidates = networks.into_iter().zip(clusterings);
-                run.state.candidates = candidates.map(|(network, labels)| Candidate { network, labels }).collect();
-                return Err(stopped);
-            }
-        };
-        let centroids = means(&z, &labels, k)?;
-        run.state.chosen = chosen;
-        run.state.clusters = Some(Clusters { labels, centroids });
-        run.cache.input_graph = None;
-        for (number, network) in run.state.networks.iter_mut().enumerate() {
-            if number != chosen {
-                *network = None;
-            }
-        }
-        Ok(Done::All(1))
-    }
-
-    fn close(self: Box<Self>, run: &mut Run, control: &mut Control) -> Result<()> {
-        let z = run.latent(run.state.chosen, control)?;
-        let Some(Clusters { labels, centroids }) = run.state.clusters.take() else { return Ok(()) };
-        let inertia = metrics::inertia(array_of(&z)?.view(), &labels, array_of(&centroids)?.view())?;
-        score(run, Method::Start, &z, &labels, inertia, control)?;
-        run.state.clusters = Some(Clusters { labels, centroids });
-        Ok(())
-    }
-}
-
-/// The means \[k, m\] of the latent rows of each cluster; that of all rows for a cluster without any.
-fn means(z: &Tensor, labels: &[i64], k: usize) -> Result<Tensor> {
-    let (_, m) = z.size2()?;
-    let options = (Kind::Float, z.device());
-    let labels = Tensor::f_from_slice(labels)?.f_to_device(z.device())?;
-    let sums = Tensor::f_zeros([k as i64, m], options)?.f_index_add(0, &labels, z)?;
-    let ones = Tensor::f_ones([labels.size()[0]], options)?;
-    let counts = Tensor::f_zeros([k as i64], options)?.f_index_add(0, &labels, &ones)?.f_unsqueeze(1)?;
-    let all = z.f_mean_dim(0, true, Kind::Float)?;
-    Ok(sums.f_div(&counts.f_clamp_min(1.0)?)?.f_add(&all.f_mul(&counts.f_eq(0.0)?.f_to_kind(Kind::Float)?)?)?)
-}
-
-#[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used)]
-    use super::*;
-    use crate::data::values_of;
-
-    #[test]
-    fn means_are_of_the_clusters_and_of_all_where_there_is_no_row() {
-        let z = Tensor::from_slice(&[0.0f32, 2.0, 4.0, 10.0]).view([4, 1]);
-        let found: Vec<f32> = values_of(&means(&z, &[0, 0, 2, 2], 3).unwrap()).unwrap();
-        assert_eq!(found, [1.0, 4.0, 7.0]);
-    }
 }

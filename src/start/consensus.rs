@@ -134,7 +134,7 @@ fn distances(clusterings: &[&[i64]], sizes: &[u32], clusters: &[usize], k: usize
 
 /// The group, 0 to k − 1 by first appearance, of each of `n` > k clusters after the first steps of a linkage, as many as leave k. A
 /// step's cluster i is the one of that place below n, else what step i − n made.
-fn cut(steps: &[Step<f32>], n: usize, k: usize) -> Vec<usize> {
+pub(super) fn cut(steps: &[Step<f32>], n: usize, k: usize) -> Vec<usize> {
     let steps = &steps[..n - k];
     let mut into: Vec<usize> = (0..n + steps.len()).collect();
     for (i, step) in steps.iter().enumerate() {

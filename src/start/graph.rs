@@ -86,6 +86,13 @@ impl NeighbourGraph {
         self.degrees[row]
     }
 
+    /// The share of rows whose scale is not that of the 7th neighbour, since seven or more rows are the same as they.
+    pub fn ties(&self) -> f64 {
+        let doubles = |row: usize| self.edges(row).filter(|&(_, weight)| weight >= 1.0).count();
+        let tied = (0..self.n_rows()).filter(|&row| doubles(row) >= SCALE_NEIGHBOUR).count();
+        tied as f64 / self.n_rows().max(1) as f64
+    }
+
     /// D^−1/2 W D^−1/2, whose eigenvalues lie in \[−1, 1\]: one minus those of the normalised Laplacian.
     ///
     /// # Errors
@@ -209,9 +216,11 @@ mod tests {
         let same = Tensor::ones([20, 2], (Kind::Float, Device::Cpu));
         let all_same = graph(&same, 15);
         assert!((0..20).all(|row| all_same.edges(row).all(|(_, weight)| weight == 1.0)));
+        assert_eq!(all_same.ties(), 1.0);
         let two = graph(&Tensor::from_slice(&[0.0f32, 5.0]).view([2, 1]), 15);
         assert_eq!(two.edges(0).map(|(j, _)| j).collect::<Vec<_>>(), [1]);
         let outlier = Tensor::cat(&[same * 0.5, Tensor::full([1, 2], 1e9, (Kind::Float, Device::Cpu))], 0);
         assert!(graph(&outlier, 5).degree(20) > 0.0);
+        assert_eq!(graph(&outlier, 15).ties(), 20.0 / 21.0);
     }
 }

@@ -70,6 +70,11 @@ impl Joint {
         self
     }
 
+    /// The modularity Σ_a (J_aa − J_a²) of the clusters (Newman 2006), at most 1 − 1/k.
+    pub fn modularity(&self) -> f64 {
+        (0..self.k).map(|a| self.at(a, a) - self.marginal(a).powi(2)).sum()
+    }
+
     fn symmetric(mut self) -> Self {
         for a in 0..self.k {
             for b in 0..a {

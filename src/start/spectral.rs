@@ -14,6 +14,7 @@
 
 use tch::{Kind, Tensor};
 
+use super::choice::Gaps;
 use super::eigen::{leading_eigenvectors, Eigen};
 use super::merging::{merge_clusters, Joint, Merging};
 use super::neighbours::neighbours;
@@ -183,13 +184,20 @@ impl Search {
             graph = graph.plus(input);
         }
         let plans = plans(k, n, params.n_vectors);
-        let widest = plans.iter().map(|plan| plan.n_vectors).max().unwrap_or(k).min(n);
+        // Two beyond twice the clusters, for what they tell of the graph's islands.
+        let told = if params.n_vectors.is_none() { 2 * k + 1 } else { 0 };
+        let widest = plans.iter().map(|plan| plan.n_vectors).max().unwrap_or(k).max(told).min(n);
         let eigen = leading_eigenvectors(&graph.normalised()?, widest as i64, params.seed, control)?;
         let related = match views.augmented.filter(|augmented| plans.len() > 1 && !augmented.of.is_empty()) {
             Some(augmented) => Some(augmented.related(views.latent, control)?),
             None => None,
         };
         Ok(Self { params: params.clone(), plans, spectrum: Some(Spectrum { graph, eigen, related }), n_rows: n })
+    }
+
+    /// What the eigenvalues tell of the graph; `None` where there are too few.
+    pub fn gaps(&self) -> Option<Gaps> {
+        self.spectrum.as_ref().and_then(|spectrum| Gaps::new(&spectrum.eigen.values, self.params.n_clusters))
     }
 
     /// How many plans there are.

@@ -6,8 +6,9 @@
 
 mod task;
 
-pub use task::{new_network, Task};
+pub use task::{new_network, Kind, Task, ToldBy};
 
+use serde::{Deserialize, Serialize};
 use tch::Tensor;
 
 use crate::control::{Control, MethodResult, Rollback, StageTime};
@@ -15,7 +16,8 @@ use crate::data::Rows;
 use crate::error::{Collapse, Error, Result};
 use crate::kmeans::Best;
 use crate::model::{encode_all, ClusteringLayer, Network};
-use crate::start::NeighbourGraph;
+use crate::start::choice::{Family, Gaps, Reason};
+use crate::start::{components, NeighbourGraph};
 use crate::train::steps::Training;
 
 /// One piece of a run; a run is a list of them.
@@ -90,10 +92,68 @@ impl StageId {
 /// A clustering that takes part in the vote on the first assignment.
 #[derive(Debug)]
 pub struct Candidate {
-    /// The network whose latent rows it is of.
-    pub network: usize,
+    /// The network whose latent rows it is of; none for one of the rows themselves.
+    pub network: Option<usize>,
+    /// How it was found.
+    pub family: Family,
     /// The cluster of each row.
     pub labels: Vec<i64>,
+}
+
+/// Which family of candidates the first assignment is of, and why.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct StartChoice {
+    /// The family.
+    pub family: Family,
+    /// What decided.
+    pub reason: Reason,
+    /// Normalised mutual information of what the two families elected.
+    pub agreement: Option<f64>,
+    /// Mean normalised mutual information of the clusterings around centres with what they elected.
+    pub of_one_mind: Option<f64>,
+    /// The modularity of what the graph's family and the other one elected, where that decided.
+    pub modularity: Option<[f64; 2]>,
+    /// What the graph's eigenvalues told.
+    pub gaps: Option<Gaps>,
+}
+
+impl StartChoice {
+    /// There was no choice.
+    pub fn only(family: Family) -> Self {
+        Self { family, reason: Reason::Only, agreement: None, of_one_mind: None, modularity: None, gaps: None }
+    }
+}
+
+impl std::fmt::Display for StartChoice {
+    fn fmt(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
+        f.write_str(match self.family {
+            Family::Graph => "along the graph of neighbours",
+            Family::Centres => "around centres",
+            Family::Both => "by the graph of neighbours and by centres together",
+        })?;
+        match self.reason {
+            Reason::Only => {}
+            Reason::Pieces => f.write_str(", which falls into just as many pieces as there are clusters")?,
+            Reason::Ties => f.write_str(", since most rows are the same as many others")?,
+            Reason::Islands => {
+                f.write_str(", since the graph of neighbours has more islands than there are clusters")?
+            }
+            Reason::Unanimous => f.write_str(", where k-means, mixtures and Ward's linkage agree")?,
+            Reason::Modularity => {
+                f.write_str(match self.family {
+                    Family::Both => ", whose clusters hold together equally well",
+                    Family::Graph | Family::Centres => ", whose clusters hold together better",
+                })?;
+                if let Some([graph, centres]) = self.modularity {
+                    write!(f, " (modularity {graph:.3} along the graph, {centres:.3} around centres)")?;
+                }
+            }
+        }
+        match self.agreement {
+            Some(agreement) => write!(f, "; the two ways agree to {agreement:.2} (NMI)"),
+            None => Ok(()),
+        }
+    }
 }
 
 /// Clusters of the rows, with their centroids in a latent space.
@@ -127,6 +187,8 @@ pub struct SelfTraining {
     pub p: Tensor,
     /// The round and the labels at the last boundary of the steps.
     pub boundary: (u64, Vec<i64>),
+    /// Rounds on end in which no row changed cluster.
+    pub quiet: u64,
     /// Kinds of warnings that were given.
     pub warned: Vec<String>,
 }
@@ -152,6 +214,10 @@ pub struct State {
     pub layer: Option<ClusteringLayer>,
     /// What votes on the first assignment.
     pub candidates: Vec<Candidate>,
+    /// What the graphs' eigenvalues told, one for each network.
+    pub gaps: Vec<Gaps>,
+    /// Which family of candidates the start is of, once it is elected.
+    pub choice: Option<StartChoice>,
     /// The network that self-training goes on with.
     pub chosen: usize,
     /// Where self-training stands.
@@ -190,6 +256,8 @@ pub struct Cache {
     pub latent: Option<(usize, Tensor)>,
     /// What the layer of this number trains on, for a network.
     pub codes: Option<(usize, usize, Rows)>,
+    /// The rows in fewer dimensions ([`components`]).
+    pub components: Option<Tensor>,
     /// The graph of the rows themselves.
     pub input_graph: Option<NeighbourGraph>,
 }
@@ -206,6 +274,17 @@ pub struct Run {
 }
 
 impl Run {
+    /// The scaled rows along their 50 leading singular vectors ([`components`]).
+    ///
+    /// # Errors
+    /// [`Error::Interrupted`], or a libtorch failure.
+    pub fn components(&mut self, control: &mut Control) -> Result<Tensor> {
+        if self.cache.components.is_none() {
+            self.cache.components = Some(components(&self.task.rows, control)?);
+        }
+        Ok(self.cache.components.as_ref().map(Tensor::shallow_clone).unwrap_or_default())
+    }
+
     /// The latent rows z \[n, m\] of a network as it is now.
     ///
     /// # Errors

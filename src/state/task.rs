@@ -1,8 +1,9 @@
 //! What a run is about: the recipe, the rows as training sees them, and what follows from the two.
 
+use serde::Serialize;
 use tch::Device;
 
-use crate::config::{AugmentKind, CheckedConfig, Config, Scale, WeightInit};
+use crate::config::{lengths, AugmentKind, CheckedConfig, Config, Scale, WeightInit};
 use crate::control::StageName;
 use crate::data::{self, permutation, Dataset, RowKind, Rows, Scaling};
 use crate::error::Result;
@@ -25,6 +26,8 @@ pub struct Task {
     pub labels_true: Option<Vec<i64>>,
     /// What the data are called.
     pub data_name: String,
+    /// What the rows are.
+    pub kind: Kind,
     /// What is done to raw rows.
     pub scaling: Scaling,
     augmentation: Option<Augmentation>,
@@ -43,13 +46,8 @@ impl Task {
         order.truncate(config.data.limit.unwrap_or(usize::MAX));
         let dataset = dataset.select(&order);
         data::check_clusterable(&dataset, config.n_clusters)?;
-        let image = image_shape(config, &dataset);
-        let kind = match (config.augment.kind, image) {
-            (AugmentKind::TimeShift, _) => RowKind::Series,
-            (_, Some([height, width])) if height.min(width) >= data::LEAST_SIDE => RowKind::Image([height, width]),
-            _ => RowKind::Table,
-        };
-        let (scaling, magnitude) = Scaling::new(config.data.scale, &dataset.features, kind);
+        let (kind, image) = kind_of(config, &dataset);
+        let (scaling, magnitude) = Scaling::new(config.data.scale, &dataset.features, kind.rows);
         let augmentation = Augmentation::new(&config.augment, image, dataset.n_features(), magnitude)?;
         let rows = Rows::new(&scaling.stored(dataset.features), scaling.factor(), device)?;
         check_rows(&rows, config.n_clusters)?;
@@ -59,6 +57,7 @@ impl Task {
             rows,
             labels_true: dataset.labels,
             data_name: dataset.name,
+            kind,
             scaling,
             augmentation,
         })
@@ -72,6 +71,16 @@ impl Task {
     /// Features of a row.
     pub fn n_features(&self) -> usize {
         self.rows.n_features() as usize
+    }
+
+    /// Whether augmentation moves the rows' values to other places, in whatever stage.
+    pub fn is_moved(&self) -> bool {
+        self.augmentation.as_ref().is_some_and(Augmentation::moves)
+    }
+
+    /// The widths of the encoder's layers, from the rows to the latent.
+    pub fn widths(&self) -> Vec<i64> {
+        lengths::widths(&self.config.model, self.n_features(), self.is_moved(), self.n_rows() as i64)
     }
 
     /// How `stage` changes rows at random, if at all.
@@ -131,43 +140,85 @@ impl Task {
     /// # Errors
     /// A libtorch failure (out of memory, say).
     pub fn new_network(&self, network: usize) -> Result<Box<dyn Network>> {
-        new_network(&self.config, self.n_features(), self.rows.device(), self.network_seed(network))
+        new_network(&self.config, &self.widths(), self.rows.device(), self.network_seed(network))
     }
 }
 
-/// Height and width of the rows, where they are images: said by the recipe, by the file, or by how their values hang together.
-fn image_shape(config: &Config, dataset: &Dataset) -> Option<[usize; 2]> {
-    let no_images = matches!(config.augment.kind, AugmentKind::Noise | AugmentKind::TimeShift);
-    config.augment.image.or(dataset.image).or_else(|| {
-        let found = data::guess_image(&dataset.features).filter(|_| !no_images)?;
-        tracing::info!(
-            "the rows look like images of {} x {} pixels and are treated as such (--set augment.kind=noise if they are \
-             not)",
-            found[0],
-            found[1]
-        );
-        Some(found)
-    })
+/// What rows are, and how that is known.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Kind {
+    /// What they are.
+    #[serde(flatten)]
+    pub rows: RowKind,
+    /// How that is known.
+    pub told_by: ToldBy,
+    /// By how much the values spoke for images, where they were asked and did.
+    pub margin: Option<f64>,
 }
 
-/// A network for rows of `n_features` values, with the weights that follow from `seed`.
+/// Who says what rows are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ToldBy {
+    /// The recipe (`augment.image`, `augment.kind`).
+    Recipe,
+    /// The shape of the file.
+    File,
+    /// The values, by how they hang together.
+    Values,
+}
+
+/// What the rows are, with height and width where they have such.
+fn kind_of(config: &Config, dataset: &Dataset) -> (Kind, Option<[usize; 2]>) {
+    let (shape, told_by, margin) = shape_of(config, dataset);
+    let rows = match (config.augment.kind, shape) {
+        (AugmentKind::TimeShift, _) => RowKind::Series,
+        (_, Some([height, width])) if height.min(width) >= data::LEAST_SIDE => RowKind::Image([height, width]),
+        _ => RowKind::Table,
+    };
+    let told_by = if config.augment.kind == AugmentKind::TimeShift { ToldBy::Recipe } else { told_by };
+    (Kind { rows, told_by, margin }, shape)
+}
+
+fn shape_of(config: &Config, dataset: &Dataset) -> (Option<[usize; 2]>, ToldBy, Option<f64>) {
+    let no_images = matches!(config.augment.kind, AugmentKind::Noise | AugmentKind::TimeShift);
+    if let Some(shape) = config.augment.image {
+        return (Some(shape), ToldBy::Recipe, None);
+    }
+    if let Some(shape) = dataset.image {
+        return (Some(shape), ToldBy::File, None);
+    }
+    if no_images {
+        return (None, ToldBy::Recipe, None);
+    }
+    let Some(found) = data::guess_image(&dataset.features) else { return (None, ToldBy::Values, None) };
+    let [height, width] = found.shape;
+    tracing::info!(
+        "the rows look like images of {height} x {width} pixels (by a margin of {:.2}; 0.10 would do) and are treated as such \
+         (--set augment.kind=noise if they are not)",
+        found.margin
+    );
+    (Some(found.shape), ToldBy::Values, Some(found.margin))
+}
+
+/// A network whose encoder has these widths, from the rows to the latent, with the weights that follow from `seed`.
 ///
 /// # Errors
 /// A libtorch failure (out of memory, say).
-pub fn new_network(config: &Config, n_features: usize, device: Device, seed: u64) -> Result<Box<dyn Network>> {
+pub fn new_network(config: &Config, widths: &[i64], device: Device, seed: u64) -> Result<Box<dyn Network>> {
     let init = match config.model.init {
         WeightInit::Normal => Init::Normal(config.model.init_std),
         WeightInit::FanIn => Init::FanIn,
     };
     tch::manual_seed(seed_for(seed, "weights") as i64);
-    Ok(Box::new(Autoencoder::new(&config.widths(n_features as i64), device, init)?))
+    Ok(Box::new(Autoencoder::new(widths, device, init)?))
 }
 
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use crate::config::Switch;
+    use crate::config::{Switch, Widths};
     use crate::data::Features;
 
     #[test]
@@ -177,7 +228,7 @@ mod tests {
             |columns, image| Dataset { features: features(columns), labels: None, name: String::new(), image };
         let (table, images) = (dataset(4, None), dataset(64, Some([8, 8])));
         let mut config = Config { n_clusters: 2, ..Config::default() };
-        config.model.hidden = vec![2];
+        config.model.hidden = Widths::Given(vec![2]);
         let changes = |stage, dataset, augment| {
             let mut config = config.clone();
             config.cluster.augment = augment;

@@ -14,7 +14,12 @@ use crate::support::{assignments, each, send, Running, Scratch, RUN_FILES, SMALL
 
 /// A run that does not end by itself, into `run`.
 fn endless(scratch: &Scratch, more: &[&str]) -> Command {
-    scratch.command(SMALL.iter().chain(&["--set", "cluster.max_rounds=10000000", "--out=run"]).chain(more))
+    scratch.command(
+        SMALL
+            .iter()
+            .chain(&["--set", "cluster.max_rounds=10000000", "--set", "cluster.patience=0", "--out=run"])
+            .chain(more),
+    )
 }
 
 /// Waits until self-training has done some rounds.
@@ -61,7 +66,7 @@ fn ctrl_c_in_pretraining_saves_the_weights() {
     let ran = running.end();
 
     ran.failed(130, &["interrupted", "saved in run"]);
-    assert!(ran.stdout.contains("k-means on the raw rows") && !ran.stdout.contains("DEC"), "{ran:#?}");
+    assert!(ran.stdout.contains("k-means on the scaled rows") && !ran.stdout.contains("DEC"), "{ran:#?}");
     assert_eq!(
         scratch.names("run"),
         ["checkpoints", "config.toml", "events.jsonl", "summary.json", "weights.safetensors"]

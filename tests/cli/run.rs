@@ -223,7 +223,7 @@ fn check_table(stdout: &str) {
     let lines: Vec<&str> = stdout.lines().collect();
     let words = |line: usize| lines[line].split_whitespace().collect::<Vec<_>>();
     assert_eq!(words(0), ["method", "ACC", "NMI", "ARI", "inertia", "seconds"], "{stdout}");
-    for (line, method) in [(2, "k-means on the raw rows"), (3, "autoencoder + k-means"), (4, "DEC")] {
+    for (line, method) in [(2, "k-means on the scaled rows"), (3, "autoencoder + k-means"), (4, "DEC")] {
         assert!(lines[line].starts_with(method), "{stdout}");
         let cells = &words(line)[method.split(' ').count()..];
         assert_eq!(cells.len(), 5, "{stdout}");
@@ -410,7 +410,7 @@ fn training_that_diverges_says_where_and_what_to_lower() {
         let more = ["--set", key, "--set=guard.max_rollbacks=0", "--out", out];
         let ran = scratch.dec(crate::support::SMALL.iter().chain(&more));
         ran.failed(4, &[stage, &format!("--set {section}=")]);
-        assert!(ran.stdout.contains("k-means on the raw rows") && !ran.stdout.contains("DEC"), "{ran:#?}");
+        assert!(ran.stdout.contains("k-means on the scaled rows") && !ran.stdout.contains("DEC"), "{ran:#?}");
         let summary = scratch.json(&format!("{out}/summary.json"));
         assert_eq!(summary["status"], "failed");
         assert!(summary["error"].as_str().unwrap().contains(stage), "{summary}");

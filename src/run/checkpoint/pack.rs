@@ -10,7 +10,8 @@ use crate::data::values_of;
 use crate::error::{Error, Result};
 use crate::kmeans::Best;
 use crate::model::{set_parameters, ClusteringLayer};
-use crate::state::{Candidate, Clusters, Restarts, SelfTraining, State, Task};
+use crate::start::choice::{Family, Gaps};
+use crate::state::{Candidate, Clusters, Restarts, SelfTraining, StartChoice, State, Task};
 use crate::train::steps::{Boundary, Counters, Training};
 
 /// The numbers of a state; which tensors belong to it follows from them.
@@ -26,7 +27,10 @@ pub(super) struct Packed {
     clusters: bool,
     layer: bool,
     /// The network of each candidate.
-    candidates: Vec<usize>,
+    candidates: Vec<PackedCandidate>,
+    /// Bits of the values of each.
+    gaps: Vec<[u64; 3]>,
+    choice: Option<StartChoice>,
     chosen: usize,
     self_training: Option<PackedSelfTraining>,
     rounds: u64,
@@ -57,7 +61,20 @@ struct PackedRestarts {
 struct PackedSelfTraining {
     start_parameters: usize,
     boundary_round: u64,
+    quiet: u64,
     warned: Vec<String>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct PackedCandidate {
+    network: Option<usize>,
+    family: Family,
+}
+
+impl PackedCandidate {
+    fn of(candidate: &Candidate) -> Self {
+        Self { network: candidate.network, family: candidate.family }
+    }
 }
 
 type Named = Vec<(String, Tensor)>;
@@ -98,7 +115,9 @@ impl Packed {
             plans: state.plans,
             clusters: state.clusters.is_some(),
             layer: state.layer.is_some(),
-            candidates: state.candidates.iter().map(|candidate| candidate.network).collect(),
+            candidates: state.candidates.iter().map(PackedCandidate::of).collect(),
+            gaps: state.gaps.iter().map(|gaps| [gaps.at_k, gaps.behind_k, gaps.behind_2k].map(f64::to_bits)).collect(),
+            choice: state.choice.clone(),
             chosen: state.chosen,
             self_training,
             rounds: state.rounds,
@@ -131,8 +150,13 @@ impl Packed {
             true => Some(ClusteringLayer::new(&tensors.get("layer.centroids")?, task.config.cluster.alpha)?),
             false => None,
         };
-        let candidate = |(number, &network): (usize, &usize)| {
-            Ok(Candidate { network, labels: tensors.labels(&format!("candidate.{number}"))? })
+        let candidate = |(number, of): (usize, &PackedCandidate)| {
+            let labels = tensors.labels(&format!("candidate.{number}"))?;
+            Ok(Candidate { network: of.network, family: of.family, labels })
+        };
+        let gaps = |bits: &[u64; 3]| {
+            let [at_k, behind_k, behind_2k] = bits.map(f64::from_bits);
+            Gaps { at_k, behind_k, behind_2k }
         };
         Ok(State {
             cursor: self.cursor,
@@ -144,6 +168,8 @@ impl Packed {
             clusters: self.clusters.then(|| tensors.clusters("clusters")).transpose()?,
             layer,
             candidates: self.candidates.iter().enumerate().map(candidate).collect::<Result<_>>()?,
+            gaps: self.gaps.iter().map(gaps).collect(),
+            choice: self.choice.clone(),
             chosen: self.chosen,
             self_training: self.self_training.as_ref().map(|begun| begun.unpack(&tensors)).transpose()?,
             rounds: self.rounds,
@@ -188,6 +214,7 @@ impl PackedSelfTraining {
             labels: tensors.labels("labels")?,
             p: tensors.get("p")?,
             boundary: (self.boundary_round, tensors.labels("boundary.labels")?),
+            quiet: self.quiet,
             warned: self.warned.clone(),
         })
     }
@@ -212,6 +239,7 @@ fn pack_self_training(begun: &SelfTraining, named: &mut Named) -> Result<PackedS
     Ok(PackedSelfTraining {
         start_parameters: begun.start_parameters.len(),
         boundary_round: begun.boundary.0,
+        quiet: begun.quiet,
         warned: begun.warned.clone(),
     })
 }

@@ -1,0 +1,194 @@
+//! The vote on the first assignment: one within each family of candidates, and the choice between the two.
+
+use tch::{Kind, Tensor};
+
+use super::start::find_input_graph;
+use super::{score, Done, Stage};
+use crate::control::{Control, Event, Method, StageName};
+use crate::data::array_of;
+use crate::error::Result;
+use crate::metrics::{self, Contingency};
+use crate::start::choice::{by_modularity, by_shape, Family, Gaps, Reason};
+use crate::start::{elect, Elected, Joint, NeighbourGraph};
+use crate::state::{Candidate, Clusters, Run, StartChoice};
+
+/// Normalised mutual information below which it is said that the two families disagree.
+const DISAGREEMENT: f64 = 0.5;
+
+/// The vote. Self-training goes on with the network whose clustering agrees most with the elected one.
+pub struct Elect;
+
+/// What a family elected, and the network of the candidate that agrees most with it.
+struct Winner {
+    elected: Elected,
+    network: usize,
+}
+
+impl Elect {
+    /// Candidates are left as they are: an interruption leaves the state as if this had not begun.
+    fn decide(run: &mut Run, control: &mut Control) -> Result<(Clusters, usize, StartChoice)> {
+        let k = run.task.config.n_clusters;
+        let graph = winner(&run.state.candidates, Family::Graph, k)?;
+        let centres = winner(&run.state.candidates, Family::Centres, k)?;
+        let (winner, choice) = match (graph, centres) {
+            (Some(graph), Some(centres)) => choose(graph, centres, run, control)?,
+            (Some(only), None) => (only, StartChoice::only(Family::Graph)),
+            (None, Some(only)) => (only, StartChoice::only(Family::Centres)),
+            // Says that there are none.
+            (None, None) => (Winner { elected: elect(&[], k)?, network: 0 }, StartChoice::only(Family::Graph)),
+        };
+        let Winner { elected: Elected { labels, .. }, network } = winner;
+        let centroids = means(&run.latent(network, control)?, &labels, k)?;
+        Ok((Clusters { labels, centroids }, network, choice))
+    }
+}
+
+impl Stage for Elect {
+    fn total(&self) -> u64 {
+        1
+    }
+
+    fn advance(&mut self, run: &mut Run, control: &mut Control) -> Result<Done> {
+        let (clusters, chosen, choice) = Self::decide(run, control)?;
+        tracing::debug!("{choice:?}, on with network {}", chosen + 1);
+        if choice.reason != Reason::Only {
+            tracing::info!("the first assignment: {choice}");
+        }
+        if choice.agreement.is_some_and(|agreement| agreement < DISAGREEMENT) {
+            let text = format!("two ways to a first assignment disagree: {choice}");
+            control.tell(&Event::Warning { stage: StageName::Start, text: &text });
+            run.state.warnings.push(text);
+        }
+        let state = &mut run.state;
+        state.candidates = Vec::new();
+        state.gaps = Vec::new();
+        state.choice = Some(choice);
+        state.chosen = chosen;
+        state.clusters = Some(clusters);
+        run.cache.input_graph = None;
+        for (number, network) in state.networks.iter_mut().enumerate() {
+            if number != chosen {
+                *network = None;
+            }
+        }
+        Ok(Done::All(1))
+    }
+
+    fn close(self: Box<Self>, run: &mut Run, control: &mut Control) -> Result<()> {
+        let z = run.latent(run.state.chosen, control)?;
+        let Some(Clusters { labels, centroids }) = run.state.clusters.take() else { return Ok(()) };
+        let inertia = metrics::inertia(array_of(&z)?.view(), &labels, array_of(&centroids)?.view())?;
+        score(run, Method::Start, &labels, inertia, control)?;
+        run.state.clusters = Some(Clusters { labels, centroids });
+        Ok(())
+    }
+}
+
+/// What the candidates of a family elect; `None` without any.
+fn winner(candidates: &[Candidate], family: Family, k: usize) -> Result<Option<Winner>> {
+    of_candidates(candidates.iter().filter(|candidate| candidate.family == family).collect(), k)
+}
+
+/// What those along the graph elect that were found at once from k eigenvectors, which is the first of each network: where the
+/// graph falls into k pieces, finer parts only blur them.
+fn pieces(candidates: &[Candidate], k: usize) -> Result<Option<Winner>> {
+    let mut firsts: Vec<&Candidate> = Vec::new();
+    for candidate in candidates.iter().filter(|candidate| candidate.family == Family::Graph) {
+        if firsts.iter().all(|first| first.network != candidate.network) {
+            firsts.push(candidate);
+        }
+    }
+    of_candidates(firsts, k)
+}
+
+/// What both families elect together, at most two along the graph for each around centres.
+fn together(candidates: &[Candidate], k: usize) -> Result<Option<Winner>> {
+    let of = |family| candidates.iter().filter(move |candidate| candidate.family == family);
+    let (graph, centres) = (of(Family::Graph).count(), of(Family::Centres).count());
+    let step = graph.div_ceil(2 * centres.max(1)).max(1);
+    of_candidates(of(Family::Centres).chain(of(Family::Graph).step_by(step)).collect(), k)
+}
+
+fn of_candidates(of_it: Vec<&Candidate>, k: usize) -> Result<Option<Winner>> {
+    if of_it.is_empty() {
+        return Ok(None);
+    }
+    let clusterings: Vec<Vec<i64>> = of_it.iter().map(|candidate| candidate.labels.clone()).collect();
+    let elected = elect(&clusterings, k)?;
+    let mut best = None;
+    for (candidate, &agreement) in of_it.iter().zip(&elected.agreements) {
+        let Some(network) = candidate.network else { continue };
+        if best.is_none_or(|(_, most)| agreement > most) {
+            best = Some((network, agreement));
+        }
+    }
+    Ok(best.map(|(network, _)| Winner { elected, network }))
+}
+
+fn choose(graph: Winner, centres: Winner, run: &mut Run, control: &mut Control) -> Result<(Winner, StartChoice)> {
+    let k = run.task.config.n_clusters;
+    let agreement = Contingency::new(&graph.elected.labels, &centres.elected.labels)?.normalized_mutual_info();
+    let agreements = &centres.elected.agreements;
+    let of_one_mind = agreements.iter().sum::<f64>() / agreements.len() as f64;
+    let gaps = Gaps::mean(&run.state.gaps);
+    find_input_graph(run, control)?;
+    let ties = run.cache.input_graph.as_ref().map_or(0.0, NeighbourGraph::ties);
+    let mut modularity = None;
+    let (family, reason) = match gaps.and_then(|gaps| by_shape(ties, gaps, of_one_mind)) {
+        Some(chosen) => chosen,
+        None => {
+            let neighbours = graph_of(graph.network, run, control)?;
+            let of = |winner: &Winner| Joint::of_graph(&neighbours, &winner.elected.labels, k).modularity();
+            let both = [of(&graph), of(&centres)];
+            modularity = Some(both);
+            by_modularity(both[0], both[1])
+        }
+    };
+    let winner = match (family, reason) {
+        (Family::Graph, Reason::Pieces) => pieces(&run.state.candidates, k)?.unwrap_or(graph),
+        (Family::Graph, _) => graph,
+        (Family::Centres, _) => centres,
+        (Family::Both, _) => together(&run.state.candidates, k)?.unwrap_or(graph),
+    };
+    Ok((
+        winner,
+        StartChoice { family, reason, agreement: Some(agreement), of_one_mind: Some(of_one_mind), modularity, gaps },
+    ))
+}
+
+/// The graph of a network's latent rows and of the rows themselves.
+fn graph_of(network: usize, run: &mut Run, control: &mut Control) -> Result<NeighbourGraph> {
+    let z = run.latent(network, control)?;
+    let graph = NeighbourGraph::new(&z, run.task.config.start.n_neighbours as i64, control)?;
+    find_input_graph(run, control)?;
+    Ok(match &run.cache.input_graph {
+        Some(input) => graph.plus(input),
+        None => graph,
+    })
+}
+
+/// The means \[k, m\] of the latent rows of each cluster; that of all rows for a cluster without any.
+pub(super) fn means(z: &Tensor, labels: &[i64], k: usize) -> Result<Tensor> {
+    let (_, m) = z.size2()?;
+    let options = (Kind::Float, z.device());
+    let labels = Tensor::f_from_slice(labels)?.f_to_device(z.device())?;
+    let sums = Tensor::f_zeros([k as i64, m], options)?.f_index_add(0, &labels, z)?;
+    let ones = Tensor::f_ones([labels.size()[0]], options)?;
+    let counts = Tensor::f_zeros([k as i64], options)?.f_index_add(0, &labels, &ones)?.f_unsqueeze(1)?;
+    let all = z.f_mean_dim(0, true, Kind::Float)?;
+    Ok(sums.f_div(&counts.f_clamp_min(1.0)?)?.f_add(&all.f_mul(&counts.f_eq(0.0)?.f_to_kind(Kind::Float)?)?)?)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::data::values_of;
+
+    #[test]
+    fn means_are_of_the_clusters_and_of_all_where_there_is_no_row() {
+        let z = Tensor::from_slice(&[0.0f32, 2.0, 4.0, 10.0]).view([4, 1]);
+        let found: Vec<f32> = values_of(&means(&z, &[0, 0, 2, 2], 3).unwrap()).unwrap();
+        assert_eq!(found, [1.0, 4.0, 7.0]);
+    }
+}
