@@ -103,10 +103,10 @@ fn one_place(error: &toml::de::Error) -> String {
 fn set(config: &Config, assignment: &str) -> Result<Config> {
     let (key, text) = assignment
         .split_once('=')
-        .ok_or_else(|| Error::Config(format!("--set {assignment}: write it as section.key=value")))?;
+        .ok_or_else(|| Error::Config(format!("setting {assignment}: write it as section.key=value")))?;
     parse_value(text.trim())
         .and_then(|value| set_value(config, key.trim(), value))
-        .map_err(|problem| Error::Config(format!("--set {assignment}: {problem}")))
+        .map_err(|problem| Error::Config(format!("setting {assignment}: {problem}")))
 }
 
 /// A value as TOML; as a string where it begins like none of TOML's values.

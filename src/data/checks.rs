@@ -46,7 +46,7 @@ pub fn check_counts(dataset: &Dataset) -> Result<()> {
         None => Ok(()),
         Some(((row, column), value)) => Err(Error::Rows(format!(
             "{}: {value} at row {row}, column {column}, both counted from 0, is no count, and data.scale=counts takes \
-             nothing below 0; use --set data.scale=centre for rows that are not counts",
+             nothing below 0; use data.scale=centre for rows that are not counts",
             dataset.name
         ))),
     }

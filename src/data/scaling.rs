@@ -116,15 +116,15 @@ impl Scaling {
     fn of_table(features: &Features) -> (Self, f64) {
         if are_counts(features) {
             tracing::info!(
-                "the rows look like counts: each is brought to the same total and the logarithm taken (--set \
-                 data.scale=centre if they are not)"
+                "the rows look like counts: each is brought to the same total and the logarithm taken \
+                 (data.scale=centre if they are not)"
             );
             return Self::of_counts(features);
         }
         let moments = Moments::of(features);
         if moments.some_dominate() {
             tracing::info!(
-                "a few features hold nearly all of the variance, so each is standardised (--set data.scale=centre, one \
+                "a few features hold nearly all of the variance, so each is standardised (data.scale=centre, one \
                  deviation for all, if their units compare)"
             );
             Self::standardise(&moments)

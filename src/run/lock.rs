@@ -54,9 +54,7 @@ impl Lock {
         let holder = holder.map_or_else(|| "which does not say its name".to_owned(), |holder| holder.to_string());
         Err(Error::output(
             dir,
-            format!(
-                "another dec writes here ({holder}); wait until it ends, stop it, or name another directory with --out"
-            ),
+            format!("another dec writes here ({holder}); wait until it ends, stop it, or take another directory"),
         ))
     }
 }
@@ -137,7 +135,7 @@ mod tests {
         assert!(matches!(&refused, Error::Output { path, .. } if path == dir.path()), "{refused:?}");
         let text = refused.to_string();
         let this = Holder::this();
-        for part in [&format!("process {} on {}, since 2", this.pid, this.host), "--out"] {
+        for part in [&format!("process {} on {}, since 2", this.pid, this.host), "another directory"] {
             assert!(text.contains(part), "no {part:?} in {text}");
         }
         drop(lock);

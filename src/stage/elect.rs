@@ -127,10 +127,15 @@ fn of_candidates(of_it: Vec<&Candidate>, k: usize) -> Result<Option<Winner>> {
 
 fn choose(graph: Winner, centres: Winner, run: &mut Run, control: &mut Control) -> Result<(Winner, StartChoice)> {
     let k = run.task.config.n_clusters;
+    let gaps = Gaps::mean(&run.state.gaps);
+    let pieced = gaps.is_some_and(|gaps| gaps.are_pieces());
+    let graph = match pieced {
+        true => pieces(&run.state.candidates, k)?.unwrap_or(graph),
+        false => graph,
+    };
     let agreement = Contingency::new(&graph.elected.labels, &centres.elected.labels)?.normalized_mutual_info();
     let agreements = &centres.elected.agreements;
     let of_one_mind = agreements.iter().sum::<f64>() / agreements.len() as f64;
-    let gaps = Gaps::mean(&run.state.gaps);
     find_input_graph(run, control)?;
     let ties = run.cache.input_graph.as_ref().map_or(0.0, NeighbourGraph::ties);
     let mut modularity = None;
@@ -141,14 +146,13 @@ fn choose(graph: Winner, centres: Winner, run: &mut Run, control: &mut Control) 
             let of = |winner: &Winner| Joint::of_graph(&neighbours, &winner.elected.labels, k).modularity();
             let both = [of(&graph), of(&centres)];
             modularity = Some(both);
-            by_modularity(both[0], both[1])
+            by_modularity(pieced, both[0], both[1])
         }
     };
-    let winner = match (family, reason) {
-        (Family::Graph, Reason::Pieces) => pieces(&run.state.candidates, k)?.unwrap_or(graph),
-        (Family::Graph, _) => graph,
-        (Family::Centres, _) => centres,
-        (Family::Both, _) => together(&run.state.candidates, k)?.unwrap_or(graph),
+    let winner = match family {
+        Family::Graph => graph,
+        Family::Centres => centres,
+        Family::Both => together(&run.state.candidates, k)?.unwrap_or(graph),
     };
     Ok((
         winner,

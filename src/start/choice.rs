@@ -56,6 +56,11 @@ impl Gaps {
         })
     }
 
+    /// Whether the graph falls into k pieces rather than into k + 1.
+    pub fn are_pieces(&self) -> bool {
+        self.behind_k + ZERO > CLEAR * (self.at_k + ZERO)
+    }
+
     /// The geometric means of several graphs.
     pub fn mean(all: &[Self]) -> Option<Self> {
         let mean = |of: fn(&Self) -> f64| {
@@ -93,8 +98,9 @@ pub enum Reason {
 pub fn by_shape(ties: f64, gaps: Gaps, agreement: f64) -> Option<(Family, Reason)> {
     if ties > TIED {
         Some((Family::Centres, Reason::Ties))
-    } else if gaps.behind_k + ZERO > CLEAR * (gaps.at_k + ZERO) {
-        Some((Family::Graph, Reason::Pieces))
+    } else if gaps.are_pieces() {
+        // Islands within the pieces: a small one that is cut off clearly may be all that there is to it.
+        (gaps.behind_k >= ISLAND).then_some((Family::Graph, Reason::Pieces))
     } else if gaps.behind_2k < ISLAND {
         Some((Family::Centres, Reason::Islands))
     } else if agreement > UNANIMOUS {
@@ -104,9 +110,11 @@ pub fn by_shape(ties: f64, gaps: Gaps, agreement: f64) -> Option<(Family, Reason
     }
 }
 
-/// By the modularity of each; both together where there is little between them.
-pub fn by_modularity(graph: f64, centres: f64) -> (Family, Reason) {
-    let family = if (graph - centres).abs() <= AS_GOOD {
+/// By the modularity of each; where there is little between them, both together, or the pieces that the graph falls into.
+pub fn by_modularity(pieces: bool, graph: f64, centres: f64) -> (Family, Reason) {
+    let family = if pieces && centres <= graph + AS_GOOD {
+        Family::Graph
+    } else if (graph - centres).abs() <= AS_GOOD {
         Family::Both
     } else if centres > graph {
         Family::Centres
@@ -125,6 +133,7 @@ mod tests {
     fn eigenvalues_behind_the_last_cluster_tell() {
         let chosen = |values: &[f64], agreement| by_shape(0.0, Gaps::new(values, 2).unwrap(), agreement);
         assert_eq!(chosen(&[1.0, 1.0, 0.95, 0.9, 0.8], 1.0), Some((Family::Graph, Reason::Pieces)));
+        assert_eq!(chosen(&[1.0, 1.0, 0.995, 0.994, 0.993], 0.99), None, "pieces that fall apart themselves");
         assert_eq!(chosen(&[1.0, 0.999, 0.999, 0.998, 0.997], 0.5), Some((Family::Centres, Reason::Islands)));
         assert_eq!(chosen(&[1.0, 1.0, 1.0, 1.0, 1.0], 0.5), Some((Family::Centres, Reason::Islands)));
         assert_eq!(chosen(&[1.0, 0.9, 0.8, 0.7, 0.6], 0.99), Some((Family::Centres, Reason::Unanimous)));
@@ -145,8 +154,9 @@ mod tests {
 
     #[test]
     fn the_greater_modularity_wins() {
-        assert_eq!(by_modularity(0.5, 0.4).0, Family::Graph);
-        assert_eq!(by_modularity(0.4, 0.5).0, Family::Centres);
-        assert_eq!(by_modularity(0.4, 0.42).0, Family::Both);
+        assert_eq!(by_modularity(false, 0.5, 0.4).0, Family::Graph);
+        assert_eq!(by_modularity(true, 0.4, 0.5).0, Family::Centres);
+        assert_eq!(by_modularity(false, 0.4, 0.42).0, Family::Both);
+        assert_eq!(by_modularity(true, 0.4, 0.42).0, Family::Graph);
     }
 }

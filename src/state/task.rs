@@ -195,7 +195,7 @@ fn shape_of(config: &Config, dataset: &Dataset) -> (Option<[usize; 2]>, ToldBy, 
     let [height, width] = found.shape;
     tracing::info!(
         "the rows look like images of {height} x {width} pixels (by a margin of {:.2}; 0.10 would do) and are treated as such \
-         (--set augment.kind=noise if they are not)",
+         (augment.kind=noise if they are not)",
         found.margin
     );
     (Some(found.shape), ToldBy::Values, Some(found.margin))

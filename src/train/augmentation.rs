@@ -52,8 +52,8 @@ impl Augmentation {
             (AugmentKind::None | AugmentKind::Auto, _) => None,
             (AugmentKind::Image, None) => {
                 return Err(Error::Config(format!(
-                    "augment.kind = image: the rows have {n_features} values and no height and width; give them (--set \
-                     augment.image=[HEIGHT,WIDTH])"
+                    "augment.kind = image: the rows have {n_features} values and no height and width; give them \
+                     (augment.image=[HEIGHT,WIDTH])"
                 )))
             }
             (AugmentKind::Image, Some([height, width])) => Some(Self::Warp(Warp {

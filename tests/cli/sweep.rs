@@ -112,7 +112,8 @@ fn a_second_sweep_in_the_same_directory_is_refused_and_told_who_is_there() {
     first.wait_for_line(&scratch.path("sweep/seed=0/events.jsonl"), &["pretrain_1", "epoch"]);
     assert!(scratch.text("sweep/.lock").starts_with(&format!("pid {}\n", first.id())));
     let lines = scratch.text("sweep/seed=0/events.jsonl").lines().count();
-    sweep(&scratch).failed(2, &["sweep: another dec", &format!("process {} on ", first.id()), "since 2", "--out"]);
+    sweep(&scratch)
+        .failed(2, &["sweep: another dec", &format!("process {} on ", first.id()), "since 2", "another directory"]);
     assert!(scratch.text("sweep/seed=0/events.jsonl").lines().count() >= lines, "the first goes on");
 
     first.signal("TERM");

@@ -10,8 +10,9 @@ use crate::model::{encode_all, set_parameters};
 use crate::start::{Joint, NeighbourGraph};
 use crate::state::Run;
 
-/// Modularity that may be lost.
-const LOSS: f64 = 0.02;
+/// Modularity that may be lost: the start was sought in that graph, so that a better end has less of it too (digits: 0.885 and 0.867,
+/// ACC 0.960 and 0.977).
+const LOSS: f64 = 0.05;
 /// Normalised mutual information of start and end from which on nothing is.
 const SAME: f64 = 0.98;
 
