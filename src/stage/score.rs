@@ -10,13 +10,14 @@ use crate::train::seed_for;
 /// latent a network that was trained towards clusters finds them far apart, right or wrong.
 ///
 /// # Errors
-/// [`crate::Error::Interrupted`], or a libtorch failure.
+/// A libtorch failure.
 pub fn score(run: &mut Run, method: Method, labels: &[i64], inertia: f64, control: &mut Control) -> Result<()> {
     let silhouette = match run.task.labels_true {
         Some(_) => None,
         None => {
             let seed = seed_for(run.task.config.seed, "silhouette");
-            metrics::silhouette(&run.components(control)?, labels, seed)?
+            // Not to be stopped: a stage that is closed is not begun again.
+            metrics::silhouette(&run.components(&mut Control::ignored())?, labels, seed)?
         }
     };
     let Run { task, state, .. } = run;
