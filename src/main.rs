@@ -25,7 +25,7 @@ fn run() -> u8 {
     panic::set_hook(Box::new(|info| tracing::debug!("{info}")));
     match panic::catch_unwind(|| args.run()) {
         Ok(Ok(())) => 0,
-        Ok(Err(error)) if cli::is_broken_pipe(&error) => 0, // `dec config | head` is no failure
+        Ok(Err(error)) if cli::is_unread(&error) => 0, // `dec config | head` is no failure
         Ok(Err(error)) => {
             if let (Some(dec::Error::Interrupted), Some(signal)) = (error.downcast_ref(), signals::requested()) {
                 return signal.exit_code();

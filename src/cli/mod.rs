@@ -96,9 +96,17 @@ impl Args {
 
 pub use remedy::remedy;
 
-/// Whether the reader of stdout has gone away.
-pub fn is_broken_pipe(error: &anyhow::Error) -> bool {
-    error.downcast_ref::<std::io::Error>().is_some_and(|e| e.kind() == std::io::ErrorKind::BrokenPipe)
+/// Whether the reader of stdout has gone away: the other end of a pipe, or the terminal.
+pub fn is_unread(error: &anyhow::Error) -> bool {
+    const EIO: i32 = 5;
+    error.downcast_ref::<std::io::Error>().is_some_and(|e| {
+        e.kind() == std::io::ErrorKind::BrokenPipe || (e.raw_os_error() == Some(EIO) && stdout_is_a_device())
+    })
+}
+
+/// Whether stdout is no file on a disk, whose errors count. A terminal that is gone does not say of itself that it is one.
+fn stdout_is_a_device() -> bool {
+    std::fs::read_link("/proc/self/fd/1").is_ok_and(|target| target.starts_with("/dev"))
 }
 
 /// The first line of what a panic said.

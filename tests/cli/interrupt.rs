@@ -366,6 +366,24 @@ fn a_terminal_closed_while_bars_are_drawn_costs_nothing() {
     }
 }
 
+/// The closing table has nowhere to go, and everything is saved.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_run_that_ends_after_its_terminal_is_gone_succeeds() {
+    let scratch = Scratch::blobs();
+    let terminal = crate::support::Terminal::open();
+    let finite = scratch.command(SMALL.iter().chain(&["--out=run"]));
+    let mut running = Running::start_as_is(&mut terminal.with(&ignoring("HUP", &finite)));
+    // The signal is ignored by now.
+    while !scratch.path("run/config.toml").exists() {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    terminal.close();
+    assert_eq!(running.end().code, Some(0));
+    assert_eq!(scratch.json("run/summary.json")["status"], "finished");
+    assert!(scratch.path("run/assignments.csv").exists());
+}
+
 /// As of a program that was left in the background of a terminal that is gone.
 #[cfg(target_os = "linux")]
 #[test]
