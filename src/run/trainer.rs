@@ -245,18 +245,16 @@ impl Trainer {
         done
     }
 
-    /// The first assignment as the result, since self-training ended below it.
+    /// The rows around the start's centroids as the result, since self-training ended below them.
     fn give_way(&mut self, text: &str, control: &mut Control) -> Result<()> {
         self.keep_start(control)?;
-        let Some(begun) = &self.run.state.self_training else { return Ok(()) };
-        let start = begun.start.labels.clone();
-        let Some(concluded) = self.concluded.take() else { return Ok(()) };
-        let nearest: Vec<i64> = values_of(&concluded.q.f_argmax(1, false)?)?;
-        let others = nearest.iter().zip(&start).filter(|(a, b)| a != b).count();
-        self.score_end(&start, concluded, control)?;
-        let text = format!("{text}; the model gives {others} of {} rows to another, nearer centroid", start.len());
-        control.tell(&Event::Warning { stage: StageName::Cluster, text: &text });
-        self.run.state.warnings.push(text);
+        let Some(mut concluded) = self.concluded.take() else { return Ok(()) };
+        let (confidence, labels) = concluded.q.f_max_dim(1, false)?;
+        let (labels, confidence): (Vec<i64>, Vec<f32>) = (values_of(&labels)?, values_of(&confidence)?);
+        concluded.assignment = self.assignment(&labels, &confidence);
+        self.score_end(&labels, concluded, control)?;
+        control.tell(&Event::Warning { stage: StageName::Cluster, text });
+        self.run.state.warnings.push(text.to_owned());
         Ok(())
     }
 
