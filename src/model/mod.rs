@@ -7,5 +7,5 @@ pub mod stack;
 
 pub use assignment::ClusteringLayer;
 pub use dense::{Autoencoder, Init};
-pub use network::{encode_all, encode_filled, set_parameters, LayerPair, Network};
+pub use network::{copies, encode_all, encode_filled, set_parameters, LayerPair, Network};
 pub use stack::{Activation, DenseLayer, DenseStack};

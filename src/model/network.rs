@@ -1,5 +1,6 @@
 //! What a network has to offer to be trained and clustered by.
 
+use std::borrow::Borrow;
 use std::fmt;
 
 use tch::nn::{self, Module};
@@ -99,6 +100,14 @@ pub fn encode_filled(
         parts.push(encode_all(network, &Rows::from_tensor(x), control)?);
     }
     Ok(Tensor::f_cat(&parts, 0)?)
+}
+
+/// Copies of `tensors` as they are now, without a history.
+///
+/// # Errors
+/// A libtorch failure (out of memory, say).
+pub fn copies<T: Borrow<Tensor>>(tensors: &[T]) -> Result<Vec<Tensor>> {
+    tensors.iter().map(|tensor| Ok(tensor.borrow().f_detach_copy()?)).collect()
 }
 
 /// Copies `values`, in the order of [`Network::named_parameters`], into a network's parameters.

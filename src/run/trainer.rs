@@ -11,7 +11,7 @@ use crate::control::{Control, Deadline, Event, Method, Observer, StageName, Stag
 use crate::data::{array_of, values_of, Dataset};
 use crate::error::{Collapse, Error, Result};
 use crate::metrics;
-use crate::model::{encode_all, set_parameters, ClusteringLayer};
+use crate::model::{copies, encode_all, set_parameters, ClusteringLayer, Network};
 use crate::stage::cluster::{below_start, collapse};
 use crate::stage::{self, score, Done, Stage};
 use crate::state::{Cache, Run, StageId, State, Task};
@@ -202,7 +202,7 @@ impl Trainer {
     }
 
     /// The network that is reported: the first until there was a vote.
-    fn network(&self) -> Option<&dyn crate::model::Network> {
+    fn network(&self) -> Option<&dyn Network> {
         self.run.state.networks.get(self.run.state.chosen)?.as_deref()
     }
 
@@ -235,11 +235,10 @@ impl Trainer {
     fn or_as_it_was(&mut self, work: impl FnOnce(&mut Self) -> Result<()>) -> Result<()> {
         let Some(network) = self.network() else { return Ok(()) };
         let parameters = network.parameters();
-        let copies: Result<Vec<Tensor>> = parameters.iter().map(|parameter| Ok(parameter.f_detach_copy()?)).collect();
-        let copies = copies?;
+        let trained = copies(&parameters)?;
         let done = work(self);
         if done.is_err() {
-            set_parameters(&parameters, &copies)?;
+            set_parameters(&parameters, &trained)?;
             self.concluded = None;
         }
         done
@@ -247,11 +246,7 @@ impl Trainer {
 
     /// The rows around the start's centroids as the result, since self-training ended below them.
     fn give_way(&mut self, text: &str, control: &mut Control) -> Result<()> {
-        self.keep_start(control)?;
-        let Some(mut concluded) = self.concluded.take() else { return Ok(()) };
-        let (confidence, labels) = concluded.q.f_max_dim(1, false)?;
-        let (labels, confidence): (Vec<i64>, Vec<f32>) = (values_of(&labels)?, values_of(&confidence)?);
-        concluded.assignment = self.assignment(&labels, &confidence);
+        let Some((labels, concluded)) = self.assign_by_start(control)? else { return Ok(()) };
         self.score_end(&labels, concluded, control)?;
         control.tell(&Event::Warning { stage: StageName::Cluster, text });
         self.run.state.warnings.push(text.to_owned());
@@ -260,12 +255,29 @@ impl Trainer {
 
     /// The rows by the weights as they are; nothing before self-training.
     fn assign(&self, control: &Control) -> Result<Option<(Vec<i64>, Concluded)>> {
-        let Run { task, state, .. } = &self.run;
+        let state = &self.run.state;
         let (Some(layer), Some(network)) = (&state.layer, self.network()) else { return Ok(None) };
         if state.self_training.is_none() {
             return Ok(None);
         }
-        let z = encode_all(network, &task.rows, control)?;
+        self.assign_by(network, layer.share(), control).map(Some)
+    }
+
+    /// The rows by the network and the centroids that self-training began with, which become the network's weights.
+    fn assign_by_start(&self, control: &Control) -> Result<Option<(Vec<i64>, Concluded)>> {
+        let (Some(begun), Some(network)) = (&self.run.state.self_training, self.network()) else { return Ok(None) };
+        set_parameters(&network.parameters(), &begun.start_parameters)?;
+        let layer = ClusteringLayer::new(&begun.start.centroids, self.run.task.config.cluster.alpha)?;
+        self.assign_by(network, layer, control).map(Some)
+    }
+
+    fn assign_by(
+        &self,
+        network: &dyn Network,
+        layer: ClusteringLayer,
+        control: &Control,
+    ) -> Result<(Vec<i64>, Concluded)> {
+        let z = encode_all(network, &self.run.task.rows, control)?;
         let log_q = layer.log_soft_assign_all(&z)?;
         if !bool::try_from(log_q.f_isfinite()?.f_all()?)? {
             return Err(Error::Training("cluster diverged: the soft assignment is not finite".to_owned()));
@@ -274,7 +286,7 @@ impl Trainer {
         let (confidence, labels) = q.f_max_dim(1, false)?;
         let (labels, confidence): (Vec<i64>, Vec<f32>) = (values_of(&labels)?, values_of(&confidence)?);
         let assignment = self.assignment(&labels, &confidence);
-        Ok(Some((labels, Concluded { assignment, q, z, layer: layer.share() })))
+        Ok((labels, Concluded { assignment, q, z, layer }))
     }
 
     /// In the order of the input's rows.
@@ -296,16 +308,12 @@ impl Trainer {
 
     /// Makes the first assignment the result, with the weights that it was found with.
     fn keep_start(&mut self, control: &Control) -> Result<()> {
+        let Some((_, mut concluded)) = self.assign_by_start(control)? else { return Ok(()) };
         let Some(begun) = &self.run.state.self_training else { return Ok(()) };
-        let Some(network) = self.network() else { return Ok(()) };
-        set_parameters(&network.parameters(), &begun.start_parameters)?;
-        let layer = ClusteringLayer::new(&begun.start.centroids, self.run.task.config.cluster.alpha)?;
-        let z = encode_all(network, &self.run.task.rows, control)?;
-        let q = layer.log_soft_assign_all(&z)?.f_exp()?;
-        let labels = Tensor::f_from_slice(&begun.start.labels)?.f_to_device(q.device())?.f_unsqueeze(1)?;
-        let confidence: Vec<f32> = values_of(&q.f_gather(1, &labels, false)?.f_squeeze_dim(1)?)?;
-        let assignment = self.assignment(&begun.start.labels, &confidence);
-        self.concluded = Some(Concluded { assignment, q, z, layer });
+        let labels = Tensor::f_from_slice(&begun.start.labels)?.f_to_device(concluded.q.device())?.f_unsqueeze(1)?;
+        let confidence: Vec<f32> = values_of(&concluded.q.f_gather(1, &labels, false)?.f_squeeze_dim(1)?)?;
+        concluded.assignment = self.assignment(&begun.start.labels, &confidence);
+        self.concluded = Some(concluded);
         Ok(())
     }
 

@@ -15,7 +15,7 @@ use crate::config::{lengths, ClusterConfig};
 use crate::control::{Control, Event, Round, StageName};
 use crate::error::{Error, Result};
 use crate::metrics::Contingency;
-use crate::model::{encode_all, ClusteringLayer, Network};
+use crate::model::{copies, encode_all, ClusteringLayer, Network};
 use crate::objective::{self, smoothed, Objective};
 use crate::state::{Clusters, Run, SelfTraining};
 use crate::train::build;
@@ -220,14 +220,13 @@ fn begin(run: &mut Run, network: &dyn Network, config: &ClusterConfig) -> Result
     let shape = [run.task.rows.n_rows(), start.centroids.size()[0]];
     let p = Tensor::f_empty(shape, (Kind::Float, run.task.rows.device()))?;
     smoothed(&start.labels, config.label_smoothing, &p)?;
-    let copies = network.parameters().iter().map(|parameter| Ok(parameter.f_detach_copy()?)).collect::<Result<_>>()?;
     let labels = start.labels.clone();
     let start = Clusters { labels: start.labels, centroids: start.centroids };
     Ok(SelfTraining {
         labels: labels.clone(),
         boundary: (0, labels),
         start,
-        start_parameters: copies,
+        start_parameters: copies(&network.parameters())?,
         p,
         quiet: 0,
         warned: Vec::new(),

@@ -1,12 +1,9 @@
 //! The vote on the first assignment: one within each family of candidates, and the choice between the two.
 
-use tch::{Kind, Tensor};
-
-use super::start::find_input_graph;
 use super::{score, Done, Stage};
 use crate::control::{Control, Event, Method, StageName};
 use crate::data::array_of;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::metrics::{self, Contingency};
 use crate::start::choice::{by_modularity, by_shape, Family, Gaps, Reason};
 use crate::start::{elect, Elected, Joint, NeighbourGraph};
@@ -34,12 +31,11 @@ impl Elect {
             (Some(graph), Some(centres)) => choose(graph, centres, run, control)?,
             (Some(only), None) => (only, StartChoice::only(Family::Graph)),
             (None, Some(only)) => (only, StartChoice::only(Family::Centres)),
-            // Says that there are none.
-            (None, None) => (Winner { elected: elect(&[], k)?, network: 0 }, StartChoice::only(Family::Graph)),
+            (None, None) => return Err(Error::Rows("no clusterings to choose among".to_owned())),
         };
-        let Winner { elected: Elected { labels, .. }, network } = winner;
-        let centroids = means(&run.latent(network, control)?, &labels, k)?;
-        Ok((Clusters { labels, centroids }, network, choice))
+        let Winner { elected, network } = winner;
+        let clusters = Clusters::around_means(&run.latent(network, control)?, elected.labels, k)?;
+        Ok((clusters, network, choice))
     }
 }
 
@@ -113,7 +109,7 @@ fn of_candidates(of_it: Vec<&Candidate>, k: usize) -> Result<Option<Winner>> {
     if of_it.is_empty() {
         return Ok(None);
     }
-    let clusterings: Vec<Vec<i64>> = of_it.iter().map(|candidate| candidate.labels.clone()).collect();
+    let clusterings: Vec<&[i64]> = of_it.iter().map(|candidate| candidate.labels.as_slice()).collect();
     let elected = elect(&clusterings, k)?;
     let mut best = None;
     for (candidate, &agreement) in of_it.iter().zip(&elected.agreements) {
@@ -136,13 +132,13 @@ fn choose(graph: Winner, centres: Winner, run: &mut Run, control: &mut Control) 
     let agreement = Contingency::new(&graph.elected.labels, &centres.elected.labels)?.normalized_mutual_info();
     let agreements = &centres.elected.agreements;
     let of_one_mind = agreements.iter().sum::<f64>() / agreements.len() as f64;
-    find_input_graph(run, control)?;
-    let ties = run.cache.input_graph.as_ref().map_or(0.0, NeighbourGraph::ties);
+    let ties = run.input_graph(control)?.map_or(0.0, NeighbourGraph::ties);
     let mut modularity = None;
     let (family, reason) = match gaps.and_then(|gaps| by_shape(ties, gaps, of_one_mind)) {
         Some(chosen) => chosen,
         None => {
-            let neighbours = graph_of(graph.network, run, control)?;
+            let z = run.latent(graph.network, control)?;
+            let neighbours = run.graph(&z, control)?;
             let of = |winner: &Winner| Joint::of_graph(&neighbours, &winner.elected.labels, k).modularity();
             let both = [of(&graph), of(&centres)];
             modularity = Some(both);
@@ -158,41 +154,4 @@ fn choose(graph: Winner, centres: Winner, run: &mut Run, control: &mut Control) 
         winner,
         StartChoice { family, reason, agreement: Some(agreement), of_one_mind: Some(of_one_mind), modularity, gaps },
     ))
-}
-
-/// The graph of a network's latent rows and of the rows themselves.
-fn graph_of(network: usize, run: &mut Run, control: &mut Control) -> Result<NeighbourGraph> {
-    let z = run.latent(network, control)?;
-    let graph = NeighbourGraph::new(&z, run.task.config.start.n_neighbours as i64, control)?;
-    find_input_graph(run, control)?;
-    Ok(match &run.cache.input_graph {
-        Some(input) => graph.plus(input),
-        None => graph,
-    })
-}
-
-/// The means \[k, m\] of the latent rows of each cluster; that of all rows for a cluster without any.
-pub(super) fn means(z: &Tensor, labels: &[i64], k: usize) -> Result<Tensor> {
-    let (_, m) = z.size2()?;
-    let options = (Kind::Float, z.device());
-    let labels = Tensor::f_from_slice(labels)?.f_to_device(z.device())?;
-    let sums = Tensor::f_zeros([k as i64, m], options)?.f_index_add(0, &labels, z)?;
-    let ones = Tensor::f_ones([labels.size()[0]], options)?;
-    let counts = Tensor::f_zeros([k as i64], options)?.f_index_add(0, &labels, &ones)?.f_unsqueeze(1)?;
-    let all = z.f_mean_dim(0, true, Kind::Float)?;
-    Ok(sums.f_div(&counts.f_clamp_min(1.0)?)?.f_add(&all.f_mul(&counts.f_eq(0.0)?.f_to_kind(Kind::Float)?)?)?)
-}
-
-#[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used)]
-    use super::*;
-    use crate::data::values_of;
-
-    #[test]
-    fn means_are_of_the_clusters_and_of_all_where_there_is_no_row() {
-        let z = Tensor::from_slice(&[0.0f32, 2.0, 4.0, 10.0]).view([4, 1]);
-        let found: Vec<f32> = values_of(&means(&z, &[0, 0, 2, 2], 3).unwrap()).unwrap();
-        assert_eq!(found, [1.0, 4.0, 7.0]);
-    }
 }

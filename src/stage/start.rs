@@ -2,7 +2,6 @@
 
 use tch::{Kind, Tensor};
 
-use super::elect::means;
 use super::{Done, Stage};
 use crate::config::StartMethod;
 use crate::control::{Control, StageName};
@@ -12,7 +11,7 @@ use crate::kmeans::{self, KMeansParams};
 use crate::model::encode_filled;
 use crate::start::choice::Family;
 use crate::start::spectral::{self, Augmented, Found, SpectralParams, Views};
-use crate::start::{mixture, ward, NeighbourGraph};
+use crate::start::{mixture, ward};
 use crate::state::{of_latent, Candidate, Clusters, Run};
 use crate::train::engine::step_key;
 use crate::train::seed_for;
@@ -118,8 +117,7 @@ impl SearchStage {
             None => self.encode_augmented(run, control)?,
             Some(_) => None,
         };
-        find_input_graph(run, control)?;
-        let input = run.cache.input_graph.as_ref();
+        let input = run.input_graph(control)?;
         let views = Views { latent: &self.latent, input, augmented: augmented.as_ref() };
         spectral::Search::new(views, &params, control).map_err(of_latent)
     }
@@ -128,7 +126,7 @@ impl SearchStage {
     fn spaces(&self, run: &mut Run, control: &mut Control) -> Result<Vec<Space>> {
         let mut spaces = Vec::new();
         let searched = self.goal == Goal::Candidates && run.task.config.start.n_vectors.given().is_none();
-        if searched && !is_moved(run) {
+        if searched && !run.task.moves_in_start() {
             spaces.push(Space { network: Some(self.network), rows: self.latent.shallow_clone() });
             if self.network == 0 {
                 spaces.push(Space { network: None, rows: run.components(control)? });
@@ -185,8 +183,7 @@ impl SearchStage {
         match self.goal {
             Goal::Parts(parts) => {
                 for labels in clusterings.into_iter().take(1) {
-                    let centroids = means(&self.latent, &labels, parts)?;
-                    run.state.clusters = Some(Clusters { labels, centroids });
+                    run.state.clusters = Some(Clusters::around_means(&self.latent, labels, parts)?);
                 }
             }
             Goal::Candidates => {
@@ -212,7 +209,7 @@ impl Stage for SearchStage {
         if self.spectral.is_none() {
             let search = self.spectral(run, control)?;
             self.spaces = self.spaces(run, control)?;
-            if self.goal == Goal::Candidates && run.state.plans == 0 && !is_moved(run) {
+            if self.goal == Goal::Candidates && run.state.plans == 0 && !run.task.moves_in_start() {
                 run.state.gaps.extend(search.gaps());
             }
             self.spectral = Some(search);
@@ -248,21 +245,4 @@ impl Stage for SearchStage {
         run.state.plans = 0;
         Ok(())
     }
-}
-
-/// Whether augmentation moves the rows' values. Distances between such rows compare values at the same place, which is meant not
-/// to matter.
-fn is_moved(run: &Run) -> bool {
-    run.task.augmentation_of(StageName::Start).is_some_and(|augmentation| augmentation.moves())
-}
-
-/// Makes the graph of the rows themselves, where it counts and there is none yet.
-pub(super) fn find_input_graph(run: &mut Run, control: &mut Control) -> Result<()> {
-    if is_moved(run) || run.cache.input_graph.is_some() {
-        return Ok(());
-    }
-    let components = run.components(control)?;
-    let n_neighbours = run.task.config.start.n_neighbours as i64;
-    run.cache.input_graph = Some(NeighbourGraph::new(&components, n_neighbours, control)?);
-    Ok(())
 }

@@ -48,25 +48,26 @@ pub struct Elected {
 /// assert_eq!(elected.central, 0);
 /// # Ok::<(), dec::Error>(())
 /// ```
-pub fn elect(clusterings: &[Vec<i64>], k: usize) -> Result<Elected> {
-    let rows = clusterings.first().map_or(0, Vec::len);
+pub fn elect<L: AsRef<[i64]>>(clusterings: &[L], k: usize) -> Result<Elected> {
+    let clusterings: Vec<&[i64]> = clusterings.iter().map(AsRef::as_ref).collect();
+    let rows = clusterings.first().map_or(0, |labels| labels.len());
     if let Some(other) = clusterings.iter().find(|labels| labels.len() != rows) {
         return Err(Error::Rows(format!("clusterings of {rows} and {} rows cannot be compared", other.len())));
     }
     if rows == 0 {
         return Err(Error::Rows("no clusterings to choose among, or none of any rows".to_owned()));
     }
-    let voters: Vec<&[i64]> = voters(clusterings.len(), k).into_iter().map(|i| clusterings[i].as_slice()).collect();
+    let voters: Vec<&[i64]> = voters(clusterings.len(), k).into_iter().map(|i| clusterings[i]).collect();
     let mut labels = vote(&voters, &groups(&voters, k), k);
-    let mut agreements = agreements(clusterings, &labels)?;
+    let mut agreements = agreements(&clusterings, &labels)?;
 
     let sizes: Vec<usize> = clusterings.iter().map(|labels| clusters_of(labels, k)).collect();
     let most = sizes.iter().copied().max().unwrap_or(0);
     if clusters_of(&labels, k) < most {
         let chosen = first_greatest((0..sizes.len()).filter(|&i| sizes[i] == most), &agreements);
         tracing::debug!("the vote would leave fewer than {most} clusters with rows: clustering {chosen} instead");
-        labels.clone_from(&clusterings[chosen]);
-        agreements = self::agreements(clusterings, &labels)?;
+        labels = clusterings[chosen].to_vec();
+        agreements = self::agreements(&clusterings, &labels)?;
     }
     let central = first_greatest(0..agreements.len(), &agreements);
     Ok(Elected { labels, agreements, central })
@@ -78,11 +79,11 @@ fn voters(count: usize, k: usize) -> Vec<usize> {
 }
 
 /// How far each clustering agrees with `labels`.
-fn agreements(clusterings: &[Vec<i64>], labels: &[i64]) -> Result<Vec<f64>> {
+fn agreements(clusterings: &[&[i64]], labels: &[i64]) -> Result<Vec<f64>> {
     let chosen = sample(labels.len(), ROWS, 0);
     let part = |labels: &[i64]| -> Vec<i64> { chosen.iter().map(|&row| labels[row]).collect() };
     let elected = part(labels);
-    let agreement = |labels: &Vec<i64>| Ok(Contingency::new(&part(labels), &elected)?.normalized_mutual_info());
+    let agreement = |labels: &&[i64]| Ok(Contingency::new(&part(labels), &elected)?.normalized_mutual_info());
     clusterings.iter().map(agreement).collect()
 }
 
@@ -298,7 +299,7 @@ mod tests {
 
     #[test]
     fn no_clusterings_and_unequal_lengths_are_refused() {
-        assert!(elect(&[], 3).is_err());
+        assert!(elect::<Vec<i64>>(&[], 3).is_err());
         assert!(elect(&[vec![0; 20_000], vec![0; 19_999]], 2).is_err());
         assert!(elect(&[vec![], vec![]], 2).is_err());
     }

@@ -4,8 +4,10 @@
 //! Nothing in a state follows from the recipe's seed and the data: the order of the rows, batches, masks, initial weights and
 //! graphs are made again.
 
+mod clusters;
 mod task;
 
+pub use clusters::Clusters;
 pub use task::{new_network, Kind, Task, ToldBy};
 
 use serde::{Deserialize, Serialize};
@@ -156,15 +158,6 @@ impl std::fmt::Display for StartChoice {
     }
 }
 
-/// Clusters of the rows, with their centroids in a latent space.
-#[derive(Debug)]
-pub struct Clusters {
-    /// The cluster of each row, in the run's order of rows.
-    pub labels: Vec<i64>,
-    /// \[k, m\].
-    pub centroids: Tensor,
-}
-
 /// Where the search of a k-means stands.
 #[derive(Debug)]
 pub struct Restarts {
@@ -279,10 +272,41 @@ impl Run {
     /// # Errors
     /// [`Error::Interrupted`], or a libtorch failure.
     pub fn components(&mut self, control: &mut Control) -> Result<Tensor> {
-        if self.cache.components.is_none() {
-            self.cache.components = Some(components(&self.task.rows, control)?);
+        if let Some(components) = &self.cache.components {
+            return Ok(components.shallow_clone());
         }
-        Ok(self.cache.components.as_ref().map(Tensor::shallow_clone).unwrap_or_default())
+        let found = components(&self.task.rows, control)?;
+        self.cache.components = Some(found.shallow_clone());
+        Ok(found)
+    }
+
+    /// The graph of the rows themselves; none where augmentation moves their values. Neighbours of such rows are those at the same
+    /// place, which is meant not to matter.
+    ///
+    /// # Errors
+    /// [`Error::Interrupted`], or a libtorch failure.
+    pub fn input_graph(&mut self, control: &mut Control) -> Result<Option<&NeighbourGraph>> {
+        if self.cache.input_graph.is_none() && !self.task.moves_in_start() {
+            let components = self.components(control)?;
+            self.cache.input_graph = Some(NeighbourGraph::new(&components, self.n_neighbours(), control)?);
+        }
+        Ok(self.cache.input_graph.as_ref())
+    }
+
+    /// The graph of the latent rows `z` \[n, m\], with that of the rows themselves where there is one.
+    ///
+    /// # Errors
+    /// [`Error::Interrupted`], latent rows without finite distances, or a libtorch failure.
+    pub fn graph(&mut self, z: &Tensor, control: &mut Control) -> Result<NeighbourGraph> {
+        let graph = NeighbourGraph::new(z, self.n_neighbours(), control)?;
+        Ok(match self.input_graph(control)? {
+            Some(input) => graph.plus(input),
+            None => graph,
+        })
+    }
+
+    fn n_neighbours(&self) -> i64 {
+        self.task.config.start.n_neighbours as i64
     }
 
     /// The latent rows z \[n, m\] of a network as it is now.

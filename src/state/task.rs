@@ -78,6 +78,12 @@ impl Task {
         self.augmentation.as_ref().is_some_and(Augmentation::moves)
     }
 
+    /// Whether the search for the first assignment sees rows whose values were moved: distances between such rows compare values at
+    /// the same place, which is meant not to matter.
+    pub fn moves_in_start(&self) -> bool {
+        self.augmentation_of(StageName::Start).is_some_and(|augmentation| augmentation.moves())
+    }
+
     /// The widths of the encoder's layers, from the rows to the latent.
     pub fn widths(&self) -> Vec<i64> {
         lengths::widths(&self.config.model, self.n_features(), self.is_moved(), self.n_rows() as i64)

@@ -403,13 +403,8 @@ impl Step for Engine {
         &mut self.optimiser
     }
 
-    fn loss_sum(&self) -> Result<f64> {
-        Ok(f64::try_from(&self.loss_sum)?)
-    }
-
-    fn set_loss_sum(&mut self, sum: f64) -> Result<()> {
-        let _ = self.loss_sum.f_fill_(sum)?;
-        Ok(())
+    fn losses(&self) -> &Tensor {
+        &self.loss_sum
     }
 }
 

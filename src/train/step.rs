@@ -31,17 +31,25 @@ pub trait Step {
     /// The same, to restore it.
     fn optimiser_mut(&mut self) -> &mut OptimiserState;
 
+    /// The sum of the losses, float64 of one value. Kept on the device: reading it waits for the device.
+    fn losses(&self) -> &Tensor;
+
     /// The sum of the losses since it was last set; waits for the device.
     ///
     /// # Errors
     /// A libtorch failure.
-    fn loss_sum(&self) -> Result<f64>;
+    fn loss_sum(&self) -> Result<f64> {
+        Ok(f64::try_from(self.losses())?)
+    }
 
     /// Goes on summing from `sum`.
     ///
     /// # Errors
     /// A libtorch failure.
-    fn set_loss_sum(&mut self, sum: f64) -> Result<()>;
+    fn set_loss_sum(&mut self, sum: f64) -> Result<()> {
+        let _ = self.losses().shallow_clone().f_fill_(sum)?;
+        Ok(())
+    }
 
     /// The sum of the losses since the last call.
     ///
@@ -59,7 +67,6 @@ pub struct Autograd<F> {
     loss: F,
     parameters: Vec<Tensor>,
     optimiser: OptimiserState,
-    /// Kept on the device: reading it would wait for the device.
     loss_sum: Tensor,
 }
 
@@ -95,12 +102,7 @@ impl<F: FnMut(&Batch) -> Result<Tensor>> Step for Autograd<F> {
         &mut self.optimiser
     }
 
-    fn loss_sum(&self) -> Result<f64> {
-        Ok(f64::try_from(&self.loss_sum)?)
-    }
-
-    fn set_loss_sum(&mut self, sum: f64) -> Result<()> {
-        let _ = self.loss_sum.f_fill_(sum)?;
-        Ok(())
+    fn losses(&self) -> &Tensor {
+        &self.loss_sum
     }
 }

@@ -6,7 +6,7 @@
 //! it and on at a lower rate.
 
 use serde::{Deserialize, Serialize};
-use tch::{no_grad, Tensor};
+use tch::Tensor;
 
 use super::augmentation::Augmentation;
 use super::engine::EngineParams;
@@ -16,6 +16,7 @@ use crate::config::{GuardConfig, Optimisation, Schedule};
 use crate::control::{Control, Event, Rollback, StageName};
 use crate::data::{Batches, Rows};
 use crate::error::{Error, Result};
+use crate::model::copies;
 
 /// Steps between two boundaries at least: a copy of all parameters then costs little beside them.
 pub const BOUNDARY_STEPS: u64 = 100;
@@ -282,14 +283,10 @@ impl Steps {
     }
 
     fn mark(&mut self) -> Result<()> {
-        let copies = |tensors: Vec<&Tensor>| -> Result<Vec<Tensor>> {
-            tensors.into_iter().map(|tensor| Ok(tensor.f_detach_copy()?)).collect()
-        };
-        let parameters = self.step.parameters();
         self.boundary = Boundary {
             counters: self.counters()?,
-            parameters: no_grad(|| copies(parameters.iter().collect()))?,
-            optimiser: no_grad(|| copies(self.step.optimiser().tensors()))?,
+            parameters: copies(&self.step.parameters())?,
+            optimiser: copies(&self.step.optimiser().tensors())?,
         };
         Ok(())
     }

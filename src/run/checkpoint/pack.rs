@@ -28,8 +28,7 @@ pub(super) struct Packed {
     layer: bool,
     /// The network of each candidate.
     candidates: Vec<PackedCandidate>,
-    /// Bits of the values of each.
-    gaps: Vec<[u64; 3]>,
+    gaps: Vec<Gaps>,
     choice: Option<StartChoice>,
     chosen: usize,
     self_training: Option<PackedSelfTraining>,
@@ -116,7 +115,7 @@ impl Packed {
             clusters: state.clusters.is_some(),
             layer: state.layer.is_some(),
             candidates: state.candidates.iter().map(PackedCandidate::of).collect(),
-            gaps: state.gaps.iter().map(|gaps| [gaps.at_k, gaps.behind_k, gaps.behind_2k].map(f64::to_bits)).collect(),
+            gaps: state.gaps.clone(),
             choice: state.choice.clone(),
             chosen: state.chosen,
             self_training,
@@ -154,10 +153,6 @@ impl Packed {
             let labels = tensors.labels(&format!("candidate.{number}"))?;
             Ok(Candidate { network: of.network, family: of.family, labels })
         };
-        let gaps = |bits: &[u64; 3]| {
-            let [at_k, behind_k, behind_2k] = bits.map(f64::from_bits);
-            Gaps { at_k, behind_k, behind_2k }
-        };
         Ok(State {
             cursor: self.cursor,
             seconds: self.seconds,
@@ -168,7 +163,7 @@ impl Packed {
             clusters: self.clusters.then(|| tensors.clusters("clusters")).transpose()?,
             layer,
             candidates: self.candidates.iter().enumerate().map(candidate).collect::<Result<_>>()?,
-            gaps: self.gaps.iter().map(gaps).collect(),
+            gaps: self.gaps.clone(),
             choice: self.choice.clone(),
             chosen: self.chosen,
             self_training: self.self_training.as_ref().map(|begun| begun.unpack(&tensors)).transpose()?,

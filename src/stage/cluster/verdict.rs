@@ -1,14 +1,12 @@
 //! Whether self-training came to less than it began with.
 
-use tch::Tensor;
-
 use crate::config::StartMethod;
 use crate::control::Control;
 use crate::data::values_of;
 use crate::error::Result;
 use crate::metrics::Contingency;
-use crate::model::{encode_all, set_parameters, ClusteringLayer};
-use crate::start::{Joint, NeighbourGraph};
+use crate::model::{copies, encode_all, set_parameters, ClusteringLayer};
+use crate::start::Joint;
 use crate::state::Run;
 
 /// Modularity that may be lost: the start was sought in that graph, so that a better end has less of it too (digits: 0.885 and 0.867,
@@ -24,35 +22,26 @@ const SAME: f64 = 0.98;
 /// # Errors
 /// [`crate::Error::Interrupted`], or a libtorch failure.
 pub fn below_start(run: &mut Run, labels: &[i64], control: &mut Control) -> Result<Option<String>> {
-    let components = match run.task.is_moved() {
-        true => None,
-        false => Some(run.components(control)?),
-    };
     let Run { task, state, .. } = &*run;
-    let (k, n_neighbours) = (task.config.n_clusters, task.config.start.n_neighbours as i64);
+    let k = task.config.n_clusters;
     let Some(begun) = &state.self_training else { return Ok(None) };
-    let start = &begun.start.labels;
     if task.config.start.method != StartMethod::Spectral || k < 2 || labels.len() < 2 {
         return Ok(None);
     }
-    let agreement = Contingency::new(start, labels)?.normalized_mutual_info();
+    let agreement = Contingency::new(&begun.start.labels, labels)?.normalized_mutual_info();
     if agreement > SAME {
         return Ok(None);
     }
-    let network = state.network(state.chosen)?;
-    let trained: Vec<Tensor> =
-        network.parameters().iter().map(|parameter| Ok(parameter.f_detach_copy()?)).collect::<Result<_>>()?;
-    set_parameters(&network.parameters(), &begun.start_parameters)?;
-    let z = encode_all(network, &task.rows, control);
-    set_parameters(&network.parameters(), &trained)?;
+    let parameters = state.network(state.chosen)?.parameters();
+    let trained = copies(&parameters)?;
+    set_parameters(&parameters, &begun.start_parameters)?;
+    let z = encode_all(state.network(state.chosen)?, &task.rows, control);
+    set_parameters(&parameters, &trained)?;
     let z = z?;
     // What the start's network and centroids give, as a predictor would; not the vote itself, which no centroid may tell.
     let layer = ClusteringLayer::new(&begun.start.centroids, task.config.cluster.alpha)?;
     let nearest: Vec<i64> = values_of(&layer.log_soft_assign_all(&z)?.f_argmax(1, false)?)?;
-    let mut graph = NeighbourGraph::new(&z, n_neighbours, control)?;
-    if let Some(components) = components {
-        graph = graph.plus(&NeighbourGraph::new(&components, n_neighbours, control)?);
-    }
+    let graph = run.graph(&z, control)?;
     let of = |labels: &[i64]| Joint::of_graph(&graph, labels, k).modularity();
     let (before, after) = (of(&nearest), of(labels));
     tracing::debug!("modularity {before:.4} at the start, {after:.4} at the end, which agree to {agreement:.3}");
