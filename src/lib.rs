@@ -29,6 +29,8 @@ pub mod control;
 pub mod data;
 pub mod error;
 pub mod export;
+#[cfg(test)]
+mod gpu_tests;
 pub mod kmeans;
 pub mod metrics;
 pub mod model;
