@@ -19,6 +19,7 @@ use crate::data::{Batches, Features, Rows};
 use crate::kmeans::{fit, KMeansParams};
 use crate::model::{set_parameters, Autoencoder, Init, Network};
 use crate::start::{components, neighbours};
+use crate::state::Clusters;
 use crate::train::augmentation::Augmentation;
 use crate::train::engine::{ClusteringTerm, Engine, EngineParams, Loss, Pull};
 use crate::train::optimiser::Optimiser;
@@ -268,12 +269,21 @@ fn searches_on_a_gpu_are_those_of_the_cpu() {
     let (cpu, there) = (inertia(Device::Cpu), inertia(gpu));
     assert!((cpu - there).abs() < 1e-3 * cpu, "inertia {cpu} and {there}");
     assert_eq!(there.to_bits(), inertia(gpu).to_bits(), "other bits the second time");
+    // One restart, whose running sums are of one row; many clusters; means.
+    let one = KMeansParams { n_clusters: 50, n_init: 1, max_iter: 3, ..params.clone() };
+    let once = || fit(&on(gpu), &one, &mut Control::ignored()).unwrap();
+    let (first, second) = (once(), once());
+    assert_eq!(first, second, "k-means: other bits the second time");
+    let means = || Clusters::around_means(&rows.to_device(gpu), first.labels.clone(), 50).unwrap().centroids;
+    assert!(means() == means(), "means: other bits the second time");
 
     let found = |device: Device| {
         let found = neighbours(None, &rows.to_device(device), 15, &mut Control::ignored()).unwrap();
-        found.distances.to_device(Device::Cpu)
+        (found.distances.to_device(Device::Cpu), found.indices.to_device(Device::Cpu))
     };
-    let (cpu, there) = (found(Device::Cpu), found(gpu));
+    let ((cpu, _), (there, indices)) = (found(Device::Cpu), found(gpu));
+    let (again, indices_again) = found(gpu);
+    assert!(there == again && indices == indices_again, "neighbours: other bits the second time");
     assert!(cpu.allclose(&there, 1e-3, 1e-3, false), "neighbours' distances");
 
     let gram = |device: Device| {

@@ -22,14 +22,15 @@ pub(super) fn dropout(from: &Tensor, to: &Tensor, dropout: Dropout) -> Result<()
 
 pub(super) fn activate(y: &Tensor, bias: &Tensor, relu: bool, dropout: Option<Dropout>) -> Result<()> {
     no_grad(|| {
-        let mut value = y.f_add(bias)?;
+        let mut value = y.shallow_clone();
+        let _ = value.f_add_(bias)?;
         if relu {
-            value = value.f_relu()?;
+            let _ = value.f_relu_()?;
         }
         if let Some(dropout) = dropout {
-            value = value.f_mul(&mask(&y.size(), dropout, y.device())?)?;
+            let _ = value.f_mul_(&mask(&y.size(), dropout, y.device())?)?;
         }
-        set(y, &value)
+        Ok(())
     })
 }
 
@@ -41,16 +42,20 @@ pub(super) fn activate_backward(
     bias: Sink,
 ) -> Result<()> {
     no_grad(|| {
-        let value = match (relu, dropout) {
+        let mut value = delta.shallow_clone();
+        match (relu, dropout) {
             (true, dropout) => {
-                let scale = f64::from(dropout.map_or(1.0, |d| d.rule().scale));
-                delta.f_mul_scalar(scale)?.f_masked_fill(&activation.f_le(0.0)?, 0.0)?
+                if let Some(dropout) = dropout {
+                    let _ = value.f_mul_scalar_(f64::from(dropout.rule().scale))?;
+                }
+                let _ = value.f_masked_fill_(&activation.f_le(0.0)?, 0.0)?;
             }
-            (false, Some(dropout)) => delta.f_mul(&mask(&delta.size(), dropout, delta.device())?)?,
-            (false, None) => delta.shallow_clone(),
-        };
-        accumulate(bias, &value.f_sum_dim_intlist(0, false, None)?)?;
-        set(delta, &value)
+            (false, Some(dropout)) => {
+                let _ = value.f_mul_(&mask(&delta.size(), dropout, delta.device())?)?;
+            }
+            (false, None) => {}
+        }
+        accumulate(bias, &value.f_sum_dim_intlist(0, false, None)?)
     })
 }
 
@@ -64,18 +69,19 @@ pub(super) fn mean_squared_error(
     loss_sum: &Tensor,
 ) -> Result<()> {
     no_grad(|| {
-        let linear = y.f_add(bias)?;
-        let output = if relu { linear.f_relu()? } else { linear.shallow_clone() };
-        let difference = output.f_sub(target)?;
-        let loss = difference.f_square()?.f_mean(Kind::Double)?.f_mul_scalar(weight)?;
-        set(loss_sum, &loss_sum.f_add(&loss)?)?;
+        let mut output = y.shallow_clone();
+        let _ = output.f_add_(bias)?;
+        // Where ReLU gives 0 it passes nothing on.
+        let closed = if relu { Some(output.f_relu_()?.f_le(0.0)?) } else { None };
+        let mut delta = output.f_sub_(target)?;
+        let loss = delta.f_square()?.f_mean(Kind::Double)?.f_mul_scalar(weight)?;
+        add(loss_sum, &loss)?;
         let count = y.numel() as f64;
-        let mut delta = difference.f_mul_scalar(2.0 * weight / count)?;
-        if relu {
-            delta = delta.f_masked_fill(&linear.f_le(0.0)?, 0.0)?;
+        let _ = delta.f_mul_scalar_(2.0 * weight / count)?;
+        if let Some(closed) = closed {
+            let _ = delta.f_masked_fill_(&closed, 0.0)?;
         }
-        accumulate(bias_gradient, &delta.f_sum_dim_intlist(0, false, None)?)?;
-        set(y, &delta)
+        accumulate(bias_gradient, &delta.f_sum_dim_intlist(0, false, None)?)
     })
 }
 
@@ -95,7 +101,7 @@ pub(super) fn kl_divergence(
         let p = p.f_index_select(0, indices)?;
         let log_q = student_t::log_soft_assignment(z, centroids, alpha)?;
         let loss = student_t::kl_divergence(&p, &log_q)?.f_to_kind(Kind::Double)?.f_mul_scalar(weight)?;
-        set(loss_sum, &loss_sum.f_add(&loss)?)?;
+        add(loss_sum, &loss)?;
         let factor = weight / z.size()[0] as f64;
         let (for_z, for_centroids) = student_t::kl_gradients(z, centroids, &p, alpha)?;
         accumulate(centroid_gradient, &for_centroids.f_mul_scalar(factor)?)?;
@@ -119,7 +125,7 @@ pub(super) fn squared_distance(
         let difference = z.f_unsqueeze(1)?.f_sub(&centroids.f_unsqueeze(0)?)?;
         let pulls = difference.f_mul(&p.f_unsqueeze(-1)?)?;
         let loss = pulls.f_mul(&difference)?.f_sum(Kind::Double)?.f_mul_scalar(factor)?;
-        set(loss_sum, &loss_sum.f_add(&loss)?)?;
+        add(loss_sum, &loss)?;
         set(dz, &pulls.f_sum_dim_intlist(1, false, None)?.f_mul_scalar(2.0 * factor)?)
     })
 }
@@ -153,21 +159,27 @@ pub(super) fn target_distribution(log_q: &Tensor, labels: &Tensor) -> Result<f64
 pub(super) fn descend(w: &Tensor, v: &Tensor, rate: &Tensor, decay: f64) -> Result<()> {
     no_grad(|| {
         if decay != 0.0 {
-            set(v, &v.f_add(&w.f_mul_scalar(decay)?)?)?;
+            add(v, &w.f_mul_scalar(decay)?)?;
         }
-        set(w, &w.f_sub(&v.f_mul(rate)?)?)
+        let _ = w.shallow_clone().f_sub_(&v.f_mul(rate)?)?;
+        Ok(())
     })
 }
 
 pub(super) fn adam(w: &Tensor, g: &Tensor, m: &Tensor, v: &Tensor, rates: &Tensor, rule: AdamRule) -> Result<()> {
     no_grad(|| {
         let (beta1, beta2) = (f64::from(rule.beta1), f64::from(rule.beta2));
-        let g = g.f_add(&w.f_mul_scalar(f64::from(rule.decay))?)?;
-        set(m, &m.f_mul_scalar(beta1)?.f_add(&g.f_mul_scalar(1.0 - beta1)?)?)?;
-        set(v, &v.f_mul_scalar(beta2)?.f_add(&g.f_square()?.f_mul_scalar(1.0 - beta2)?)?)?;
+        let decayed = match rule.decay {
+            0.0 => g.shallow_clone(),
+            decay => g.f_add(&w.f_mul_scalar(f64::from(decay))?)?,
+        };
+        let _ = m.shallow_clone().f_lerp_(&decayed, 1.0 - beta1)?;
+        let _ = v.shallow_clone().f_mul_scalar_(beta2)?.f_add_(&decayed.f_square()?.f_mul_scalar_(1.0 - beta2)?)?;
         let at = |place: i64| rates.f_narrow(0, place, 1);
-        let denominator = v.f_sqrt()?.f_mul(&at(1)?)?.f_add_scalar(f64::from(rule.epsilon))?;
-        set(w, &w.f_mul(&at(2)?)?.f_sub(&m.f_mul(&at(0)?)?.f_div(&denominator)?)?)
+        let mut denominator = v.f_sqrt()?;
+        let _ = denominator.f_mul_(&at(1)?)?.f_add_scalar_(f64::from(rule.epsilon))?;
+        let _ = w.shallow_clone().f_mul_(&at(2)?)?.f_sub_(&m.f_mul(&at(0)?)?.f_div_(&denominator)?)?;
+        Ok(())
     })
 }
 
@@ -208,7 +220,14 @@ fn accumulate(sink: Sink, gradient: &Tensor) -> Result<()> {
     if sink.keep == 0.0 {
         return set(sink.tensor, gradient);
     }
-    set(sink.tensor, &sink.tensor.f_mul_scalar(sink.keep)?.f_add(gradient)?)
+    let _ = sink.tensor.shallow_clone().f_mul_scalar_(sink.keep)?.f_add_(gradient)?;
+    Ok(())
+}
+
+/// Adds `value` to what is in the memory of `to`.
+fn add(to: &Tensor, value: &Tensor) -> Result<()> {
+    let _ = to.shallow_clone().f_add_(value)?;
+    Ok(())
 }
 
 /// Copies `value` into the memory of `to`.

@@ -53,10 +53,6 @@ pub struct RecipeArgs {
     /// Let products on a GPU use TF32: faster, and less exact
     #[arg(long)]
     tf32: bool,
-
-    /// Start each training step on a GPU as one CUDA graph; never tried on a GPU yet
-    #[arg(long)]
-    cuda_graphs: bool,
 }
 
 impl RecipeArgs {
@@ -83,7 +79,6 @@ impl RecipeArgs {
             config.threads = threads.parse()?;
         }
         config.tf32 |= self.tf32;
-        config.cuda_graphs |= self.cuda_graphs;
         config.absolutise();
         config.validate()?;
         config.to_toml()?; // a path that is not UTF-8 is refused now, not after the data are read
@@ -122,10 +117,8 @@ pub fn set_up_machine(config: &Config) -> dec::Result<tch::Device> {
     let device = dec::backend::select(config.device.parse()?)?;
     set_threads(config.threads)?;
     precision::allow_tf32(config.tf32)?;
-    for (setting, on) in [("tf32", config.tf32), ("cuda_graphs", config.cuda_graphs)] {
-        if on && !device.is_cuda() {
-            tracing::warn!("{setting} is for GPUs and does nothing on this device, {}", device_name(device));
-        }
+    if config.tf32 && !device.is_cuda() {
+        tracing::warn!("tf32 is for GPUs and does nothing on this device, {}", device_name(device));
     }
     Ok(device)
 }

@@ -118,7 +118,12 @@ impl Passes for Plain<'_> {
         let n = self.space.n_rows();
         let any = draws.f_mul_scalar(n as f64)?.f_to_kind(Kind::Int64)?;
         let Some(closest) = &self.closest else { return Ok(any) };
-        let running = closest.f_cumsum(1, Kind::Double)?;
+        let restarts = closest.size()[0];
+        // CUDA's running sum of a single row is not the same bits every time; of two it is.
+        let running = match restarts {
+            1 => closest.f_expand([2, n], false)?.f_cumsum(1, Kind::Double)?.f_narrow(0, 0, 1)?,
+            _ => closest.f_cumsum(1, Kind::Double)?,
+        };
         let total = running.f_narrow(1, n - 1, 1)?;
         let drawn = draws.f_mul(&total)?.f_searchsorted(&running, false, true, "right", None::<&Tensor>)?;
         Ok(drawn.f_where_self(&total.f_gt(0.0)?, &any)?.f_clamp_max(n - 1)?)

@@ -190,14 +190,22 @@ fn stack(
 ) -> Result<(nn::Sequential, Vec<nn::Linear>)> {
     let layer = |pair: &[i64]| -> Result<nn::Linear> {
         let mut weight = parameters.cut(&[pair[1], pair[0]])?;
-        let ws = match init {
-            Init::Normal(deviation) => weight.f_normal_(0.0, deviation)?,
+        // Drawn on the CPU for a GPU too: the same seed is the same network on every device.
+        let mut drawn = match weight.device() {
+            Device::Cpu => weight.shallow_clone(),
+            _ => weight.f_empty_like()?.f_to_device(Device::Cpu)?,
+        };
+        let _ = match init {
+            Init::Normal(deviation) => drawn.f_normal_(0.0, deviation)?,
             Init::FanIn => {
                 let most = 1.0 / (pair[0] as f64).sqrt();
-                weight.f_uniform_(-most, most)?
+                drawn.f_uniform_(-most, most)?
             }
         };
-        let ws = ws.f_set_requires_grad(true)?;
+        if weight.device() != Device::Cpu {
+            let _ = weight.f_copy_(&drawn)?;
+        }
+        let ws = weight.f_set_requires_grad(true)?;
         let bs = Some(parameters.cut(&[pair[1]])?.f_set_requires_grad(true)?);
         Ok(nn::Linear { ws, bs })
     };

@@ -12,6 +12,8 @@ use crate::error::Result;
 
 /// How many values a block of a whole-data pass holds at its widest (2,000 units by 2,000 rows, say): 16 MiB of float32.
 const BLOCK_VALUES: i64 = 1 << 22;
+/// The same on a GPU, which small blocks leave idle: 256 MiB.
+const GPU_BLOCK_VALUES: i64 = 1 << 26;
 
 /// What stands between two layers.
 #[derive(Debug, Clone, Copy)]
@@ -102,7 +104,8 @@ impl DenseStack {
             let float = (Kind::Float, device);
             let widths: Vec<i64> = std::iter::once(rows.n_features()).chain(self.widths()).collect();
             let (widest, last) = (widths.iter().copied().max().unwrap_or(1), self.layers.len() - 1);
-            let size = (BLOCK_VALUES / widest).clamp(1, n.max(1));
+            let room = if device.is_cuda() { GPU_BLOCK_VALUES } else { BLOCK_VALUES };
+            let size = (room / widest).clamp(1, n.max(1));
             let result = Tensor::f_empty([n, widths[last + 1]], float)?;
             // Input and output of a layer, by turns.
             let scratch = [Tensor::f_empty([size * widest], float)?, Tensor::f_empty([size * widest], float)?];

@@ -1,6 +1,6 @@
 //! Clusters of the rows in a latent space.
 
-use tch::{Kind, Tensor};
+use tch::{Device, Kind, Tensor};
 
 use crate::error::Result;
 
@@ -24,16 +24,20 @@ impl Clusters {
     }
 }
 
-/// The means \[k, m\] of the latent rows of each cluster; that of all rows for a cluster without any.
+/// The means \[k, m\] of the latent rows of each cluster; that of all rows for a cluster without any. On the CPU: a GPU adds in
+/// another order every time.
 fn means(z: &Tensor, labels: &[i64], k: usize) -> Result<Tensor> {
+    let device = z.device();
+    let z = z.f_to_device(Device::Cpu)?;
     let (_, m) = z.size2()?;
-    let options = (Kind::Float, z.device());
-    let labels = Tensor::f_from_slice(labels)?.f_to_device(z.device())?;
-    let sums = Tensor::f_zeros([k as i64, m], options)?.f_index_add(0, &labels, z)?;
+    let options = (Kind::Float, Device::Cpu);
+    let labels = Tensor::f_from_slice(labels)?;
+    let sums = Tensor::f_zeros([k as i64, m], options)?.f_index_add(0, &labels, &z)?;
     let ones = Tensor::f_ones([labels.size()[0]], options)?;
     let counts = Tensor::f_zeros([k as i64], options)?.f_index_add(0, &labels, &ones)?.f_unsqueeze(1)?;
     let all = z.f_mean_dim(0, true, Kind::Float)?;
-    Ok(sums.f_div(&counts.f_clamp_min(1.0)?)?.f_add(&all.f_mul(&counts.f_eq(0.0)?.f_to_kind(Kind::Float)?)?)?)
+    let means = sums.f_div(&counts.f_clamp_min(1.0)?)?;
+    Ok(means.f_add(&all.f_mul(&counts.f_eq(0.0)?.f_to_kind(Kind::Float)?)?)?.f_to_device(device)?)
 }
 
 #[cfg(test)]

@@ -1,6 +1,4 @@
-//! A training step as a CUDA graph: recorded once for each batch size, then started as a whole.
-//!
-//! **Never run on a GPU**: the decisions below are tested, what CUDA makes of them is not (see [`crate::backend::cuda`]).
+//! A training step as a CUDA graph: recorded once for each batch size, then started as a whole ([`crate::backend::cuda`]).
 
 use tch::Device;
 

@@ -1,5 +1,5 @@
 // CUDA graphs. A library of its own, libdec_cuda.so, loaded after libtorch_cuda: the program itself links to no CUDA.
-// The rules of guard.h hold, with dec_cuda_free in place of dec_shim_free. Never run so far: see cuda.rs.
+// The rules of guard.h hold, with dec_cuda_free in place of dec_shim_free.
 
 #include <cstdlib>
 #include <optional>
