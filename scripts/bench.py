@@ -37,7 +37,7 @@ def arguments() -> argparse.Namespace:
         prog="scripts/bench",
         description=__doc__,
         epilog="About half an hour on two cores, under 5 minutes with --quick, an hour and a half with --full.\n"
-        "--device cuda goes to both sides; it has never been run on a GPU.",
+        "--device cuda goes to both sides; scripts/check-cuda is the shorter way to a GPU's figures.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     scale = parser.add_mutually_exclusive_group()
