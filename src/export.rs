@@ -12,7 +12,9 @@
 //! | `n_features`, `n_latent`, `n_clusters` | d, m, k | int |
 //!
 //! Weights and centroids are parameters (`encoder_0_weight`, ..., `centroids`; `input_mean` and `input_deviation` \[1, d\],
-//! which are taken off and divided by, where rows are centred; of counts after ln(1 + x) of rows of one total, `input_total`), so that `.to(device)` and `.to(dtype)`
+//! which are taken off and divided by, where rows are centred; of counts after ln(1 + x) of rows of one total, `input_total`;
+//! `input_selected`, the columns that are used of rows of the file's width, and `input_offset`, float64, which is taken off first:
+//! give such rows as float64), so that `.to(device)` and `.to(dtype)`
 //! move them; they ask for no gradient, so that a result is ready for `.numpy()`.
 
 use std::fmt::Write as _;
@@ -23,7 +25,7 @@ use std::path::{Path, PathBuf};
 use tch::{no_grad, CModule, Device, IValue, Kind, TchError, Tensor};
 
 use crate::backend::ScriptModule;
-use crate::data::Scaling;
+use crate::data::{Intake, RowRule, Scaling, Selection};
 use crate::error::{Error, Result};
 
 /// How every TorchScript file (a zip archive) begins.
@@ -42,7 +44,9 @@ pub struct Predictor<'a> {
     pub centroids: &'a Tensor,
     /// α, the degrees of freedom of the Student-t kernel; above 0.
     pub alpha: f64,
-    /// What is done to raw rows before the encoder.
+    /// What is done to raw rows as they are read.
+    pub intake: &'a Intake,
+    /// What is done to rows then, before the encoder.
     pub scaling: &'a Scaling,
 }
 
@@ -71,6 +75,9 @@ pub fn to_torchscript(predictor: &Predictor) -> Result<Vec<u8>> {
         }
     }
     module.register_parameter("centroids", &own(predictor.centroids)?)?;
+    for (name, tensor) in predictor.intake.tensors()? {
+        module.register_parameter(&format!("input_{name}"), &tensor)?;
+    }
     for (name, row) in predictor.scaling.tensors()? {
         module.register_parameter(&format!("input_{name}"), &row)?;
     }
@@ -106,7 +113,7 @@ fn check(predictor: &Predictor) -> std::result::Result<Widths, String> {
         Scaling::Factor(factor) if !(factor.is_finite() && *factor != 0.0) => {
             return Err(format!("the scale is {factor}, not a number other than 0"));
         }
-        Scaling::Centre { total: Some(total), .. } if !(total.is_finite() && *total > 0.0) => {
+        Scaling::Centre { rows: RowRule::Counts(total), .. } if !(total.is_finite() && *total > 0.0) => {
             return Err(format!("the rows' total is {total}, not a number above 0"));
         }
         Scaling::Centre { mean, deviation, .. } if [mean.len(), deviation.len()] != [features as usize; 2] => {
@@ -169,17 +176,30 @@ fn source(predictor: &Predictor, widths: Widths) -> String {
     let uncentred = "h * self.input_deviation + self.input_mean";
     let (scaled, unscaled) = match predictor.scaling {
         Scaling::Factor(factor) => (format!("flat * {factor:?}"), format!("h / {factor:?}")),
-        Scaling::Centre { total: None, .. } => (centred("flat"), uncentred.to_owned()),
-        Scaling::Centre { total: Some(total), .. } => (
+        Scaling::Centre { rows: RowRule::Plain, .. } => (centred("flat"), uncentred.to_owned()),
+        Scaling::Centre { rows: RowRule::Unit, .. } => (
+            centred("(flat / lengths).to(flat.dtype)"),
+            // Back to the row's own length.
+            format!("({uncentred}) * self.lengths(rows).to(h.dtype)"),
+        ),
+        Scaling::Centre { rows: RowRule::Counts(total), .. } => (
             centred(&format!("torch.log1p(counts * ({total:?} / totals)).to(flat.dtype)")),
             // Back to counts of the row's own total.
             format!("torch.expm1({uncentred}) * (self.totals(rows) / {total:?}).to(h.dtype)"),
         ),
     };
+    let Intake { selected, offset } = predictor.intake;
+    let select = selected.as_ref().map_or_else(String::new, |Selection { of, .. }| {
+        format!("    if flat.size(1) == {of}:\n        flat = flat.index_select(1, self.input_selected)\n")
+    });
+    // Before anything is rounded to float32.
+    let less = if offset.is_some() { "    flat = flat.to(torch.float64) - self.input_offset\n" } else { "" };
+    let back = if offset.is_some() { "    h = h.to(torch.float64) + self.input_offset\n" } else { "" };
     // In float32 whatever the weights are: float16 ends at 65504, bfloat16 rounds counts above 256.
     let counted = match predictor.scaling {
-        Scaling::Centre { total: Some(_), .. } => {
-            "    counts = torch.flatten(rows, 1).float()\n    assert bool((counts >= 0).all()), \"expected \
+        Scaling::Centre { rows: RowRule::Unit, .. } => "    lengths = self.lengths(rows)\n",
+        Scaling::Centre { rows: RowRule::Counts(_), .. } => {
+            "    counts = self.take(rows).float()\n    assert bool((counts >= 0).all()), \"expected \
              counts, got values below 0\"\n    totals = self.totals(rows)\n"
         }
         _ => "",
@@ -198,14 +218,23 @@ def n_clusters(self) -> int:
 
 # The sum of each row's values [n, 1], at least 1.
 def totals(self, rows: Tensor) -> Tensor:
-    return torch.flatten(rows, 1).float().sum(1, keepdim=True).clamp_min(1.0)
+    return self.take(rows).float().sum(1, keepdim=True).clamp_min(1.0)
+
+# The length of each row [n, 1]; 1 of a row of zeros.
+def lengths(self, rows: Tensor) -> Tensor:
+    squares = self.take(rows).double().square().sum(1, keepdim=True)
+    return torch.where(squares > 0, squares.sqrt(), torch.ones_like(squares))
+
+# Raw rows [n, ...] as [n, {features}]: the columns that are used, less what was taken off them.
+def take(self, rows: Tensor) -> Tensor:
+    assert rows.dim() >= 2, "expected rows of {features} features as [n, {features}] or [n, ...], got shape {{}}".format(rows.size())
+    flat = torch.flatten(rows, 1)
+{select}    assert flat.size(1) == {features}, "expected rows of {features} features, got {{}} (shape {{}})".format(flat.size(1), rows.size())
+{less}    return flat
 
 # Raw rows [n, ...] as the encoder takes them: [n, {features}], the weights' type, scaled.
 def prepare(self, rows: Tensor) -> Tensor:
-    assert rows.dim() >= 2, "expected rows of {features} features as [n, {features}] or [n, ...], got shape {{}}".format(rows.size())
-    flat = torch.flatten(rows, 1)
-    assert flat.size(1) == {features}, "expected rows of {features} features, got {{}} (shape {{}})".format(flat.size(1), rows.size())
-    flat = flat.to(self.encoder_0_weight.dtype)
+    flat = self.take(rows).to(self.encoder_0_weight.dtype)
 {counted}    return {scaled}
 
 def encode_prepared(self, rows: Tensor) -> Tensor:
@@ -228,7 +257,8 @@ def predict(self, rows: Tensor) -> Tensor:
 
 def reconstruct(self, rows: Tensor) -> Tensor:
     h = self.encode(rows)
-{decoder}    return {unscaled}
+{decoder}    h = {unscaled}
+{back}    return h
 "#
     )
 }
@@ -290,6 +320,19 @@ impl LoadedPredictor {
     /// d, the number of values in a row.
     pub fn n_features(&self) -> i64 {
         self.widths.features
+    }
+
+    /// What the module does to raw rows first, and a reader may do in its place but for the offset.
+    ///
+    /// # Errors
+    ///
+    /// A libtorch failure.
+    pub fn intake(&self) -> Result<Intake> {
+        let named = self.module.named_parameters()?;
+        Intake::from_tensors(|name| {
+            let name = format!("input_{name}");
+            named.iter().find(|(found, _)| *found == name).map(|(_, tensor)| tensor)
+        })
     }
 
     /// m, the width of the latent.
@@ -431,7 +474,14 @@ mod tests {
         let (encoder, decoder) = (layers(&[6, 5, 2]), layers(&[2, 5, 6]));
         let centroids = Tensor::zeros([3, 2], (Kind::Float, Device::Cpu));
         let scaling = &Scaling::Factor(0.02);
-        let good = Predictor { encoder: &encoder, decoder: &decoder, centroids: &centroids, alpha: 1.0, scaling };
+        let good = Predictor {
+            encoder: &encoder,
+            decoder: &decoder,
+            centroids: &centroids,
+            alpha: 1.0,
+            intake: &Intake::default(),
+            scaling,
+        };
         assert_eq!(check(&good), Ok(Widths { features: 6, latent: 2, clusters: 3 }));
 
         let refused = |predictor: Predictor, part: &str| {

@@ -15,7 +15,7 @@
 //! # config.start.over_clustering = dec::config::OverClustering::Given(Vec::new());
 //! # config.cluster.handover_epochs = dec::config::Count::Given(1);
 //! # config.cluster.max_rounds = dec::config::Count::Given(1);
-//! let dataset = data::load(&data::Source { source: "builtin", dir: None, labels: None })?;
+//! let dataset = data::load(&data::Source { source: "builtin", ..data::Source::default() })?;
 //! let fitted = Trainer::new(&config.check()?, &dataset, tch::Device::Cpu)?.run(&mut ())?;
 //! let again = fitted.predict(&dataset.features.select(&fitted.assignment.rows))?;
 //! let same = again.labels.iter().zip(&fitted.assignment.labels).filter(|(a, b)| a == b).count();

@@ -32,7 +32,7 @@ fn run(rows: &Array2<f32>, k: usize, settings: &[&str]) -> Result<Fitted, Error>
     let mut recipe = Recipe::load("default").unwrap();
     recipe.set(&small.into_iter().chain(settings.iter().map(|&s| s.to_owned())).collect::<Vec<_>>()).unwrap();
     let config = recipe.config.check().unwrap();
-    let dataset = Dataset { features: Features::F32(rows.clone()), labels: None, name: "rows".to_owned(), image: None };
+    let dataset = Dataset { features: Features::F32(rows.clone()), name: "rows".to_owned(), ..Dataset::default() };
     Trainer::new(&config, &dataset, Device::Cpu)?.run(&mut Nobody)
 }
 

@@ -29,7 +29,7 @@ fn dataset(image: Option<[usize; 2]>, counts: bool) -> Dataset {
         }
     };
     let features = Features::F32(Array2::from_shape_fn((150, columns), value));
-    Dataset { features, labels: None, name: "rows".to_owned(), image }
+    Dataset { features, name: "rows".to_owned(), image, ..Dataset::default() }
 }
 
 fn config(settings: &[&str]) -> CheckedConfig {

@@ -27,7 +27,8 @@ fn run(rows: Array2<f32>, truth: Vec<i64>) -> (f64, f64, Family, Reason) {
         "cluster.max_rounds=20".to_owned(),
     ];
     recipe.set(&settings).unwrap();
-    let dataset = Dataset { features: Features::F32(rows), labels: Some(truth), name: "rows".to_owned(), image: None };
+    let dataset =
+        Dataset { features: Features::F32(rows), labels: Some(truth), name: "rows".to_owned(), ..Dataset::default() };
     let mut trainer = Trainer::new(&recipe.config.check().unwrap(), &dataset, Device::Cpu).unwrap();
     let ended = trainer.run(&mut ());
     let of = |method| trainer.state().results.iter().find(|r| r.method == method).and_then(|r| r.acc).unwrap();

@@ -5,7 +5,7 @@
 use std::path::Path;
 use std::process::Command;
 
-use dec::data::Scaling;
+use dec::data::{Intake, RowRule, Scaling, Selection};
 use dec::export::{to_torchscript, LoadedPredictor, Predictor};
 use dec::Error;
 use serde_json::{json, Value};
@@ -54,6 +54,7 @@ impl Parts {
             decoder: &self.decoder,
             centroids: &self.centroids,
             alpha: ALPHA,
+            intake: const { &Intake { selected: None, offset: None } },
             scaling: &Scaling::Factor(SCALE),
         }
     }
@@ -205,7 +206,7 @@ fn standardised_rows_are_standardised_inside() {
     let scaling = Scaling::Centre {
         mean: (0..12).map(|j| 1000.0 * j as f32).collect(),
         deviation: (0..12).map(|j| 0.5 + j as f32).collect(),
-        total: None,
+        rows: RowRule::Plain,
     };
     let path = directory.path().join("standardised.pt");
     let predictor = Predictor { scaling: &scaling, ..parts.predictor() };
@@ -222,11 +223,14 @@ fn standardised_rows_are_standardised_inside() {
     let back = plain.reconstruct(&rows).unwrap() * SCALE * &deviation + &mean;
     assert_close("reconstruction", &model.reconstruct(&raw.to_kind(Kind::Float)).unwrap(), &back, 0.02);
 
-    let narrow =
-        Scaling::Centre { mean: [0.0].into_iter().collect(), deviation: [1.0].into_iter().collect(), total: None };
+    let narrow = Scaling::Centre {
+        mean: [0.0].into_iter().collect(),
+        deviation: [1.0].into_iter().collect(),
+        rows: RowRule::Plain,
+    };
     let refused = to_torchscript(&Predictor { scaling: &narrow, ..parts.predictor() }).unwrap_err().to_string();
     assert!(refused.contains("12 features"), "{refused}");
-    let still = Scaling::Centre { mean: vec![0.0; 12].into(), deviation: vec![0.0; 12].into(), total: None };
+    let still = Scaling::Centre { mean: vec![0.0; 12].into(), deviation: vec![0.0; 12].into(), rows: RowRule::Plain };
     let refused = to_torchscript(&Predictor { scaling: &still, ..parts.predictor() }).unwrap_err().to_string();
     assert!(refused.contains("above 0"), "{refused}");
 }
@@ -236,7 +240,8 @@ fn counts_are_compressed_inside_and_come_back_as_counts() {
     let directory = tempfile::tempdir().unwrap();
     let parts = Parts::new(0.0);
     let plain = LoadedPredictor::load(write_model(directory.path(), &parts), Device::Cpu).unwrap();
-    let scaling = Scaling::Centre { mean: vec![0.5; 12].into(), deviation: vec![2.0; 12].into(), total: Some(300.0) };
+    let scaling =
+        Scaling::Centre { mean: vec![0.5; 12].into(), deviation: vec![2.0; 12].into(), rows: RowRule::Counts(300.0) };
     let path = directory.path().join("counts.pt");
     std::fs::write(&path, to_torchscript(&Predictor { scaling: &scaling, ..parts.predictor() }).unwrap()).unwrap();
     let model = LoadedPredictor::load(&path, Device::Cpu).unwrap();
@@ -251,9 +256,53 @@ fn counts_are_compressed_inside_and_come_back_as_counts() {
     assert_close("reconstruction", &model.reconstruct(&rows).unwrap(), &back, 1e-3);
     let refused = model.soft_assignment(&(rows.to_kind(Kind::Float) - 1.0)).unwrap_err().to_string();
     assert!(refused.contains("below 0"), "{refused}");
-    let none = Scaling::Centre { mean: vec![0.0; 12].into(), deviation: vec![1.0; 12].into(), total: Some(0.0) };
+    let none =
+        Scaling::Centre { mean: vec![0.0; 12].into(), deviation: vec![1.0; 12].into(), rows: RowRule::Counts(0.0) };
     let refused = to_torchscript(&Predictor { scaling: &none, ..parts.predictor() }).unwrap_err().to_string();
     assert!(refused.contains("above 0"), "{refused}");
+}
+
+#[test]
+fn rows_of_length_one_are_made_inside_and_come_back_in_their_own_length() {
+    let directory = tempfile::tempdir().unwrap();
+    let parts = Parts::new(0.0);
+    let plain = LoadedPredictor::load(write_model(directory.path(), &parts), Device::Cpu).unwrap();
+    let scaling = Scaling::Centre { mean: vec![0.1; 12].into(), deviation: vec![0.5; 12].into(), rows: RowRule::Unit };
+    let path = directory.path().join("unit.pt");
+    std::fs::write(&path, to_torchscript(&Predictor { scaling: &scaling, ..parts.predictor() }).unwrap()).unwrap();
+    let model = LoadedPredictor::load(&path, Device::Cpu).unwrap();
+    let rows = noise(&[40, FEATURES], 2.0, 3.0);
+    let _ = rows.get(3).fill_(0.0);
+    let lengths = rows.to_kind(Kind::Double).square().sum_dim_intlist(1, true, None).sqrt();
+    let lengths = lengths.where_self(&lengths.gt(0.0), &lengths.ones_like());
+    let prepared = ((rows.to_kind(Kind::Double) / &lengths - 0.1) / 0.5 / SCALE).to_kind(Kind::Float);
+    assert_close("q", &model.soft_assignment(&rows).unwrap(), &plain.soft_assignment(&prepared).unwrap(), 1e-4);
+    let back = (plain.reconstruct(&prepared).unwrap() * SCALE * 0.5 + 0.1) * lengths;
+    assert_close("reconstruction", &model.reconstruct(&rows).unwrap(), &back, 1e-3);
+}
+
+#[test]
+fn columns_are_selected_and_an_offset_taken_off_inside() {
+    let directory = tempfile::tempdir().unwrap();
+    let parts = Parts::new(0.0);
+    let plain = LoadedPredictor::load(write_model(directory.path(), &parts), Device::Cpu).unwrap();
+    // Every other of 24 columns, and a mean that float32 could not hold beside what varies.
+    let columns: Vec<usize> = (0..12).map(|j| 2 * j).collect();
+    let intake = Intake { selected: Some(Selection { of: 24, columns }), offset: Some(vec![1e9; 12].into()) };
+    let path = directory.path().join("intake.pt");
+    std::fs::write(&path, to_torchscript(&Predictor { intake: &intake, ..parts.predictor() }).unwrap()).unwrap();
+    let model = LoadedPredictor::load(&path, Device::Cpu).unwrap();
+    assert_eq!(model.intake().unwrap(), intake, "it tells what it does");
+    let kept = noise(&[40, FEATURES], 2.0, 30.0);
+    let wide = Tensor::zeros([40, 24], (Kind::Double, Device::Cpu));
+    let places = Tensor::arange(12, (Kind::Int64, Device::Cpu)) * 2;
+    let wide = wide.index_copy(1, &places, &(kept.to_kind(Kind::Double) + 1e9));
+    let expected = plain.soft_assignment(&kept).unwrap();
+    assert_close("q", &model.soft_assignment(&wide).unwrap(), &expected, 1e-4);
+    let narrow = kept.to_kind(Kind::Double) + 1e9;
+    assert_close("q of selected columns", &model.soft_assignment(&narrow).unwrap(), &expected, 1e-4);
+    let back = plain.reconstruct(&kept).unwrap().to_kind(Kind::Double) + 1e9;
+    assert!((model.reconstruct(&narrow).unwrap().to_kind(Kind::Double) - back).abs().max().double_value(&[]) < 128.0);
 }
 
 #[test]

@@ -30,7 +30,7 @@ pub fn bench(criterion: &mut Criterion, digits: &Dataset) {
 }
 
 fn read(source: &str) -> Dataset {
-    load(&Source { source, dir: None, labels: None }).unwrap()
+    load(&Source { source, dir: None, labels: None, ..Source::default() }).unwrap()
 }
 
 fn write_npy<T: npyz::AutoSerialize + Copy>(path: &Path, values: &[T], shape: [usize; 2]) {

@@ -26,5 +26,5 @@ fn main() {
 
 /// The 10,000 built-in digits.
 fn digits() -> Dataset {
-    load(&Source { source: "builtin", dir: None, labels: None }).unwrap()
+    load(&Source { source: "builtin", dir: None, labels: None, ..Source::default() }).unwrap()
 }

@@ -36,7 +36,19 @@ struct WarpRule {
   float elastic_y;
   float elastic_x;
   bool edge;
+  int64_t channels;
+  bool channels_first;
 };
+
+// Where the values of channel `c` of an image lie: that of pixel i at `begin` + i * `step`.
+struct Plane {
+  int64_t begin;
+  int64_t step;
+};
+
+Plane plane_of(const WarpRule& rule, int64_t c) {
+  return rule.channels_first ? Plane{c * rule.height * rule.width, 1} : Plane{c, rule.channels};
+}
 
 // Tells the draws of the elastic field from the others of a step; as in augment.rs.
 constexpr uint32_t kBends = 0x5851f42dU;
@@ -175,6 +187,7 @@ char* dec_augment_warp(const at::Tensor* stored, const at::Tensor* indices, floa
                        const WarpRule* rule, const at::Tensor* out, bool* inside) {
   return guarded([&] {
     const int64_t n = stored->size(0), rows = indices->numel(), height = rule->height, width = rule->width;
+    const int64_t channels = rule->channels, size = height * width * channels;
     const int64_t* index = indices->const_data_ptr<int64_t>();
     *inside = dec::all_inside(index, rows, n);
     if (!*inside) {
@@ -195,20 +208,33 @@ char* dec_augment_warp(const at::Tensor* stored, const at::Tensor* indices, floa
     const float low = rule->edge ? 0.0F : -1.0F;
     const float high_y = static_cast<float>(rule->edge ? height - 1 : height);
     const float high_x = static_cast<float>(rule->edge ? width - 1 : width);
-    at::parallel_for(0, rows, dec::row_grain(height * width * 8), [&](int64_t begin, int64_t end) {
-      std::vector<float> bordered(static_cast<std::size_t>((height + 4) * stride));
+    at::parallel_for(0, rows, dec::row_grain(size * 8), [&](int64_t begin, int64_t end) {
+      std::vector<float> bordered(static_cast<std::size_t>(channels * (height + 4) * stride));
       std::vector<float> bend_y(static_cast<std::size_t>(width), 0.0F), bend_x(bend_y);
+      std::vector<float> apart(static_cast<std::size_t>(channels > 1 ? width * channels : 0));
       float points_y[kPoints * kPoints], points_x[kPoints * kPoints];
       for (int64_t i = begin; i < end; ++i) {
-        for (int64_t r = 0; r < height; ++r) {
-          float* line = bordered.data() + (r + 2) * stride + 2;
-          dec::scaled_values(from, bytes, (index[i] * height + r) * width, line, width, scale);
-        }
         const Map map = map_of(*rule, keys, static_cast<uint32_t>(i));
         for (int64_t k = 0; elastic && k < kPoints * kPoints; ++k) {
           const uint32_t place = (static_cast<uint32_t>(i) * kPoints * kPoints + static_cast<uint32_t>(k)) * 2U;
           points_y[k] = rule->elastic_y * symmetric(dec::hashed(bends, place));
           points_x[k] = rule->elastic_x * symmetric(dec::hashed(bends, place + 1U));
+        }
+        for (int64_t c = 0; c < channels; ++c) {
+          const Plane plane = plane_of(*rule, c);
+          for (int64_t r = 0; r < height; ++r) {
+            float* line = bordered.data() + (c * (height + 4) + r + 2) * stride + 2;
+            const int64_t first = index[i] * size + plane.begin + r * width * plane.step;
+            if (plane.step == 1) {
+              dec::scaled_values(from, bytes, first, line, width, scale);
+              continue;
+            }
+            // A line of all channels, of which every so-manyth value is this one's.
+            dec::scaled_values(from, bytes, first - c, apart.data(), width * channels, scale);
+            for (int64_t x = 0; x < width; ++x) {
+              line[x] = apart[x * channels + c];
+            }
+          }
         }
         for (int64_t r = 0; r < height; ++r) {
           const auto at = static_cast<float>(r);
@@ -216,9 +242,17 @@ char* dec_augment_warp(const at::Tensor* stored, const at::Tensor* indices, floa
             bend_line(points_y, down.data(), height, r, across.data(), width, bend_y.data());
             bend_line(points_x, down.data(), height, r, across.data(), width, bend_x.data());
           }
-          warp_line(bordered.data(), to + (i * height + r) * width, static_cast<int32_t>(stride), width,
-                    map.yy * at + map.y0, map.xy * at + map.x0, map.yx, map.xx, bend_y.data(), bend_x.data(), low,
-                    high_y, high_x);
+          for (int64_t c = 0; c < channels; ++c) {
+            const Plane plane = plane_of(*rule, c);
+            float* line = to + i * size + plane.begin + r * width * plane.step;
+            float* written = plane.step == 1 ? line : apart.data();
+            warp_line(bordered.data() + c * (height + 4) * stride, written, static_cast<int32_t>(stride), width,
+                      map.yy * at + map.y0, map.xy * at + map.x0, map.yx, map.xx, bend_y.data(), bend_x.data(), low,
+                      high_y, high_x);
+            for (int64_t x = 0; plane.step != 1 && x < width; ++x) {
+              line[x * plane.step] = apart[x];
+            }
+          }
         }
       }
     });
@@ -226,13 +260,18 @@ char* dec_augment_warp(const at::Tensor* stored, const at::Tensor* indices, floa
       return;
     }
     // As they were before any of them was patched; a patch that is not warped itself would be known by how sharp it is.
-    const std::vector<float> before(to, to + rows * height * width);
-    at::parallel_for(0, rows, dec::row_grain(height * width), [&](int64_t begin, int64_t end) {
+    const std::vector<float> before(to, to + rows * size);
+    at::parallel_for(0, rows, dec::row_grain(size), [&](int64_t begin, int64_t end) {
       for (int64_t i = begin; i < end; ++i) {
         const Patch patch = patch_of(*rule, patches, i, rows);
-        for (int64_t r = patch.top; r < patch.bottom; ++r) {
-          const float* line = before.data() + (patch.other * height + r) * width;
-          std::copy(line + patch.left, line + patch.right, to + (i * height + r) * width + patch.left);
+        // Of all channels at once where a pixel's lie together, else of one after the other.
+        const int64_t planes = rule->channels_first ? channels : 1, step = rule->channels_first ? 1 : channels;
+        for (int64_t r = 0; r < planes * height; ++r) {
+          if (r % height < patch.top || r % height >= patch.bottom) {
+            continue;
+          }
+          const float* line = before.data() + patch.other * size + r * width * step;
+          std::copy(line + patch.left * step, line + patch.right * step, to + i * size + r * width * step + patch.left * step);
         }
       }
     });

@@ -43,6 +43,10 @@ pub struct Warp {
     pub elastic_x: f32,
     /// Whether the outermost pixels go on outside; else there is nothing, 0.
     pub edge: bool,
+    /// Values of a pixel, all moved alike.
+    pub channels: i64,
+    /// Whether the values of a channel lie together (channel, y, x), and not those of a pixel (y, x, channel).
+    pub channels_first: bool,
 }
 
 impl Warp {
@@ -61,6 +65,8 @@ impl Warp {
             elastic_y: 0.0,
             elastic_x: 0.0,
             edge: false,
+            channels: 1,
+            channels_first: false,
         }
     }
 }
@@ -78,7 +84,7 @@ extern "C" {
     fn dec_augment_noise(x: *const C_tensor, deviation: f32, key: *const C_tensor, site: u32) -> *mut c_char;
 }
 
-/// `out` \[b, h·w\] ← `scale` · `stored`\[`indices`\], each row an image of uint8 or float32 \[n, h·w\] that is turned, zoomed,
+/// `out` \[b, h·w·c\] ← `scale` · `stored`\[`indices`\], each row an image of uint8 or float32 \[n, h·w·c\] that is turned, zoomed,
 /// sheared, shifted and bent by amounts drawn uniformly, with bilinear interpolation. The bend is a field of displacements of cubic
 /// B-splines over 4 × 4 cells, whose 7 × 7 control points are drawn. Then a patch of each, its sides drawn from 0 to the
 /// rule's, becomes that of another row of the batch as warped (after CutMix, Yun et al. 2019). `key` is one int64 on the tensors'
@@ -94,8 +100,10 @@ pub fn warp(stored: &Tensor, indices: &Tensor, scale: f64, key: &Tensor, rule: &
     require((0..=rule.height).contains(&rule.patch_height) && (0..=rule.width).contains(&rule.patch_width), || {
         format!("patches of {} x {} pixels are larger than the images", rule.patch_height, rule.patch_width)
     })?;
-    require(rule.height > 0 && rule.width > 0 && rule.height.checked_mul(rule.width) == Some(width), || {
-        format!("rows of {width} values are no images of {} x {} pixels", rule.height, rule.width)
+    let pixels = rule.height.checked_mul(rule.width);
+    let values = pixels.and_then(|pixels| pixels.checked_mul(rule.channels));
+    require(rule.height > 0 && rule.width > 0 && rule.channels > 0 && values == Some(width), || {
+        format!("rows of {width} values are no images of {} x {} x {}", rule.height, rule.width, rule.channels)
     })?;
     if !on_cpu(&[stored, indices, key, out]) {
         return generic::warp(stored, indices, scale, key, rule, out);
@@ -229,16 +237,28 @@ mod generic {
             let stride = width + 4;
             let place = top.f_mul_scalar(stride)?.f_add(&left)?.f_to_kind(Kind::Int64)?;
             let images = stored.f_index_select(0, indices)?.f_to_kind(Kind::Float)?.f_mul_scalar(scale)?;
-            let bordered = images.f_view([b, height, width])?.f_constant_pad_nd([2, 2, 2, 2])?.f_view([b, -1])?;
-            let at = |offset: i64| -> Result<Tensor> { Ok(bordered.f_gather(1, &place.f_add_scalar(offset)?, false)?) };
+            let c = rule.channels;
+            let planes = match rule.channels_first {
+                true => images.f_view([b, c, height, width])?,
+                false => images.f_view([b, height, width, c])?.f_permute([0, 3, 1, 2])?,
+            };
+            let bordered = planes.f_constant_pad_nd([2, 2, 2, 2])?.f_reshape([b, c, -1])?;
+            let places = |offset: i64| -> Result<Tensor> {
+                Ok(place.f_add_scalar(offset)?.f_unsqueeze(1)?.f_expand([b, c, height * width], false)?)
+            };
+            let at = |offset: i64| -> Result<Tensor> { Ok(bordered.f_gather(2, &places(offset)?, false)?) };
+            let (fx, fy) = (fx.f_unsqueeze(1)?, fy.f_unsqueeze(1)?);
             let upper = at(0)?.f_lerp_tensor(&at(1)?, &fx)?;
             let lower = at(stride)?.f_lerp_tensor(&at(stride + 1)?, &fx)?;
-            let warped = upper.f_lerp_tensor(&lower, &fy)?;
-            if rule.patch_height == 0 || rule.patch_width == 0 || b < 2 {
-                return set(out, &warped);
+            let mut warped = upper.f_lerp_tensor(&lower, &fy)?;
+            if rule.patch_height > 0 && rule.patch_width > 0 && b > 1 {
+                let (patched, other) = patches(b, key, rule)?;
+                warped = warped.f_index_select(0, &other)?.f_where_self(&patched.f_view([b, 1, -1])?, &warped)?;
             }
-            let (patched, other) = patches(b, key, rule)?;
-            set(out, &warped.f_index_select(0, &other)?.f_where_self(&patched.f_view([b, -1])?, &warped)?)
+            if !rule.channels_first {
+                warped = warped.f_permute([0, 2, 1])?;
+            }
+            set(out, &warped.f_reshape([b, -1])?)
         })
     }
 

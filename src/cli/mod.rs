@@ -3,6 +3,7 @@
 mod config;
 mod console;
 mod fetch;
+mod inspect;
 mod interrupt;
 mod predict;
 mod recipe;
@@ -38,10 +39,12 @@ pub struct Args {
 enum Command {
     /// Go on with a run that was stopped or killed
     Resume(resume::ResumeArgs),
-    /// Label new rows with the model.pt of a run
+    /// Label new rows with a run, or with its model.pt
     Predict(predict::PredictArgs),
     /// Train once for every combination of a recipe's [sweep] table
     Sweep(sweep::SweepArgs),
+    /// Say what a file holds and what training would make of it, and train nothing
+    Inspect(inspect::InspectArgs),
     /// Print the fully resolved recipe as TOML, and train nothing
     Config(config::ConfigArgs),
     /// Download a public data set into the cache
@@ -52,12 +55,13 @@ const EXAMPLES: &str = "\
 Examples:
   dec                                            cluster the built-in digits
   dec --device cuda                              the same on a GPU
-  dec --data rows.npy --clusters 7               rows of your own, nothing known about them
-  dec --data rows.npy --labels y.npy             the same, scored against labels
+  dec inspect rows.csv                           what a file holds, and what would be made of it
+  dec rows.csv --clusters 7                      rows of your own, nothing known about them
+  dec cells.h5ad --label-column louvain          the same, scored against labels
   dec fetch mnist && dec --config notebook       the Keras notebook's run on all 70,000 digits
   dec --set pretrain.epochs=5 --set cluster.tol=0.01
   dec sweep --config seeds                       three seeds and one table
-  dec predict --model runs/…/model.pt new.npy -o clusters.csv
+  dec predict runs/… new.csv -o clusters.csv
   dec resume runs/…                              go on after Ctrl-C, a kill, or a power failure
 
 A recipe is a TOML file that says where it differs from the defaults; `dec config` prints every setting.
@@ -80,14 +84,15 @@ impl Args {
             Self::command().error(ErrorKind::ArgumentConflict, problem).exit();
         }
         let console = console::Console::start(self.quiet, self.verbose);
-        if !matches!(self.command, Some(Command::Predict(_) | Command::Config(_))) {
-            interrupt::install(&console)?; // those two have nothing to save: Ctrl-C ends them at once
+        if !matches!(self.command, Some(Command::Predict(_) | Command::Inspect(_) | Command::Config(_))) {
+            interrupt::install(&console)?; // those have nothing to save: Ctrl-C ends them at once
         }
         match self.command {
             None => self.train.run(&console),
             Some(Command::Resume(args)) => args.run(&console),
             Some(Command::Predict(args)) => args.run(),
             Some(Command::Sweep(args)) => args.run(&console),
+            Some(Command::Inspect(args)) => args.run(),
             Some(Command::Config(args)) => args.run(),
             Some(Command::Fetch(args)) => args.run(&console),
         }

@@ -10,6 +10,14 @@ use dec::data::{self, Dataset, Source};
 
 #[derive(Debug, PartialEq, Args)]
 pub struct RecipeArgs {
+    /// Rows: a file or folder, "-" for standard input, "builtin" (10,000 digits) or "mnist" (70,000) [default: the recipe's, else
+    /// builtin]
+    ///
+    /// NPY, IDX, NPZ, CSV and TSV, Parquet, Arrow and Feather, AnnData (.h5ad), Matrix Market and 10x folders, safetensors,
+    /// svmlight, folders of PNG and JPEG images. `dec inspect DATA` says what would be made of it.
+    #[arg(value_name = "DATA", conflicts_with = "data")]
+    rows: Option<String>,
+
     /// Recipe: a TOML file, or the name of a built-in one (`dec config --list` shows them)
     #[arg(short, long, value_name = "FILE|NAME", default_value = "default")]
     config: String,
@@ -18,19 +26,43 @@ pub struct RecipeArgs {
     #[arg(short, long, value_name = "SECTION.KEY=VALUE")]
     set: Vec<String>,
 
-    /// Rows: "builtin" (10,000 digits), "mnist" (70,000), or an IDX (.gz too) or NPY file
-    #[arg(short, long, value_name = "NAME|FILE")]
+    /// The same as DATA
+    #[arg(short, long, value_name = "DATA")]
     data: Option<String>,
+
+    /// The format of the rows, where content and name do not tell
+    #[arg(long, value_name = "FORMAT")]
+    format: Option<String>,
+
+    /// Columns to use, separated by commas
+    #[arg(long, value_name = "NAMES", value_delimiter = ',')]
+    columns: Vec<String>,
+
+    /// The column that holds labels, for scoring alone
+    #[arg(long, value_name = "NAME")]
+    label_column: Option<String>,
+
+    /// The column that names the rows
+    #[arg(long, value_name = "NAME")]
+    id_column: Option<String>,
+
+    /// Missing values: error, mean (filled with their column's), drop (the row is left out)
+    #[arg(long, value_name = "HOW")]
+    missing: Option<String>,
+
+    /// Which array of a file that holds several: a member, a tensor, layers/NAME or obsm/NAME
+    #[arg(long, value_name = "NAME")]
+    array: Option<String>,
 
     /// Directory with MNIST's four files; implies --data mnist
     #[arg(long, value_name = "DIR")]
     data_dir: Option<PathBuf>,
 
-    /// Labels to score against, never trained on: an IDX or NPY file, one integer a row
+    /// Labels to score against, never trained on: one a row in an NPY, IDX, CSV or text file
     #[arg(short, long, value_name = "FILE")]
     labels: Option<PathBuf>,
 
-    /// Number of clusters [default: 10]
+    /// Number of clusters [default: as many as the labels have classes, else 10]
     #[arg(short = 'k', long, value_name = "K")]
     clusters: Option<usize>,
 
@@ -61,6 +93,7 @@ impl RecipeArgs {
     pub fn resolve(&self) -> dec::Result<Recipe> {
         let mut recipe = Recipe::load(&self.config)?;
         self.choose_data(&mut recipe.config)?;
+        recipe.set(&self.reading_settings())?;
         recipe.set(&self.set)?;
         let config = &mut recipe.config;
         if let Some(labels) = &self.labels {
@@ -85,9 +118,37 @@ impl RecipeArgs {
         Ok(recipe)
     }
 
+    /// What the options about reading come to, as settings.
+    fn reading_settings(&self) -> Vec<String> {
+        let text = |value: &str| toml::Value::from(value).to_string();
+        let given = [
+            ("format", &self.format),
+            ("label_column", &self.label_column),
+            ("id_column", &self.id_column),
+            ("missing", &self.missing),
+            ("array", &self.array),
+        ];
+        let mut settings: Vec<String> = given
+            .into_iter()
+            .filter_map(|(key, value)| Some(format!("data.{key}={}", text(value.as_deref()?))))
+            .collect();
+        if !self.columns.is_empty() {
+            let names = toml::Value::from(self.columns.clone());
+            settings.push(format!("data.columns={names}"));
+        }
+        settings
+    }
+
+    /// Whether somebody has said how many clusters there are: by an option, a setting, or a recipe of their own.
+    pub fn says_clusters(&self) -> bool {
+        let set =
+            self.set.iter().any(|setting| setting.split('=').next().is_some_and(|key| key.trim() == "n_clusters"));
+        self.clusters.is_some() || set || Recipe::file_says(&self.config, "n_clusters")
+    }
+
     /// Applies `--data` and `--data-dir`; the recipe's labels belong to the recipe's rows and go with them.
     fn choose_data(&self, config: &mut Config) -> dec::Result<()> {
-        let source = match (&self.data, &self.data_dir) {
+        let source = match (self.rows.as_ref().or(self.data.as_ref()), &self.data_dir) {
             (Some(data), _) => data.clone(),
             (None, Some(_)) if matches!(config.data.source.as_str(), "builtin" | "mnist") => "mnist".to_owned(),
             _ => config.data.source.clone(),
@@ -131,6 +192,7 @@ pub fn set_threads(threads: Threads) -> dec::Result<()> {
 /// The rows that `config` names.
 pub fn load_data(config: &Config) -> anyhow::Result<Dataset> {
     let data = &config.data;
-    let source = Source { source: &data.source, dir: data.dir.as_deref(), labels: data.labels.as_deref() };
+    let (dir, labels) = (data.dir.as_deref(), data.labels.as_deref());
+    let source = Source { source: &data.source, dir, labels, reading: data.reading() };
     data::load(&source).context("the data cannot be used")
 }

@@ -47,7 +47,7 @@ impl ResumeArgs {
         }
         recipe.config.validate()?;
         (changed.threads, changed.device) = (before.threads, before.device.clone());
-        let session = Session::prepare(recipe)?;
+        let session = Session::prepare(recipe, false)?;
         session.check_changes(&before, &changed, &checkpoint)?;
         session.start(console, |_| Ok(dir), Start::Checkpoint(Box::new(checkpoint)))
     }
@@ -72,8 +72,13 @@ fn nothing_to_resume(run: &Path) -> anyhow::Error {
 }
 
 /// For `--resume-if-there`: goes on with the run in `out`, or says that it has finished. `None` where a new run is to begin.
-pub fn if_there(out: &Path, recipe: &Recipe, console: &Console) -> Option<anyhow::Result<()>> {
-    let same = |text: &str| toml::from_str::<Config>(text).is_ok_and(|config| config.trains_as(&recipe.config));
+pub fn if_there(out: &Path, recipe: &Recipe, says_clusters: bool, console: &Console) -> Option<anyhow::Result<()>> {
+    let same = |text: &str| {
+        toml::from_str::<Config>(text).is_ok_and(|config| {
+            let n_clusters = if says_clusters { recipe.config.n_clusters } else { config.n_clusters };
+            config.trains_as(&Config { n_clusters, ..recipe.config.clone() })
+        })
+    };
     let other = || {
         let problem =
             "this directory holds a run with other settings; name another with --out, or write over it with --force";

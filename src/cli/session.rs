@@ -36,9 +36,18 @@ pub enum Start {
 
 impl Session {
     /// Sets up machine and data for `recipe`.
-    pub fn prepare(recipe: Recipe) -> anyhow::Result<Self> {
+    ///
+    /// Where nobody said how many clusters there are, labels do (`labels_say_clusters`).
+    pub fn prepare(mut recipe: Recipe, labels_say_clusters: bool) -> anyhow::Result<Self> {
         let device = set_up_machine(&recipe.config)?;
         let dataset = load_data(&recipe.config)?;
+        let classes = dataset.n_classes().filter(|&classes| labels_say_clusters && classes > 1);
+        if let Some(classes) = classes.filter(|&classes| classes != recipe.config.n_clusters) {
+            tracing::info!(
+                "{classes} clusters, as many as the labels have classes (--clusters asks for another number)"
+            );
+            recipe.config.n_clusters = classes;
+        }
         let element_bytes = match dataset.features {
             Features::U8(_) => 1,
             Features::F32(_) => 4,

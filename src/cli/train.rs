@@ -37,11 +37,11 @@ impl TrainArgs {
             return Err(dec::Error::Config(problem).into());
         }
         if let (Some(out), true) = (&self.out, self.resume_if_there) {
-            if let Some(ended) = resume::if_there(out, &recipe, console) {
+            if let Some(ended) = resume::if_there(out, &recipe, self.recipe.says_clusters(), console) {
                 return ended;
             }
         }
-        Session::prepare(recipe)?.start(console, |name| self.directory(name), Start::New)
+        Session::prepare(recipe, !self.recipe.says_clusters())?.start(console, |name| self.directory(name), Start::New)
     }
 
     /// Makes the run directory.

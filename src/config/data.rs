@@ -5,22 +5,53 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use super::range::{at_least_one, require};
-use crate::data::Scale;
+use crate::data::{FeatureChoice, Format, Missing, Pick, Reading, Scale};
 use crate::error::Result;
 
 /// `[data]`: the rows, and what is done to their values before training.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct DataConfig {
-    /// `builtin` (10,000 MNIST test digits), `mnist` (all 70,000), or the path of an IDX or NPY file. Default `builtin`.
+    /// `builtin` (10,000 MNIST test digits), `mnist` (all 70,000), the path of a file or folder in any [`Format`], or `-` for
+    /// standard input. Default `builtin`.
     pub source: String,
     /// For `mnist`: directory of its four files. Default: the cache that `dec fetch mnist` fills.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub dir: Option<PathBuf>,
-    /// IDX or NPY file with one integer a row, for scoring only. Default: the labels that `builtin` and `mnist` bring.
+    /// File with one label a row (NPY, IDX, CSV, text), for scoring only. Default: those that the rows come with.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub labels: Option<PathBuf>,
-    /// How values are scaled: a factor above 0, `auto`, `centre`, `standardise` or `counts`. Default `auto`.
+    /// The file's format, where its content and name do not tell.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub format: Option<Format>,
+    /// Columns to use, by name. Default: all that can be used.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub columns: Vec<String>,
+    /// Text columns to turn into one 0/1 column for each of their values. Default: those that plainly are such.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub categorical: Vec<String>,
+    /// The column (of AnnData: of obs) that holds labels, for scoring only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub label_column: Option<String>,
+    /// The column that names the rows.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub id_column: Option<String>,
+    /// Which array of a file that holds several: an NPZ member, a tensor, AnnData's `layers/NAME` or `obsm/NAME`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub array: Option<String>,
+    /// What becomes of missing values: `error`, `mean`, `drop`. Default `error`.
+    pub missing: Missing,
+    /// Which columns are kept: `auto` (the 2,000 that vary most where sparse rows have more than 5,000), `all`, or how many.
+    pub features: FeatureChoice,
+    /// Height and width that a folder's images are resized to.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub image_size: Option<[usize; 2]>,
+    /// Whether the sub-folders of a folder of images are labels, for scoring only. Default false.
+    pub folder_labels: bool,
+    /// Megabytes that the rows may take. Default: the memory that there is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_memory: Option<u64>,
+    /// How values are scaled: a factor above 0, `auto`, `centre`, `standardise`, `counts` or `unit`. Default `auto`.
     pub scale: Scale,
     /// Number of rows to use, chosen at random from `seed`; at least 1. Default: all.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -29,20 +60,59 @@ pub struct DataConfig {
 
 impl Default for DataConfig {
     fn default() -> Self {
-        Self { source: "builtin".to_owned(), dir: None, labels: None, scale: Scale::Auto, limit: None }
+        Self {
+            source: "builtin".to_owned(),
+            dir: None,
+            labels: None,
+            format: None,
+            columns: Vec::new(),
+            categorical: Vec::new(),
+            label_column: None,
+            id_column: None,
+            array: None,
+            missing: Missing::Error,
+            features: FeatureChoice::Auto,
+            image_size: None,
+            folder_labels: false,
+            max_memory: None,
+            scale: Scale::Auto,
+            limit: None,
+        }
     }
 }
 
 impl DataConfig {
+    /// How the file is to be read.
+    pub fn reading(&self) -> Reading<'_> {
+        let pick = Pick {
+            columns: &self.columns,
+            categorical: &self.categorical,
+            label_column: self.label_column.as_deref(),
+            id_column: self.id_column.as_deref(),
+            array: self.array.as_deref(),
+            image_size: self.image_size,
+            folder_labels: self.folder_labels,
+            most_bytes: self.max_memory.map_or(0, |megabytes| megabytes.saturating_mul(1_000_000)),
+        };
+        Reading { format: self.format, pick, missing: self.missing, features: self.features, ..Reading::default() }
+    }
+
     pub(super) fn check(&self) -> Result<()> {
         if let Scale::Factor(factor) = self.scale {
             require(
                 "data.scale",
                 factor,
                 (factor as f32).is_normal() && factor > 0.0,
-                "a number above 0, \"auto\", \"centre\", \"standardise\" or \"counts\"",
+                "a number above 0, \"auto\", \"centre\", \"standardise\", \"counts\" or \"unit\"",
             )?;
         }
+        if let FeatureChoice::Count(count) = self.features {
+            at_least_one("data.features", count as u64)?;
+        }
+        for side in self.image_size.into_iter().flatten() {
+            at_least_one("data.image_size", side as u64)?;
+        }
+        self.max_memory.map_or(Ok(()), |most| at_least_one("data.max_memory", most))?;
         self.limit.map_or(Ok(()), |limit| at_least_one("data.limit", limit as u64))
     }
 }

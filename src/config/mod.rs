@@ -175,7 +175,7 @@ mod tests {
         ) {
             let mut config = Config { seed, ..Config::default() };
             config.threads = threads.map_or(Threads::Auto, Threads::Given);
-            let word = [Scale::Auto, Scale::Centre, Scale::Standardise, Scale::Counts][(seed % 4) as usize];
+            let word = [Scale::Auto, Scale::Centre, Scale::Standardise, Scale::Counts, Scale::Unit][(seed % 5) as usize];
             config.data = DataConfig { source, limit, scale: factor.map_or(word, Scale::Factor), ..config.data };
             let factors = |f| OverClustering::Given(vec![f; hidden.len()]);
             config.start.over_clustering = factor.map_or(OverClustering::Auto, factors);

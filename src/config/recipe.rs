@@ -53,6 +53,13 @@ impl Recipe {
         Ok(Self { name, config })
     }
 
+    /// Whether the file of a recipe that is not built in says something about the top-level setting `key`.
+    pub fn file_says(source: &str, key: &str) -> bool {
+        let built_in = BUILT_IN.iter().any(|(name, _)| *name == source);
+        let table = || read(source).ok().and_then(|(_, text)| text.parse::<toml::Table>().ok());
+        !built_in && table().is_some_and(|table| table.contains_key(key))
+    }
+
     /// Applies `overrides`, each `key=value`, in order.
     ///
     /// A value is read as TOML, and as a plain string where it does not look like TOML, so that `data.source=mnist` needs no

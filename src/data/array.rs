@@ -2,10 +2,11 @@
 
 use ndarray::{Array2, ArrayView, IxDyn, ShapeBuilder};
 
-use super::element::Element;
+use super::element::{Element, Endian};
+use super::format::{Table, Values};
 use super::header::{hex, Header};
 use super::input::{Body, Input};
-use super::{idx, npy, Features};
+use super::{idx, npy};
 use crate::error::Result;
 
 /// Reads the header of whichever format the first bytes belong to.
@@ -22,31 +23,15 @@ fn read_header(input: &mut Input) -> Result<Header> {
         idx::read_header(input, magic)
     } else {
         Err(input.problem(format!(
-            "is neither IDX nor NPY: it begins with the bytes {}{}. IDX begins with 00 00, a type and the number of \
+            "is neither IDX nor NPY: it begins with the bytes {}. IDX begins with 00 00, a type and the number of \
              dimensions; NPY with 93 4e 55 4d 50 59 (\"\\x93NUMPY\"); either may be gzipped",
             hex(magic),
-            guess(magic)
         )))
     }
 }
 
-/// What a file that is neither IDX nor NPY probably is, and what to do about it.
-fn guess(magic: &[u8]) -> &'static str {
-    if magic.starts_with(b"PK") {
-        " (a zip archive; if it is an .npz, save its array alone with numpy.save)"
-    } else if magic.starts_with(b"\x89HDF") {
-        " (HDF5; save the array with numpy.save)"
-    } else if magic.starts_with(b"\x80") {
-        " (perhaps a Python pickle; save the array with numpy.save)"
-    } else if magic.iter().all(|b| b.is_ascii_graphic() || b.is_ascii_whitespace()) {
-        " (text; if it is a table, save its numbers as an NPY file with numpy.save)"
-    } else {
-        ""
-    }
-}
-
-/// Reads rows, and their height and width if the file is 3-dimensional.
-pub(super) fn read_features(input: &mut Input) -> Result<(Features, Option<[usize; 2]>)> {
+/// Reads rows; images where the file has three or four dimensions of their kind.
+pub(super) fn read_table(input: &mut Input) -> Result<Table> {
     let header = read_header(input)?;
     let count = checked_count(input, &header)?;
     let (n_rows, rest) = match header.shape.as_slice() {
@@ -59,44 +44,102 @@ pub(super) fn read_features(input: &mut Input) -> Result<(Features, Option<[usiz
         }
         [n_rows, rest @ ..] => (*n_rows, rest),
     };
-    let image = if let [height, width] = *rest { Some([height, width]) } else { None };
     let shape = (n_rows, rest.iter().product());
     let Header { element, endian, .. } = header;
     let copies = if header.is_transposed() { 2 } else { 1 };
     let body = Body { count, size: element.size(), copies, claim: &header.describe() };
-    let features = match element {
+    let values = match element {
         Element::U8 => {
             let values = input.read_body(body, |bytes, out: &mut Vec<u8>| out.extend_from_slice(bytes))?;
-            Features::U8(to_rows(input, &header, shape, values)?)
+            Values::U8(to_rows(input, &header, shape, values)?)
+        }
+        _ if element.is_wide() => {
+            let values = input.read_body(body, |bytes, out| element.decode_f64(endian, bytes, out))?;
+            Values::F64(to_rows(input, &header, shape, values)?)
         }
         _ => {
             let values = input.read_body(body, |bytes, out| element.decode_f32(endian, bytes, out))?;
-            Features::F32(to_rows(input, &header, shape, values)?)
+            Values::F32(to_rows(input, &header, shape, values)?)
         }
     };
-    Ok((features, image))
+    let mut table = Table { values, ..Table::default() };
+    table.take_shape(rest);
+    Ok(table)
 }
 
 /// Reads one integer a row.
 pub(super) fn read_labels(input: &mut Input) -> Result<Vec<i64>> {
     let header = read_header(input)?;
-    let count = checked_count(input, &header)?;
-    if !matches!(header.shape.as_slice(), [_] | [_, 1]) {
-        return Err(input.problem(format!(
-            "has the shape [{}]; labels need [rows] or [rows, 1], one integer a row",
-            header.shape.iter().map(usize::to_string).collect::<Vec<_>>().join(", ")
-        )));
-    }
-    let Header { element, endian, .. } = header;
+    integers(input, &header)
+}
+
+fn integers(input: &mut Input, header: &Header) -> Result<Vec<i64>> {
+    let count = checked_count(input, header)?;
+    check_labels_shape(input, &header.shape)?;
+    let Header { element, endian, .. } = *header;
     let body = Body { count, size: element.size(), copies: 1, claim: &header.describe() };
     let mut wrong = None;
     let labels = input.read_body(body, |bytes, out| element.decode_i64(endian, bytes, out, &mut wrong))?;
     match wrong {
         None => Ok(labels),
         Some((row, value)) => Err(input.problem(format!(
-            "its label at row {row} (counted from 0) is {value}; labels are whole numbers from -2^63 to 2^63 - 1"
+            "its label at row {row} (counted from 0) is {value}; labels are whole numbers from -2^63 to 2^63 - 1, or strings"
         ))),
     }
+}
+
+fn check_labels_shape(input: &Input, shape: &[usize]) -> Result<()> {
+    if matches!(shape, [_] | [_, 1]) {
+        return Ok(());
+    }
+    let shape: Vec<String> = shape.iter().map(usize::to_string).collect();
+    Err(input.problem(format!("has the shape [{}]; labels need [rows] or [rows, 1], one a row", shape.join(", "))))
+}
+
+/// One label a row of an NPY or IDX file, numbers or strings; `None` for a file of another format.
+pub(super) fn read_text_labels(input: &mut Input) -> Result<Option<Vec<Option<String>>>> {
+    let mut magic = [0; 4];
+    let found = input.fill(&mut magic)?;
+    let magic = &magic[..found];
+    let text = |labels: Vec<i64>| Ok(Some(labels.into_iter().map(|label| Some(label.to_string())).collect()));
+    if magic == &npy::MAGIC[..4] {
+        return match npy::read_content(input)? {
+            npy::Content::Numbers(header) => text(integers(input, &header)?),
+            npy::Content::Text(header) => strings(input, &header).map(Some),
+        };
+    }
+    if magic.starts_with(&[0, 0]) {
+        let header = idx::read_header(input, magic)?;
+        return text(integers(input, &header)?);
+    }
+    Ok(None)
+}
+
+fn strings(input: &mut Input, header: &npy::TextHeader) -> Result<Vec<Option<String>>> {
+    check_labels_shape(input, &header.shape)?;
+    let size = header.width * if header.unicode.is_some() { 4 } else { 1 };
+    let count = header.shape.first().copied().unwrap_or(0);
+    if size == 0 || count.checked_mul(size).and_then(|bytes| isize::try_from(bytes).ok()).is_none() {
+        return Err(input.problem(format!("its header promises {count} strings of {size} bytes: it is damaged")));
+    }
+    let claim = format!("{count} strings of {} characters", header.width);
+    let body = Body { count: count * size, size: 1, copies: 3, claim: &claim };
+    let bytes: Vec<u8> = input.read_body(body, |bytes, out| out.extend_from_slice(bytes))?;
+    let decode = |cell: &[u8]| -> String {
+        let text: String = match header.unicode {
+            None => String::from_utf8_lossy(cell).into_owned(),
+            Some(endian) => cell
+                .chunks_exact(4)
+                .map(|b| {
+                    let b = [b[0], b[1], b[2], b[3]];
+                    let code = if endian == Endian::Big { u32::from_be_bytes(b) } else { u32::from_le_bytes(b) };
+                    char::from_u32(code).unwrap_or(char::REPLACEMENT_CHARACTER)
+                })
+                .collect(),
+        };
+        text.trim_end_matches('\0').to_owned()
+    };
+    Ok(bytes.chunks_exact(size).map(|cell| Some(decode(cell)).filter(|text| !text.is_empty())).collect())
 }
 
 fn checked_count(input: &Input, header: &Header) -> Result<usize> {

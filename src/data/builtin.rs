@@ -5,6 +5,7 @@
 use std::path::Path;
 
 use super::input::Input;
+use super::table::{self, Wishes};
 use super::{array, Dataset};
 use crate::error::Result;
 
@@ -15,9 +16,10 @@ const LABELS: &[u8] = include_bytes!("builtin/t10k-labels-idx1-ubyte.gz");
 pub(super) fn load() -> Result<Dataset> {
     let images = Path::new("built-in t10k-images-idx3-ubyte.gz");
     let labels = Path::new("built-in t10k-labels-idx1-ubyte.gz");
-    let (features, image) = array::read_features(&mut Input::from_bytes(images, IMAGES)?)?;
+    let table = array::read_table(&mut Input::from_bytes(images, IMAGES)?)?;
+    let found = table::dataset(images, table, Wishes::default())?;
     let labels = array::read_labels(&mut Input::from_bytes(labels, LABELS)?)?;
-    Ok(Dataset { features, labels: Some(labels), name: "MNIST test digits (built in)".to_owned(), image })
+    Ok(Dataset { labels: Some(labels), name: "MNIST test digits (built in)".to_owned(), ..found })
 }
 
 #[cfg(test)]

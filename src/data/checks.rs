@@ -35,6 +35,26 @@ fn first_not_finite(rows: &Array2<f32>) -> Option<(usize, usize)> {
     rows.indexed_iter().find(|(_, value)| !value.is_finite()).map(|(place, _)| place)
 }
 
+/// Values whose greatest is below this are all but 0 in float32.
+const TINY: f32 = 1e-30;
+
+/// Refuses values so small that float32 has no numbers for what tells them apart.
+///
+/// # Errors
+///
+/// [`Error::Rows`] with the largest of them, and the remedy.
+pub fn check_magnitude(dataset: &Dataset) -> Result<()> {
+    let Features::F32(rows) = &dataset.features else { return Ok(()) };
+    let greatest = rows.iter().fold(0.0f32, |most, value| most.max(value.abs()));
+    if greatest == 0.0 || greatest >= TINY {
+        return Ok(());
+    }
+    Err(Error::Rows(format!(
+        "{}: its largest value is {greatest:e}, and float32 ends at 1e-38: multiply all values by a constant",
+        dataset.name
+    )))
+}
+
 /// Refuses values below 0, which count nothing.
 ///
 /// # Errors

@@ -87,6 +87,16 @@ impl Element {
         for_each_number!(self, endian, bytes, value => out.push(value as f32));
     }
 
+    /// Whether float32 may round values of this type.
+    pub fn is_wide(self) -> bool {
+        matches!(self, Self::U32 | Self::I32 | Self::U64 | Self::I64 | Self::F64)
+    }
+
+    /// Appends the values in `bytes`, each rounded to the nearest `f64`.
+    pub fn decode_f64(self, endian: Endian, bytes: &[u8], out: &mut Vec<f64>) {
+        for_each_number!(self, endian, bytes, value => out.push(value as f64));
+    }
+
     /// Appends the values in `bytes` as integers. `wrong` becomes the place in `out` and the text of the first that is not an
     /// `i64`, unless it is one already.
     pub fn decode_i64(self, endian: Endian, bytes: &[u8], out: &mut Vec<i64>, wrong: &mut Option<(usize, String)>) {

@@ -58,7 +58,7 @@ mod tests {
     use ndarray::{array, Array2};
 
     fn dataset(features: Features, labels: Option<Vec<i64>>) -> Dataset {
-        Dataset { features, labels, name: String::new(), image: None }
+        Dataset { features, labels, ..Dataset::default() }
     }
 
     #[test]

@@ -43,6 +43,14 @@ pub(super) struct Input<'a> {
     cut_off: bool,
 }
 
+impl Read for Input<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        let count = self.reader.read(buffer)?;
+        self.offset += count as u64;
+        Ok(count)
+    }
+}
+
 impl<'a> Input<'a> {
     /// Opens a file, and looks at its first bytes for gzip's magic.
     pub fn open(path: &Path) -> Result<Input<'static>> {
@@ -58,6 +66,16 @@ impl<'a> Input<'a> {
     /// Reads from memory; `path` is what messages call it.
     pub fn from_bytes(path: &Path, bytes: &'a [u8]) -> Result<Self> {
         Self::new(path, bytes, Some(bytes.len() as u64))
+    }
+
+    /// Reads a stream of this many bytes; `path` is what messages call it.
+    pub fn from_reader(path: &Path, reader: impl Read + 'a, length: u64) -> Result<Self> {
+        Self::new(path, BufReader::new(reader), Some(length))
+    }
+
+    /// Reads a stream that nobody knows the length of.
+    pub fn from_stream(path: &Path, reader: impl BufRead + 'a) -> Result<Self> {
+        Self::new(path, reader, None)
     }
 
     fn new(path: &Path, mut reader: impl BufRead + 'a, length: Option<u64>) -> Result<Self> {
@@ -246,7 +264,7 @@ impl<'a> Input<'a> {
     }
 }
 
-fn cannot_open(e: &std::io::Error) -> String {
+pub(super) fn cannot_open(e: &std::io::Error) -> String {
     match e.kind() {
         ErrorKind::NotFound => "no such file".to_owned(),
         _ => format!("cannot be opened: {e}"),

@@ -4,7 +4,8 @@ use std::path::{Path, PathBuf};
 
 use ndarray::{concatenate, Axis};
 
-use super::{cache, read_labels, read_rows, Dataset, Features};
+use super::input::Input;
+use super::{array, cache, read_rows, Dataset, Features};
 use crate::error::{Error, Result};
 
 /// The files, in the order of the rows: images and labels, train and test.
@@ -51,7 +52,7 @@ fn missing_files(dir: &Path, missing: &[&str]) -> Error {
 
 fn read_part(images: &Path, labels: &Path) -> Result<Dataset> {
     let mut part = read_rows(images)?;
-    let found = read_labels(labels)?;
+    let found = array::read_labels(&mut Input::open(labels)?)?;
     if found.len() != part.n_rows() {
         let problem = format!("has {} labels, but {} has {} rows", found.len(), images.display(), part.n_rows());
         return Err(Error::data(labels, problem));
@@ -72,5 +73,11 @@ fn join(train: Dataset, test: Dataset, test_images: &Path) -> Result<Dataset> {
     };
     let features = joined.map_err(|_| mismatch("has images of another size"))?;
     let labels = train.labels.into_iter().chain(test.labels).flatten().collect();
-    Ok(Dataset { features, labels: Some(labels), name: "MNIST (train + test)".to_owned(), image: train.image })
+    Ok(Dataset {
+        features,
+        labels: Some(labels),
+        name: "MNIST (train + test)".to_owned(),
+        image: train.image,
+        ..Dataset::default()
+    })
 }

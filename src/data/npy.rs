@@ -20,8 +20,39 @@ pub(super) const MAGIC: &[u8; 6] = b"\x93NUMPY";
 /// More than this is no header that NumPy writes for a type we read (it pads to 64 or 128 bytes).
 const MAX_HEADER_BYTES: u64 = 1 << 20;
 
-/// Reads the header of which the magic's first four bytes have been read.
+/// An array of strings of one width.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct TextHeader {
+    pub shape: Vec<usize>,
+    /// Characters of each.
+    pub width: usize,
+    /// Four bytes a character (UTF-32) in this order; `None` for one byte a character.
+    pub unicode: Option<Endian>,
+}
+
+/// What a header describes.
+pub(super) enum Content {
+    Numbers(Header),
+    Text(TextHeader),
+}
+
+/// Reads the header of an array of numbers, of which the magic's first four bytes have been read.
 pub(super) fn read_header(input: &mut Input) -> Result<Header> {
+    let text = read_dictionary(input)?;
+    parse(&text).and_then(Raw::numbers).map_err(|problem| input.problem(problem))
+}
+
+/// Reads the header of an array of numbers or strings, of which the magic's first four bytes have been read.
+pub(super) fn read_content(input: &mut Input) -> Result<Content> {
+    let text = read_dictionary(input)?;
+    let content = parse(&text).and_then(|raw| match raw.text() {
+        Some(text) => Ok(Content::Text(text)),
+        None => raw.numbers().map(Content::Numbers),
+    });
+    content.map_err(|problem| input.problem(problem))
+}
+
+fn read_dictionary(input: &mut Input) -> Result<String> {
     let mut start = [0; 4];
     input.fill_header(&mut start, "NPY")?;
     let [m, y, major, minor] = start;
@@ -50,10 +81,36 @@ pub(super) fn read_header(input: &mut Input) -> Result<Header> {
     }
     let mut text = vec![0; length as usize];
     input.fill_header(&mut text, "NPY")?;
-    parse(&String::from_utf8_lossy(&text)).map_err(|problem| input.problem(problem))
+    Ok(String::from_utf8_lossy(&text).into_owned())
 }
 
-fn parse(text: &str) -> Result<Header, String> {
+/// The dictionary's three values.
+struct Raw<'a> {
+    descr: &'a str,
+    fortran: bool,
+    shape: Vec<usize>,
+}
+
+impl Raw<'_> {
+    fn numbers(self) -> Result<Header, String> {
+        let (element, endian) = element(self.descr)?;
+        Ok(Header { shape: self.shape, element, endian, fortran: self.fortran })
+    }
+
+    /// Where the type is `S` or `U` with a width.
+    fn text(&self) -> Option<TextHeader> {
+        let code = self.descr.trim_start_matches(['<', '>', '=', '|']);
+        let endian = if self.descr.starts_with('>') { Endian::Big } else { Endian::Little };
+        let (unicode, width) = match code.split_at_checked(1)? {
+            ("U", width) => (Some(endian), width),
+            ("S" | "a", width) => (None, width),
+            _ => return None,
+        };
+        Some(TextHeader { shape: self.shape.clone(), width: width.parse().ok()?, unicode })
+    }
+}
+
+fn parse(text: &str) -> Result<Raw<'_>, String> {
     let (mut descr, mut fortran, mut shape) = (None, None, None);
     let mut cursor = Cursor { text, at: 0 };
     cursor.expect('{')?;
@@ -75,10 +132,10 @@ fn parse(text: &str) -> Result<Header, String> {
         return Err(cursor.problem("goes on after the dictionary's end"));
     }
     let missing = |key| format!("its NPY header lacks the key '{key}'; it needs 'descr', 'fortran_order' and 'shape'");
-    let (element, endian) = element(descr.ok_or_else(|| missing("descr"))?)?;
+    let descr = descr.ok_or_else(|| missing("descr"))?;
     let fortran = fortran.ok_or_else(|| missing("fortran_order"))?;
     let shape = shape.ok_or_else(|| missing("shape"))?;
-    Ok(Header { shape, element, endian, fortran })
+    Ok(Raw { descr, fortran, shape })
 }
 
 /// The type that a `descr` like `<f4` stands for.
@@ -124,19 +181,29 @@ fn unsupported(descr: &str, code: &str) -> String {
     } else {
         descr.to_owned()
     };
-    let kind = match code.chars().next() {
-        Some('[') => " (structured: named fields)",
-        Some('V') => " (raw bytes)",
-        Some('c') => " (complex)",
-        Some('O') => " (Python objects)",
-        Some('S' | 'a' | 'U') => " (strings)",
-        Some('M' | 'm') => " (dates or times)",
-        Some('f') => " (long double)",
-        _ => "",
+    let float = "save it as numbers with numpy.save(path, a.astype('float64'))";
+    let (kind, remedy) = match code.chars().next() {
+        Some('[') => (
+            " (structured: named fields)",
+            "numpy.save(path, numpy.lib.recfunctions.structured_to_unstructured(a)) makes it a table of numbers",
+        ),
+        Some('V') => (" (raw bytes)", "say what the bytes are with a.view('float32'), for example, before numpy.save"),
+        Some('c') => (
+            " (complex)",
+            "numpy.save(path, numpy.concatenate([a.real, a.imag], axis=1)) makes two real columns of each",
+        ),
+        Some('O') => (
+            " (Python objects)",
+            "numbers: numpy.save(path, a.astype('float64')); strings, as labels: numpy.save(path, a.astype(str))",
+        ),
+        Some('S' | 'a' | 'U') => (" (strings)", "strings can be labels (--labels), not rows"),
+        Some('M' | 'm') => (" (dates or times)", "numpy.save(path, a.astype('int64')) makes numbers of them"),
+        Some('f') => (" (long double)", float),
+        _ => ("", float),
     };
     format!(
         "its dtype {shown}{kind} is not supported; bool, int8 to int64, uint8 to uint64, float16, float32 and float64 \
-         are: convert with numpy, e.g. numpy.save(path, a.astype('float32')), or 'int64' for labels"
+         are: {remedy}"
     )
 }
 

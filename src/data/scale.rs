@@ -4,7 +4,10 @@ use serde::{Deserialize, Serialize};
 
 /// How raw values are scaled before the network sees them ([`Scaling`](super::Scaling) does it).
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase", expecting = "a number, \"auto\", \"centre\", \"standardise\" or \"counts\"")]
+#[serde(
+    rename_all = "lowercase",
+    expecting = "a number, \"auto\", \"centre\", \"standardise\", \"counts\" or \"unit\""
+)]
 pub enum Scale {
     /// Chosen by what the rows are: [`Scaling::new`](super::Scaling::new).
     Auto,
@@ -14,6 +17,8 @@ pub enum Scale {
     Centre,
     /// For counts: each row brought to one total, ln(1 + x) of that, then as [`Scale::Centre`].
     Counts,
+    /// For directions, as embeddings and weights of words are: each row brought to length 1, then as [`Scale::Centre`].
+    Unit,
     /// Every value times this factor, above 0.
     #[serde(untagged)]
     Factor(f64),
@@ -36,6 +41,7 @@ mod tests {
             ("\"standardise\"", Scale::Standardise),
             ("\"centre\"", Scale::Centre),
             ("\"counts\"", Scale::Counts),
+            ("\"unit\"", Scale::Unit),
             ("0.02", Scale::Factor(0.02)),
         ] {
             let text = format!("scale = {text}\n");
@@ -49,7 +55,11 @@ mod tests {
     fn anything_else_is_told_what_is_expected() {
         for text in ["\"big\"", "true", "[1.0]", "\"Auto\""] {
             let problem = toml::from_str::<Holder>(&format!("scale = {text}")).unwrap_err();
-            assert_eq!(problem.message(), "a number, \"auto\", \"centre\", \"standardise\" or \"counts\"", "{text}");
+            assert_eq!(
+                problem.message(),
+                "a number, \"auto\", \"centre\", \"standardise\", \"counts\" or \"unit\"",
+                "{text}"
+            );
         }
     }
 }

@@ -4,7 +4,7 @@ use ndarray::{Array1, Array2, ArrayView1, Axis};
 use serde::Serialize;
 use tch::Tensor;
 
-use super::{tensor_of, Features, Scale};
+use super::{tensor_of, Channels, Features, Scale};
 use crate::error::Result;
 
 /// The share of all variance that a tenth of the features holds where the others would not count without standardising.
@@ -14,6 +14,10 @@ const DOMINANT: f64 = 0.9;
 /// are not 0.
 const LEAST_COUNTED: usize = 50;
 const LARGEST_COUNT: f64 = 10.0;
+
+/// The share of zeros that weights of words have at least, and the ratio of lengths that rows of one length have at most.
+const SPARSE: f64 = 0.8;
+const ALIKE: f64 = 1.01;
 
 /// Rows that tell at most what images have for a background, and how far their pixels differ from it.
 const SAMPLE: usize = 1000;
@@ -31,6 +35,8 @@ const OUTLYING: f64 = 4.0;
 pub enum RowKind {
     /// Images of this height and width.
     Image([usize; 2]),
+    /// Images of several channels: height, width and these.
+    Colour([usize; 2], Channels),
     /// Values in the order of time, a wavelength, or the like.
     Series,
     /// Features without an order.
@@ -49,10 +55,20 @@ pub enum Scaling {
         mean: Array1<f32>,
         /// \[d\], above 0: where each feature has its own, 1 for one that is the same in all rows.
         deviation: Array1<f32>,
-        /// Of counts: the sum that every row is brought to (a sum below 1 counts as 1) before ln(1 + x) of its values, which is
-        /// what is centred.
-        total: Option<f64>,
+        /// What is done to each row before that.
+        rows: RowRule,
     },
+}
+
+/// What is done to each row by itself.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum RowRule {
+    /// Nothing.
+    Plain,
+    /// Of counts: the row is brought to this sum (a sum below 1 counts as 1), and ln(1 + x) of its values taken.
+    Counts(f64),
+    /// The row is brought to length 1; a row of zeros stays.
+    Unit,
 }
 
 impl Scaling {
@@ -66,6 +82,9 @@ impl Scaling {
     /// variance, as where columns have units of their own, by the deviation of all where not. Where they are counts, what is
     /// centred is ln(1 + x) of rows brought to the median of their sums: how much was counted in a row says nothing, and large
     /// counts vary the more the larger they are.
+    ///
+    /// Sparse weights, as of words in texts (at least 50 features, none below 0, four fifths of the values 0, no counts), whose rows
+    /// differ in length are brought to length 1 before they are centred: how long a text is says nothing.
     pub fn new(scale: Scale, features: &Features, kind: RowKind) -> (Self, f64) {
         let by = |factor: f64| (Self::Factor(factor), factor * root_mean_square(features));
         match (scale, kind) {
@@ -73,7 +92,9 @@ impl Scaling {
             (Scale::Standardise, _) => Self::standardise(&Moments::of(features)),
             (Scale::Centre, _) => Self::centre(&Moments::of(features)),
             (Scale::Counts, _) => Self::of_counts(features),
+            (Scale::Unit, _) => Self::of_directions(features),
             (Scale::Auto, RowKind::Image(shape)) => Self::of_images(features, shape),
+            (Scale::Auto, RowKind::Colour(_, channels)) => Self::of_colour(features, channels),
             (Scale::Auto, RowKind::Series) => by(1.0 / root_mean_square(features)),
             (Scale::Auto, RowKind::Table) => Self::of_table(features),
         }
@@ -85,11 +106,12 @@ impl Scaling {
         let middle = totals.len() / 2;
         let total = totals.select_nth_unstable_by(middle, f64::total_cmp).1.max(1.0);
         let rows = compressed(rows, total);
-        let (mut scaling, magnitude) = Self::centre(&Moments::of(&Features::F32(rows)));
-        if let Self::Centre { total: of_rows, .. } = &mut scaling {
-            *of_rows = Some(total);
-        }
-        (scaling, magnitude)
+        Self::centre(&Moments::of(&Features::F32(rows))).after(RowRule::Counts(total))
+    }
+
+    fn of_directions(features: &Features) -> (Self, f64) {
+        let rows = of_length_one(float32(features.clone()));
+        Self::centre(&Moments::of(&Features::F32(rows))).after(RowRule::Unit)
     }
 
     fn of_images(features: &Features, shape: [usize; 2]) -> (Self, f64) {
@@ -110,7 +132,21 @@ impl Scaling {
             return (Self::Factor(1.0 / unit), magnitude);
         }
         let everywhere = |value: f64| Array1::from_elem(features.n_features(), value as f32);
-        (Self::Centre { mean: everywhere(background), deviation: everywhere(unit), total: None }, magnitude)
+        (Self::Centre { mean: everywhere(background), deviation: everywhere(unit), rows: RowRule::Plain }, magnitude)
+    }
+
+    /// Each channel around its mean, which is what comes in where an image is moved, over one deviation for all.
+    fn of_colour(features: &Features, channels: Channels) -> (Self, f64) {
+        let mut moments = Moments::of(features);
+        let d = moments.mean.len();
+        let (mut sums, per_channel) = (vec![0.0; channels.count], (d / channels.count).max(1) as f64);
+        moments.mean.iter().enumerate().for_each(|(j, mean)| sums[channels.of(j, d)] += mean / per_channel);
+        for j in 0..d {
+            let mean = sums[channels.of(j, d)];
+            moments.deviation[j] = (moments.deviation[j].powi(2) + (moments.mean[j] - mean).powi(2)).sqrt();
+            moments.mean[j] = mean;
+        }
+        Self::centre(&moments)
     }
 
     fn of_table(features: &Features) -> (Self, f64) {
@@ -120,6 +156,12 @@ impl Scaling {
                  (data.scale=centre if they are not)"
             );
             return Self::of_counts(features);
+        }
+        if are_weights(features) {
+            tracing::info!(
+                "the rows look like weights of words: each is brought to length 1 (data.scale=centre if length matters)"
+            );
+            return Self::of_directions(features);
         }
         let moments = Moments::of(features);
         if moments.some_dominate() {
@@ -137,14 +179,17 @@ impl Scaling {
         let variance = moments.deviation.mapv(|s| s * s).mean().unwrap_or(0.0);
         let common = if (variance.sqrt() as f32).is_normal() { variance.sqrt() } else { 1.0 };
         let deviation = Array1::from_elem(moments.deviation.len(), common as f32);
-        (Self::Centre { mean: moments.mean.mapv(|m| m as f32), deviation, total: None }, variance.sqrt() / common)
+        (
+            Self::Centre { mean: moments.mean.mapv(|m| m as f32), deviation, rows: RowRule::Plain },
+            variance.sqrt() / common,
+        )
     }
 
     fn standardise(moments: &Moments) -> (Self, f64) {
         let varying = moments.deviation.iter().filter(|&&s| s > 0.0).count();
         let magnitude = (varying as f64 / moments.deviation.len().max(1) as f64).sqrt();
         let deviation = moments.deviation.mapv(|s| if s > 0.0 { s as f32 } else { 1.0 });
-        (Self::Centre { mean: moments.mean.mapv(|m| m as f32), deviation, total: None }, magnitude)
+        (Self::Centre { mean: moments.mean.mapv(|m| m as f32), deviation, rows: RowRule::Plain }, magnitude)
     }
 
     /// The factor that remains to be applied to what [`Scaling::stored`] gives.
@@ -155,30 +200,80 @@ impl Scaling {
         }
     }
 
-    /// Means and deviations as float32 \[1, d\], of counts also the total \[1, 1\], each with its name, where features are
+    /// Means and deviations as float32 \[1, d\], of counts also the total \[1, 1\], of rows of length 1 `unit` \[1, 1\], each with its name, where features are
     /// centred; else nothing.
     ///
     /// # Errors
     /// A libtorch failure.
     pub fn tensors(&self) -> Result<Vec<(&'static str, Tensor)>> {
-        let Self::Centre { mean, deviation, total } = self else { return Ok(Vec::new()) };
-        let total = total.map(|total| Array1::from_elem(1, total as f32));
-        let named =
-            [("mean", mean), ("deviation", deviation)].into_iter().chain(total.iter().map(|total| ("total", total)));
+        let Self::Centre { mean, deviation, rows } = self else { return Ok(Vec::new()) };
+        let rule = match rows {
+            RowRule::Plain => None,
+            RowRule::Counts(total) => Some(("total", Array1::from_elem(1, *total as f32))),
+            RowRule::Unit => Some(("unit", Array1::ones(1))),
+        };
+        let rule = rule.iter().map(|(name, value)| (*name, value));
+        let named = [("mean", mean), ("deviation", deviation)].into_iter().chain(rule);
         named.map(|(name, values)| Ok((name, tensor_of(values.view().insert_axis(Axis(0)))?))).collect()
     }
 
     /// The rows as training stores them: in their own type where one factor is all that there is to do, else as float32.
     pub fn stored(&self, features: Features) -> Features {
-        let Self::Centre { mean, deviation, total } = self else { return features };
-        let mut rows = float32(features);
-        if let Some(total) = total {
-            rows = compressed(rows, *total);
-        }
+        let Self::Centre { mean, deviation, rows: rule } = self else { return features };
+        let rows = float32(features);
+        let mut rows = match rule {
+            RowRule::Plain => rows,
+            RowRule::Counts(total) => compressed(rows, *total),
+            RowRule::Unit => of_length_one(rows),
+        };
         rows -= mean;
         rows /= deviation;
         Features::F32(rows)
     }
+}
+
+/// A scaling of whole columns that comes after a rule for each row.
+trait After {
+    fn after(self, rule: RowRule) -> Self;
+}
+
+impl After for (Scaling, f64) {
+    fn after(mut self, rule: RowRule) -> Self {
+        if let Scaling::Centre { rows, .. } = &mut self.0 {
+            *rows = rule;
+        }
+        self
+    }
+}
+
+/// Rows over their lengths.
+fn of_length_one(mut rows: Array2<f32>) -> Array2<f32> {
+    for mut row in rows.rows_mut() {
+        let length = length_of(row.view());
+        if length > 0.0 {
+            row.mapv_inplace(|value| (f64::from(value) / length) as f32);
+        }
+    }
+    rows
+}
+
+fn length_of(row: ArrayView1<f32>) -> f64 {
+    row.iter().map(|&value| f64::from(value).powi(2)).sum::<f64>().sqrt()
+}
+
+/// Whether the values are sparse weights whose rows differ in length: see [`Scaling::new`].
+fn are_weights(features: &Features) -> bool {
+    let Features::F32(rows) = features else { return false };
+    if features.n_features() < LEAST_COUNTED || rows.iter().any(|&value| value < 0.0) {
+        return false;
+    }
+    let zeros = rows.iter().filter(|&&value| value == 0.0).count();
+    if (zeros as f64) < SPARSE * rows.len() as f64 || rows.iter().all(|value| value.fract() == 0.0) {
+        return false;
+    }
+    let lengths = rows.rows().into_iter().map(length_of).filter(|&length| length > 0.0);
+    let (least, most) = lengths.fold((f64::INFINITY, 0.0f64), |(least, most), l| (least.min(l), most.max(l)));
+    most > ALIKE * least
 }
 
 fn float32(features: Features) -> Array2<f32> {
@@ -345,7 +440,9 @@ mod tests {
         let rows = counts();
         for features in [Features::F32(rows.clone()), Features::U8(rows.mapv(|value| value as u8))] {
             let (scaling, magnitude) = auto(&features);
-            let Scaling::Centre { mean, deviation, total: Some(total) } = &scaling else { panic!("{scaling:?}") };
+            let Scaling::Centre { mean, deviation, rows: RowRule::Counts(total) } = &scaling else {
+                panic!("{scaling:?}")
+            };
             assert!((magnitude - 1.0).abs() < 1e-6);
             let stored = floats(scaling.stored(features));
             let sum = rows.row(7).sum();

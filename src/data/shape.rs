@@ -84,7 +84,7 @@ mod tests {
 
     #[test]
     fn digits_are_images() {
-        let digits = load(&Source { source: "builtin", dir: None, labels: None }).unwrap();
+        let digits = load(&Source { source: "builtin", dir: None, labels: None, ..Source::default() }).unwrap();
         let found = guess_image(&digits.features).unwrap();
         assert_eq!(found.shape, [28, 28]);
         assert!(found.margin > 0.3, "{}", found.margin);

@@ -71,7 +71,7 @@ fn rows_problem(bytes: &[u8]) -> String {
 }
 
 fn labels_problem(bytes: &[u8]) -> String {
-    problem("labels", bytes, read_labels)
+    problem("labels", bytes, |path| read_labels(path, None))
 }
 
 #[track_caller]
@@ -173,15 +173,20 @@ fn npy_byte_orders_versions_and_spellings() {
 #[test]
 fn labels_of_any_integer_type() {
     let dir = Dir::new();
-    let read = |bytes: &[u8]| read_labels(&dir.file("y", bytes)).unwrap();
-    assert_eq!(read(&idx(0x08, &[3], &[7, 0, 255])), [7, 0, 255]);
-    assert_eq!(read(&gz(&idx(0x0c, &[1], &[0xff, 0xff, 0xff, 0xfe]))), [-2]);
+    let read = |bytes: &[u8]| -> Vec<String> {
+        read_labels(&dir.file("y", bytes), None).unwrap().into_iter().map(Option::unwrap).collect()
+    };
+    assert_eq!(read(&idx(0x08, &[3], &[7, 0, 255])), ["7", "0", "255"]);
+    assert_eq!(read(&gz(&idx(0x0c, &[1], &[0xff, 0xff, 0xff, 0xfe]))), ["-2"]);
     assert_eq!(
         read(&npy_of("<i8", "(2,)", &[1, 0, 0, 0, 0, 0, 0, 0, 255, 255, 255, 255, 255, 255, 255, 255])),
-        [1, -1]
+        ["1", "-1"]
     );
-    assert_eq!(read(&npy_of("<f4", "(2, 1)", &floats(&[3.0, -1.0]))), [3, -1]);
-    assert_eq!(read(&npy_of("|b1", "(2,)", &[0, 1])), [0, 1]);
+    assert_eq!(read(&npy_of("<f4", "(2, 1)", &floats(&[3.0, -1.0]))), ["3", "-1"]);
+    assert_eq!(read(&npy_of("|b1", "(2,)", &[0, 1])), ["0", "1"]);
+    assert_eq!(read(&npy_of("|S3", "(2,)", b"oakash")), ["oak", "ash"]);
+    let wide: Vec<u8> = "oak\0ash!".chars().flat_map(|c| (c as u32).to_le_bytes()).collect();
+    assert_eq!(read(&npy_of("<U4", "(2,)", &wide)), ["oak", "ash!"]);
 
     has(
         &labels_problem(&npy_of("<f4", "(2,)", &floats(&[3.0, 0.5]))),
@@ -201,9 +206,8 @@ fn files_that_are_no_files_of_rows() {
     has(&read_rows(dir.0.path()).unwrap_err().to_string(), &["is a directory"]);
     has(&rows_problem(b""), &["is empty (0 bytes)"]);
     has(&rows_problem(&gz(b"")), &["empty gzip file"]);
-    has(&rows_problem(b"1.0,2.0\n"), &["neither IDX nor NPY", "31 2e 30 2c", "text", "numpy.save"]);
-    has(&rows_problem(b"PK\x03\x04rest"), &["neither", "npz"]);
-    has(&rows_problem(b"\x00\x01\x08\x03"), &["neither IDX nor NPY", "00 01 08 03"]);
+    has(&rows_problem(b"\x01\x02rest"), &["its format is not known", "01 02 72 65", "npy, idx, npz, csv"]);
+    has(&rows_problem(b"\x00\x01\x08\x03"), &["its format is not known", "00 01 08 03"]);
     has(&rows_problem(b"\x93NUMBER\x01\x00"), &["wrong magic", "93 4e 55 4d 50 59"]);
 }
 
@@ -265,22 +269,22 @@ fn damaged_gzip() {
 
 #[test]
 fn damaged_or_unsupported_npy() {
-    for (descr, kind) in [
-        ("<c8", "complex"),
-        ("|O", "Python objects"),
-        ("<U5", "strings"),
-        ("|S5", "strings"),
-        ("<f16", "long double"),
-        ("<M8[ns]", "dates"),
-        ("|V4", "raw bytes"),
-        ("<u3", "not supported"),
-        ("", "not supported"),
+    for (descr, kind, remedy) in [
+        ("<c8", "complex", "a.real, a.imag"),
+        ("|O", "Python objects", "astype('float64')"),
+        ("<U5", "strings", "--labels"),
+        ("|S5", "strings", "--labels"),
+        ("<f16", "long double", "astype('float64')"),
+        ("<M8[ns]", "dates", "astype('int64')"),
+        ("|V4", "raw bytes", "view('float32')"),
+        ("<u3", "not supported", "astype('float64')"),
+        ("", "not supported", "astype('float64')"),
     ] {
         let text = rows_problem(&npy_of(descr, "(1, 1)", &[0; 16]));
-        has(&text, &["its dtype", descr, kind, "float16, float32 and float64", "astype"]);
+        has(&text, &["its dtype", descr, kind, "float16, float32 and float64", remedy]);
     }
     let structured = "{'descr': [('a', '<f4'), ('b)', '<i2', (2, 3))], 'fortran_order': False, 'shape': (1,), }";
-    has(&rows_problem(&npy(structured, &[0; 16])), &["dtype [('a', '<f4')", "structured"]);
+    has(&rows_problem(&npy(structured, &[0; 16])), &["dtype [('a', '<f4')", "structured_to_unstructured"]);
     has(&rows_problem(&npy_of("|f4", "(1, 1)", &[0; 4])), &["'|f4'", "byte order"]);
     has(
         &rows_problem(&npy_of("<f4", "(3,)", &[0; 12])),
@@ -320,20 +324,30 @@ fn values_that_are_not_finite_are_counted_and_placed() {
     let dir = Dir::new();
     let path = dir.file("x.npy", &npy_of("<f4", "(2, 3)", &floats(&[1., 2., 3., 4., f32::NAN, f32::NEG_INFINITY])));
     let source = path.display().to_string();
-    let error = load(&Source { source: &source, dir: None, labels: None }).unwrap_err();
+    let error = load(&Source { source: &source, dir: None, labels: None, ..Source::default() }).unwrap_err();
     assert!(matches!(error, Error::Rows(_)));
     assert_eq!(error.exit_code(), 3);
     let parts = [
         &*source,
-        "1 NaN and 1 infinite of its 2 x 3 values",
-        "NaN at row 1, column 1, both counted from 0",
-        "nan_to_num",
+        "1 of its values are missing or NaN, in 1 of 2 rows",
+        "row 1, column 1, counted from 0",
+        "data.missing=mean",
+        "data.missing=drop",
     ];
     has(&error.to_string(), &parts);
+    let reading = |missing| Reading { missing, ..Reading::default() };
+    let of = |missing| Source { source: &source, reading: reading(missing), ..Source::default() };
+    let error = load(&of(Missing::Mean)).unwrap_err();
+    has(&error.to_string(), &["1 infinite of its 2 x 3 values", "-inf at row 1, column 2"]);
+    assert_eq!(load(&of(Missing::Drop)).unwrap().features, f32s(array![[1., 2., 3.]]));
+    let path = dir.file("y.npy", &npy_of("<f4", "(3, 1)", &floats(&[1., f32::NAN, 2.])));
+    let filled = read(&path, &reading(Missing::Mean)).unwrap();
+    assert_eq!(filled.features, f32s(array![[1.], [1.5], [2.]]));
     // Fine as float64, infinite as the float32 that clustering works in.
     let big: Vec<u8> = [1.0, 1e39].iter().flat_map(|v: &f64| v.to_le_bytes()).collect();
     let path = dir.file("big.npy", &npy_of("<f8", "(2, 1)", &big));
-    let error = load(&Source { source: &path.display().to_string(), dir: None, labels: None }).unwrap_err();
+    let error = load(&Source { source: &path.display().to_string(), dir: None, labels: None, ..Source::default() })
+        .unwrap_err();
     has(&error.to_string(), &["1 infinite", "inf at row 1, column 0", "±3.4e38"]);
 }
 
@@ -342,21 +356,21 @@ fn labels_must_be_one_a_row() {
     let dir = Dir::new();
     let rows = dir.file("x", &idx(0x08, &[3, 2], &[1, 2, 3, 4, 5, 6])).display().to_string();
     let labels = dir.file("y", &idx(0x08, &[2], &[1, 2]));
-    let error = load(&Source { source: &rows, dir: None, labels: Some(&labels) }).unwrap_err();
+    let error = load(&Source { source: &rows, dir: None, labels: Some(&labels), ..Source::default() }).unwrap_err();
     assert!(matches!(&error, Error::Data { path, .. } if *path == labels));
     has(&error.to_string(), &["has 2 labels", &rows, "has 3 rows", "one label a row"]);
 
     let labels = dir.file("y", &idx(0x08, &[3], &[1, 2, 1]));
-    let data = load(&Source { source: &rows, dir: None, labels: Some(&labels) }).unwrap();
-    assert_eq!(data.labels, Some(vec![1, 2, 1]));
+    let data = load(&Source { source: &rows, dir: None, labels: Some(&labels), ..Source::default() }).unwrap();
+    assert_eq!((&data.labels, data.classes.as_slice()), (&Some(vec![0, 1, 0]), &["1".to_owned(), "2".to_owned()][..]));
     let some = data.select(&[2, 0, 2]);
-    assert_eq!(some.labels, Some(vec![1, 1, 1]));
+    assert_eq!(some.labels, Some(vec![0, 0, 0]));
     assert_eq!(some.features, Features::U8(array![[5, 6], [1, 2], [5, 6]]));
 }
 
 #[test]
 fn rows_that_cannot_be_clustered() {
-    let data = |features| Dataset { features, labels: None, name: "x.npy".to_owned(), image: None };
+    let data = |features| Dataset { features, labels: None, name: "x.npy".to_owned(), ..Dataset::default() };
     let refused = |features, k| {
         let error = check_clusterable(&data(features), k).unwrap_err();
         assert!(matches!(error, Error::Rows(_)));
@@ -399,7 +413,8 @@ fn mnist_is_train_then_test_under_any_spelling() {
     ] {
         let dir = Dir::new();
         small_mnist(&dir, names);
-        let data = load(&Source { source: "mnist", dir: Some(dir.0.path()), labels: None }).unwrap();
+        let data =
+            load(&Source { source: "mnist", dir: Some(dir.0.path()), labels: None, ..Source::default() }).unwrap();
         assert_eq!(data.features, Features::U8(array![[1, 2], [3, 4], [5, 6]]));
         assert_eq!((data.labels, data.image), (Some(vec![7, 8, 9]), Some([1, 2])));
     }
@@ -409,7 +424,8 @@ fn mnist_is_train_then_test_under_any_spelling() {
 fn mnist_that_is_not_there_says_where_it_looked_and_what_to_do() {
     let dir = Dir::new();
     dir.file("train-labels-idx1-ubyte", &[]);
-    let mnist = |dir: &Path| load(&Source { source: "mnist", dir: Some(dir), labels: None }).unwrap_err();
+    let mnist =
+        |dir: &Path| load(&Source { source: "mnist", dir: Some(dir), labels: None, ..Source::default() }).unwrap_err();
     let error = mnist(dir.0.path());
     assert_eq!(error.exit_code(), 3);
     let text = error.to_string();
@@ -436,7 +452,12 @@ fn mnist_that_is_not_there_says_where_it_looked_and_what_to_do() {
 
 /// Rows read from memory.
 fn rows_of(bytes: &[u8]) -> Result<Features> {
-    Ok(array::read_features(&mut Input::from_bytes(Path::new("bytes"), bytes)?)?.0)
+    Ok(table::dataset(
+        Path::new("bytes"),
+        array::read_table(&mut Input::from_bytes(Path::new("bytes"), bytes)?)?,
+        table::Wishes::default(),
+    )?
+    .features)
 }
 
 /// Labels read from memory.

@@ -203,7 +203,7 @@ fn stack(
             }
         };
         if weight.device() != Device::Cpu {
-            let _ = weight.f_copy_(&drawn)?;
+            weight.f_copy_(&drawn)?;
         }
         let ws = weight.f_set_requires_grad(true)?;
         let bs = Some(parameters.cut(&[pair[1]])?.f_set_requires_grad(true)?);

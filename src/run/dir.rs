@@ -196,18 +196,31 @@ fn script(reached: &Reached) -> Result<Option<Vec<u8>>> {
         decoder: &pairs(&decoder),
         centroids: layer.centroids(),
         alpha: layer.alpha(),
+        intake: reached.intake,
         scaling: reached.scaling,
     };
     export::to_torchscript(&predictor).map(Some)
 }
 
-/// `row,cluster,confidence`, a line for each of the input's rows, in their order.
+/// `row,cluster,confidence`, a line for each of the input's rows, in their order; `row,id,cluster,confidence` where rows have names.
 pub fn assignments_csv(assignment: &Assignment) -> Vec<u8> {
-    let mut text = String::from("row,cluster,confidence\n");
-    for ((row, label), confidence) in assignment.rows.iter().zip(&assignment.labels).zip(&assignment.confidence) {
-        text.push_str(&format!("{row},{label},{confidence}\n"));
+    let Assignment { rows, labels, confidence, ids } = assignment;
+    let named = ids.len() == rows.len() && !ids.is_empty();
+    let mut text = String::from(if named { "row,id,cluster,confidence\n" } else { "row,cluster,confidence\n" });
+    for (place, ((row, label), confidence)) in rows.iter().zip(labels).zip(confidence).enumerate() {
+        let id = if named { quoted(&ids[place]) + "," } else { String::new() };
+        text.push_str(&format!("{row},{id}{label},{confidence}\n"));
     }
     text.into_bytes()
+}
+
+/// A cell of a CSV file; one that a spreadsheet would take for a formula is no formula in quotes either, and stays what it is.
+fn quoted(cell: &str) -> String {
+    if cell.contains([',', '"', '\n', '\r']) {
+        format!("\"{}\"", cell.replace('"', "\"\""))
+    } else {
+        cell.to_owned()
+    }
 }
 
 #[cfg(test)]
@@ -268,7 +281,11 @@ mod tests {
 
     #[test]
     fn assignments_are_a_line_a_row() {
-        let assignment = Assignment { rows: vec![0, 7], labels: vec![3, 1], confidence: vec![0.5, 1.0] };
+        let assignment =
+            Assignment { rows: vec![0, 7], labels: vec![3, 1], confidence: vec![0.5, 1.0], ids: Vec::new() };
         assert_eq!(assignments_csv(&assignment), b"row,cluster,confidence\n0,3,0.5\n7,1,1\n");
+        let named = Assignment { ids: vec!["a".to_owned(), "b, \"c\"".to_owned()], ..assignment };
+        let expected = "row,id,cluster,confidence\n0,a,3,0.5\n7,\"b, \"\"c\"\"\",1,1\n";
+        assert_eq!(String::from_utf8(assignments_csv(&named)).unwrap(), expected);
     }
 }

@@ -159,7 +159,7 @@ impl<'a> Sizes<'a> {
         let n = n_rows.min(config.data.limit.unwrap_or(usize::MAX));
         let widths = lengths::widths(&config.model, n_features, false, i64::try_from(n).unwrap_or(i64::MAX));
         let stored = match config.data.scale {
-            Scale::Centre | Scale::Standardise | Scale::Counts => FLOAT,
+            Scale::Centre | Scale::Standardise | Scale::Counts | Scale::Unit => FLOAT,
             Scale::Auto | Scale::Factor(_) => read,
         };
         Self {

@@ -8,7 +8,7 @@ use tch::{Device, Kind, Tensor};
 use super::names::{CONFIG, SUMMARY, WEIGHTS};
 use crate::config::Config;
 use crate::control::{Control, MethodResult, Rollback, StageTime};
-use crate::data::{self, values_of, Features, Rows, Scaling};
+use crate::data::{self, values_of, Dataset, Features, Intake, RowRule, Rows, Scaling};
 use crate::error::{Error, Result};
 use crate::model::{encode_all, set_parameters, ClusteringLayer, Network};
 use crate::state::{new_network, State};
@@ -22,12 +22,22 @@ pub struct Assignment {
     pub labels: Vec<i64>,
     /// The soft assignment q to that cluster.
     pub confidence: Vec<f32>,
+    /// The rows' names, or none.
+    pub ids: Vec<String>,
 }
 
 /// A network with centroids in its latent space, and what it does to raw rows.
 #[derive(Debug)]
 pub struct Model {
-    /// What is done to raw rows before the encoder.
+    /// What is done to raw rows as they are read.
+    pub intake: Intake,
+    /// The names of the columns that it was trained on, or none.
+    pub columns: Vec<String>,
+    /// Height and width of the rows, where they are images.
+    pub image: Option<[usize; 2]>,
+    /// d.
+    pub n_features: i64,
+    /// What is done to rows before the encoder.
     pub scaling: Scaling,
     /// Encoder and decoder.
     pub network: Box<dyn Network>,
@@ -36,7 +46,26 @@ pub struct Model {
 }
 
 impl Model {
-    /// z \[n, m\] and q \[n, k\] of raw rows.
+    /// d, the number of features that a row has.
+    pub fn n_features(&self) -> i64 {
+        self.n_features
+    }
+
+    /// Refuses images of another shape than those that the model was trained on.
+    ///
+    /// # Errors
+    /// [`Error::Rows`] with both shapes.
+    pub fn check_shape(&self, dataset: &Dataset) -> Result<()> {
+        match (self.image, dataset.image) {
+            (Some([h, w]), Some([height, width])) if [h, w] != [height, width] => Err(Error::Rows(format!(
+                "{} holds images of {height} x {width}, but the model was trained on {h} x {w}",
+                dataset.name
+            ))),
+            _ => Ok(()),
+        }
+    }
+
+    /// z \[n, m\] and q \[n, k\] of rows that were read with this model's [`Intake`].
     ///
     /// # Errors
     /// [`Error::Rows`] for rows of another width, or a libtorch failure.
@@ -55,7 +84,8 @@ impl Model {
         let (_, q) = self.transform(features)?;
         let (confidence, labels) = q.f_max_dim(1, false)?;
         let rows = (0..features.n_rows()).collect();
-        Ok(Assignment { rows, labels: values_of(&labels)?, confidence: values_of(&confidence)? })
+        let (labels, confidence) = (values_of(&labels)?, values_of(&confidence)?);
+        Ok(Assignment { rows, labels, confidence, ids: Vec::new() })
     }
 
     /// Reads the model of a finished run back from its directory.
@@ -67,6 +97,10 @@ impl Model {
         struct Summary {
             n_features: usize,
             scale: Option<f64>,
+            #[serde(default)]
+            columns: Vec<String>,
+            #[serde(default)]
+            rows: serde_json::Value,
         }
         let read = |name: &str| {
             let path = run.join(name);
@@ -99,12 +133,19 @@ impl Model {
             (_, Some(mean), Some(deviation)) => Scaling::Centre {
                 mean: mean.into(),
                 deviation: deviation.into(),
-                total: row("total")?.and_then(|total| total.first().copied()).map(f64::from),
+                rows: match (row("total")?.and_then(|total| total.first().copied()), row("unit")?) {
+                    (Some(total), _) => RowRule::Counts(f64::from(total)),
+                    (None, Some(_)) => RowRule::Unit,
+                    (None, None) => RowRule::Plain,
+                },
             },
             (Some(factor), ..) => Scaling::Factor(factor),
             _ => return Err(missing("input.mean")),
         };
-        Ok(Self { scaling, network, layer })
+        let intake = Intake::from_tensors(|name| tensor(&format!("input.{name}")))?;
+        let image = serde_json::from_value(summary.rows["shape"].clone()).ok();
+        let n_features = summary.n_features as i64;
+        Ok(Self { intake, columns: summary.columns, image, n_features, scaling, network, layer })
     }
 }
 
@@ -158,7 +199,9 @@ impl Fitted {
 /// What a run has reached, finished or not: what its directory is written from.
 #[derive(Debug)]
 pub struct Reached<'a> {
-    /// What is done to raw rows.
+    /// What is done to raw rows as they are read.
+    pub intake: &'a Intake,
+    /// What is done to raw rows then.
     pub scaling: &'a Scaling,
     /// The network, once there is one.
     pub network: Option<&'a dyn Network>,
@@ -172,7 +215,8 @@ pub struct Reached<'a> {
 
 impl Reached<'_> {
     /// Every tensor with its PyTorch-style name: `encoder.0.weight` …, `decoder.0.weight` …, `centroids`; and where rows are
-    /// centred, `input.mean` and `input.deviation`, of counts `input.total`. Float32 on the CPU.
+    /// centred, `input.mean` and `input.deviation`, of counts `input.total`. Float32 on the CPU. Of what was done on reading,
+    /// `input.offset` (float64 \[d\]), `input.selected` (int64 \[d\]) and `input.selected_of` (int64 \[1\], the file's columns).
     ///
     /// # Errors
     /// A libtorch failure.
@@ -188,7 +232,12 @@ impl Reached<'_> {
         let on_cpu = |tensor: Tensor| -> Result<Tensor> {
             Ok(tensor.f_detach()?.f_to_device(Device::Cpu)?.f_to_kind(Kind::Float)?)
         };
-        named.into_iter().map(|(name, tensor)| Ok((name, on_cpu(tensor)?))).collect()
+        let mut named: Vec<(String, Tensor)> =
+            named.into_iter().map(|(name, tensor)| Ok((name, on_cpu(tensor)?))).collect::<Result<_>>()?;
+        for (name, tensor) in self.intake.tensors()? {
+            named.push((format!("input.{name}"), tensor));
+        }
+        Ok(named)
     }
 }
 

@@ -43,6 +43,9 @@ pub struct Summary {
     rows: Kind,
     n_rows: usize,
     n_features: usize,
+    /// The names of the columns, where they have some.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    columns: Vec<String>,
     n_latent: usize,
     n_clusters: usize,
     /// What rows are multiplied by; null where each feature is centred, as weights.safetensors tells.
@@ -91,6 +94,7 @@ impl Summary {
             rows: task.kind.clone(),
             n_rows: task.n_rows(),
             n_features: task.n_features(),
+            columns: task.columns.clone(),
             n_latent: recipe.config.model.n_latent,
             n_clusters: recipe.config.n_clusters,
             scale: match task.scaling {

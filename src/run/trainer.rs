@@ -8,7 +8,7 @@ use super::fitted::{input_order, rows_at, Assignment, Fitted, Model, Reached};
 use super::keeper::{Keeper, Moment};
 use crate::config::CheckedConfig;
 use crate::control::{Control, Deadline, Event, Method, Observer, StageName, StageTime};
-use crate::data::{array_of, values_of, Dataset};
+use crate::data::{array_of, values_of, Dataset, RowKind};
 use crate::error::{Collapse, Error, Result};
 use crate::metrics;
 use crate::model::{copies, encode_all, set_parameters, ClusteringLayer, Network};
@@ -292,8 +292,10 @@ impl Trainer {
     /// In the order of the input's rows.
     fn assignment(&self, labels: &[i64], confidence: &[f32]) -> Assignment {
         let (places, rows) = input_order(&self.run.task.order);
+        let ids = &self.run.task.ids;
         Assignment {
             rows,
+            ids: if ids.is_empty() { Vec::new() } else { places.iter().map(|&i| ids[i].clone()).collect() },
             labels: places.iter().map(|&i| labels[i]).collect(),
             confidence: places.iter().map(|&i| confidence[i]).collect(),
         }
@@ -335,6 +337,7 @@ impl Trainer {
         let state = &self.run.state;
         let concluded = self.concluded.as_ref();
         Reached {
+            intake: &self.run.task.intake,
             scaling: &self.run.task.scaling,
             network: self.network(),
             layer: concluded.map(|concluded| &concluded.layer),
@@ -350,7 +353,18 @@ impl Trainer {
         let (places, _) = input_order(&self.run.task.order);
         let state = &self.run.state;
         Ok(Fitted {
-            model: Model { scaling: self.run.task.scaling.clone(), network, layer: concluded.layer.share() },
+            model: Model {
+                intake: self.run.task.intake.clone(),
+                columns: self.run.task.columns.clone(),
+                image: match self.run.task.kind.rows {
+                    RowKind::Image(shape) => Some(shape),
+                    RowKind::Colour(..) | RowKind::Series | RowKind::Table => None,
+                },
+                n_features: self.run.task.rows.n_features(),
+                scaling: self.run.task.scaling.clone(),
+                network,
+                layer: concluded.layer.share(),
+            },
             assignment: concluded.assignment.clone(),
             q: rows_at(&concluded.q, &places)?,
             z: rows_at(&concluded.z, &places)?,

@@ -5,7 +5,7 @@ use tch::Device;
 
 use crate::config::{lengths, AugmentKind, CheckedConfig, Config, Scale, WeightInit};
 use crate::control::StageName;
-use crate::data::{self, permutation, Dataset, RowKind, Rows, Scaling};
+use crate::data::{self, permutation, Dataset, Intake, RowKind, Rows, Scaling};
 use crate::error::Result;
 use crate::kmeans::{check_rows, KMeansParams};
 use crate::model::{Autoencoder, Init, Network};
@@ -24,11 +24,17 @@ pub struct Task {
     pub rows: Rows,
     /// A class for each of `rows`, for scoring alone.
     pub labels_true: Option<Vec<i64>>,
+    /// The names of `rows`, or none.
+    pub ids: Vec<String>,
+    /// The columns' names, or none.
+    pub columns: Vec<String>,
     /// What the data are called.
     pub data_name: String,
     /// What the rows are.
     pub kind: Kind,
-    /// What is done to raw rows.
+    /// What is done to raw rows as they are read.
+    pub intake: Intake,
+    /// What is done to raw rows then.
     pub scaling: Scaling,
     augmentation: Option<Augmentation>,
 }
@@ -48,7 +54,8 @@ impl Task {
         data::check_clusterable(&dataset, config.n_clusters)?;
         let (kind, image) = kind_of(config, &dataset);
         let (scaling, magnitude) = Scaling::new(config.data.scale, &dataset.features, kind.rows);
-        let augmentation = Augmentation::new(&config.augment, image, dataset.n_features(), magnitude)?;
+        let augmentation =
+            Augmentation::new(&config.augment, image, dataset.channels, dataset.n_features(), magnitude)?;
         let rows = Rows::new(&scaling.stored(dataset.features), scaling.factor(), device)?;
         check_rows(&rows, config.n_clusters)?;
         Ok(Self {
@@ -56,8 +63,11 @@ impl Task {
             order,
             rows,
             labels_true: dataset.labels,
+            ids: dataset.ids,
+            columns: dataset.columns,
             data_name: dataset.name,
             kind,
+            intake: dataset.intake,
             scaling,
             augmentation,
         })
@@ -179,7 +189,10 @@ fn kind_of(config: &Config, dataset: &Dataset) -> (Kind, Option<[usize; 2]>) {
     let (shape, told_by, margin) = shape_of(config, dataset);
     let rows = match (config.augment.kind, shape) {
         (AugmentKind::TimeShift, _) => RowKind::Series,
-        (_, Some([height, width])) if height.min(width) >= data::LEAST_SIDE => RowKind::Image([height, width]),
+        (_, Some([height, width])) if height.min(width) >= data::LEAST_SIDE => match dataset.channels.count {
+            1 => RowKind::Image([height, width]),
+            _ => RowKind::Colour([height, width], dataset.channels),
+        },
         _ => RowKind::Table,
     };
     let told_by = if config.augment.kind == AugmentKind::TimeShift { ToldBy::Recipe } else { told_by };
@@ -230,8 +243,7 @@ mod tests {
     #[test]
     fn self_training_changes_rows_where_values_are_moved_or_as_it_is_told() {
         let features = |columns| Features::F32(ndarray::Array2::from_shape_fn((9, columns), |(i, j)| (i + j) as f32));
-        let dataset =
-            |columns, image| Dataset { features: features(columns), labels: None, name: String::new(), image };
+        let dataset = |columns, image| Dataset { features: features(columns), image, ..Dataset::default() };
         let (table, images) = (dataset(4, None), dataset(64, Some([8, 8])));
         let mut config = Config { n_clusters: 2, ..Config::default() };
         config.model.hidden = Widths::Given(vec![2]);

@@ -5,7 +5,7 @@ use tch::Tensor;
 use crate::backend::augment::{self, Warp};
 use crate::backend::dense::{self, Dropout};
 use crate::config::{lengths, AugmentConfig, AugmentKind};
-use crate::data::{Rows, LEAST_SIDE};
+use crate::data::{Channels, Rows, LEAST_SIDE};
 use crate::error::{Error, Result};
 
 /// Sites of what one step draws; the masks of dropout have the numbers of the layers.
@@ -28,17 +28,19 @@ pub enum Augmentation {
 
 impl Augmentation {
     /// What `config` asks for, on rows of `n_features` values with this root mean square (as training sees them, scaled), which
-    /// are images of this height and width where that is known. `None`: nothing is to be done.
+    /// are images of this height, width and channels where that is known. `None`: nothing is to be done.
     ///
     /// # Errors
     /// [`Error::Config`] for images whose shape is not known or does not fit.
     pub fn new(
         config: &AugmentConfig,
         image: Option<[usize; 2]>,
+        channels: Channels,
         n_features: usize,
         root_mean_square: f64,
     ) -> Result<Option<Self>> {
-        if let Some([height, width]) = image.filter(|[h, w]| h.checked_mul(*w) != Some(n_features)) {
+        let values = |[h, w]: &[usize; 2]| h.checked_mul(*w).and_then(|pixels| pixels.checked_mul(channels.count));
+        if let Some([height, width]) = image.filter(|shape| values(shape) != Some(n_features)) {
             return Err(Error::Config(format!(
                 "augment.image = [{height}, {width}]: a row has {n_features} values, not {height} x {width}"
             )));
@@ -64,6 +66,8 @@ impl Augmentation {
                 shift_x: (config.shift * width as f64) as f32,
                 elastic_y: (config.elastic * height as f64) as f32,
                 elastic_x: (config.elastic * width as f64) as f32,
+                channels: channels.count as i64,
+                channels_first: channels.first,
                 ..Warp::still(height as i64, width as i64)
             })),
             (AugmentKind::TimeShift, _) => Some(Self::Warp(Warp {
@@ -129,7 +133,7 @@ mod tests {
     use super::*;
 
     fn new(config: &AugmentConfig, image: Option<[usize; 2]>) -> Result<Option<Augmentation>> {
-        Augmentation::new(config, image, 784, 0.5)
+        Augmentation::new(config, image, Channels::default(), 784, 0.5)
     }
 
     #[test]

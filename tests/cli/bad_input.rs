@@ -45,7 +45,7 @@ fn files_that_are_no_data() {
     write("objects.npy", &npy("'|O'", "(2, 2)", &[0; 64]));
     write("strings.npy", &npy("'<U5'", "(2, 2)", &[0; 80]));
     write("record.npy", &npy("[('a', '<f4')]", "(2,)", &[0; 8]));
-    write("table.csv", b"1.0,2.0\n3.0,4.0\n");
+    write("table.csv", b"a,b\n1.0,2.0\n3.0\n");
     write("empty.npy", b"");
     fs::create_dir(scratch.path("folder")).unwrap();
 
@@ -54,9 +54,9 @@ fn files_that_are_no_data() {
         3,
         &[
             (&["--data=none.npy"], &["none.npy", "no such file"]),
-            (&["--data=folder"], &["folder", "is a directory", "one IDX or NPY file"]),
+            (&["--data=folder"], &["folder", "is a directory with nothing that can be read"]),
             (&["--data=empty.npy"], &["empty.npy", "empty (0 bytes)"]),
-            (&["--data=table.csv"], &["table.csv", "neither IDX nor NPY", "text", "numpy.save"]),
+            (&["table.csv"], &["table.csv", "line 3 has 1 cells, and the first line has 2"]),
             (&["--data=magic.idx"], &["magic.idx", "wrong magic number, 00 00 07 03", "08 (uint8)"]),
             (&["--data=header.idx"], &["header.idx", "cut off inside its IDX header"]),
             (&["--data=cut.idx"], &["cut.idx", "cut off", "20 x 2 x 2", "80 bytes", "only 8 are there"]),
@@ -64,9 +64,9 @@ fn files_that_are_no_data() {
             (&["--data=overflow.idx"], &["overflow.idx", "4294967295 x 4294967295", "overflows", "header"]),
             (&["--data=cut.npy"], &["cut.npy", "cut off", "100 x 8", "only 100 are there"]),
             (&["--data=overflow.npy"], &["overflow.npy", "overflows"]),
-            (&["--data=complex.npy"], &["complex.npy", "<c16 (complex) is not supported", "astype('float32')"]),
-            (&["--data=objects.npy"], &["objects.npy", "|O (Python objects) is not supported", "float32"]),
-            (&["--data=strings.npy"], &["strings.npy", "<U5 (strings) is not supported", "float32"]),
+            (&["--data=complex.npy"], &["complex.npy", "<c16 (complex) is not supported", "a.real, a.imag"]),
+            (&["--data=objects.npy"], &["objects.npy", "|O (Python objects) is not supported", "astype('float64')"]),
+            (&["--data=strings.npy"], &["strings.npy", "<U5 (strings) is not supported", "--labels"]),
             (&["--data=record.npy"], &["record.npy", "not supported"]),
             (&["--data=y.npy"], &["y.npy", "1 dimension", "[rows, features]", "--labels"]),
             (&["--data=mnist"], &["MNIST is not here", "train-images-idx3-ubyte", "dec fetch mnist", "--data-dir"]),
@@ -143,8 +143,17 @@ fn rows_that_cannot_be_clustered() {
         &scratch,
         3,
         &[
-            (&["--data=nan.npy"], &["nan.npy", "2 NaN of its 180 x 8 values", "row 7, column 3", "nan_to_num"]),
-            (&["--data=both.npy"], &["2 NaN and 1 infinite", "the first is -inf at row 2, column 5"]),
+            (
+                &["--data=nan.npy"],
+                &[
+                    "nan.npy",
+                    "2 of its values are missing or NaN, in 2 of 180 rows",
+                    "row 7, column 3",
+                    "data.missing=mean",
+                ],
+            ),
+            (&["--data=both.npy"], &["2 of its values are missing", "row 7, column 3"]),
+            (&["--data=both.npy", "--missing=drop"], &["1 infinite", "the first is -inf at row 2, column 5"]),
             (&["--data=large.npy", "-k2"], &["large.npy", "1 infinite", "row 1, column 1", "float32"]),
             (&["--data=same.npy", "-k3"], &["same.npy", "all its rows (20) are the same"]),
             (&["--data=none.npy"], &["none.npy", "no rows"]),

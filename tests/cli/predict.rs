@@ -52,7 +52,7 @@ fn a_model_that_cannot_be_used_is_refused() {
         ("none.pt", "rows.npy", "o.csv", 3, &["none.pt", "No such file"]),
         ("run/model.pt", "wide.npy", "o.csv", 3, &["wide.npy", "9 features", "run/model.pt", "8"]),
         ("run/model.pt", "none.npy", "o.csv", 3, &["none.npy", "no such file"]),
-        ("run/model.pt", "nan.npy", "o.csv", 3, &["nan.npy", "8 NaN", "row 0, column 0"]),
+        ("run/model.pt", "nan.npy", "o.csv", 3, &["nan.npy", "8 of its values are missing", "row 0, column 0"]),
         ("run/model.pt", "rows.npy", "file.txt/o.csv", 2, &["file.txt", "Not a directory"]),
         ("run/model.pt", "rows.npy", "none/o.csv", 2, &["none", "No such file or directory"]),
     ];

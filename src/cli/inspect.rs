@@ -1,0 +1,193 @@
+//! `dec inspect`: what a file holds, and what training would make of it.
+
+use std::collections::HashSet;
+use std::fmt::Write as _;
+use std::hash::{DefaultHasher, Hash, Hasher};
+
+use clap::Args;
+use dec::backend::memory::human;
+use dec::config::Config;
+use dec::data::{Dataset, Features, RowKind, RowRule, Scaling};
+use dec::run::estimate;
+use dec::state::{Task, ToldBy};
+
+use super::recipe::{load_data, RecipeArgs};
+
+#[derive(Debug, Args)]
+pub struct InspectArgs {
+    /// Print a recipe with the choices that would be made, each with its reason, and nothing else
+    #[arg(long = "recipe")]
+    recipe_file: bool,
+
+    #[command(flatten)]
+    recipe: RecipeArgs,
+}
+
+impl InspectArgs {
+    pub fn run(&self) -> anyhow::Result<()> {
+        let mut recipe = self.recipe.resolve()?;
+        let dataset = load_data(&recipe.config)?;
+        let labelled = dataset.n_classes().filter(|&classes| classes > 1);
+        if let (false, Some(classes)) = (self.recipe.says_clusters(), labelled) {
+            recipe.config.n_clusters = classes;
+        }
+        // So that a handful of rows can be looked at too.
+        recipe.config.n_clusters = recipe.config.n_clusters.min(dataset.n_rows().max(1));
+        let element = match dataset.features {
+            Features::U8(_) => 1,
+            Features::F32(_) => 4,
+        };
+        let health = Health::of(&dataset);
+        let needed = estimate(&recipe.config, dataset.n_rows(), dataset.n_features(), element).peak();
+        let task = Task::new(&recipe.config.clone().check()?, &dataset, tch::Device::Cpu)?;
+        if self.recipe_file {
+            return super::print(&commented(&recipe.config, &task));
+        }
+        super::print(&page(&recipe.config, &dataset, &task, &health, needed, element))
+    }
+}
+
+/// What should be known about data before they are clustered.
+struct Health {
+    constant_columns: usize,
+    duplicate_columns: usize,
+    duplicate_rows: usize,
+}
+
+impl Health {
+    fn of(dataset: &Dataset) -> Self {
+        let rows: Vec<Vec<u32>> = match &dataset.features {
+            Features::U8(a) => a.rows().into_iter().map(|row| row.iter().map(|&v| v.into()).collect()).collect(),
+            Features::F32(a) => a.rows().into_iter().map(|row| row.iter().map(|v| v.to_bits()).collect()).collect(),
+        };
+        let width = dataset.n_features();
+        let constant_columns = (0..width).filter(|&j| rows.iter().all(|row| row[j] == rows[0][j])).count();
+        let mut columns: Vec<DefaultHasher> = vec![DefaultHasher::new(); width];
+        rows.iter().for_each(|row| row.iter().zip(&mut columns).for_each(|(value, hash)| value.hash(hash)));
+        let distinct: HashSet<u64> = columns.iter().map(DefaultHasher::finish).collect();
+        let different: HashSet<&Vec<u32>> = rows.iter().collect();
+        Self {
+            constant_columns,
+            duplicate_columns: (width - distinct.len()).saturating_sub(constant_columns.saturating_sub(1)),
+            duplicate_rows: rows.len() - different.len(),
+        }
+    }
+}
+
+/// One screen.
+fn page(config: &Config, dataset: &Dataset, task: &Task, health: &Health, needed: u64, element: usize) -> String {
+    let mut lines: Vec<(&str, String)> = vec![("data", dataset.name.clone())];
+    let (n, d) = (dataset.n_rows(), dataset.n_features());
+    let kind = if element == 1 { "bytes" } else { "float32" };
+    lines.push(("rows", format!("{n} of {d} values ({kind}, {})", human((n * d * element) as u64))));
+    if let Some(selection) = &dataset.intake.selected {
+        lines.push((
+            "columns",
+            format!("{} of {} are kept, those that vary most", selection.columns.len(), selection.of),
+        ));
+    }
+    if !dataset.columns.is_empty() {
+        lines.push(("names", some(&dataset.columns)));
+    }
+    if !dataset.ids.is_empty() {
+        lines.push(("ids", some(&dataset.ids)));
+    }
+    if dataset.intake.offset.is_some() {
+        lines.push(("offset", "columns far from 0 have their means taken off in float64".to_owned()));
+    }
+    if let Some(classes) = dataset.n_classes() {
+        let unlabelled = dataset.labels.iter().flatten().filter(|&&label| label < 0).count();
+        let names = if dataset.classes.is_empty() { String::new() } else { format!(": {}", some(&dataset.classes)) };
+        lines.push(("labels", format!("{classes} classes{names}; {unlabelled} rows without one")));
+    }
+    lines.push(("taken for", kind_text(task)));
+    lines.push(("scaling", scaling_text(&task.scaling).to_owned()));
+    let widths: Vec<String> = task.widths().iter().map(i64::to_string).collect();
+    lines.push(("network", widths.join(" - ")));
+    lines.push(("clusters", config.n_clusters.to_string()));
+    lines.push((
+        "health",
+        format!(
+            "{} constant columns, {} columns that repeat another, {} rows that repeat another",
+            health.constant_columns, health.duplicate_columns, health.duplicate_rows
+        ),
+    ));
+    lines.push(("memory", format!("about {} at the most in training", human(needed))));
+    lines.iter().fold(String::new(), |mut text, (name, value)| {
+        let _ = writeln!(text, "{name:<10} {value}");
+        text
+    })
+}
+
+fn some(names: &[String]) -> String {
+    const MOST: usize = 6;
+    let more = if names.len() > MOST { format!(", ... ({} in all)", names.len()) } else { String::new() };
+    let shown = names.iter().take(MOST).map(|name| name.escape_debug().to_string());
+    shown.collect::<Vec<_>>().join(", ") + &more
+}
+
+fn kind_text(task: &Task) -> String {
+    let what = match task.kind.rows {
+        RowKind::Image([height, width]) => format!("images of {height} x {width} pixels"),
+        RowKind::Colour([height, width], channels) => {
+            let order = if channels.first { "channels first" } else { "channels last" };
+            format!("images of {height} x {width} pixels in {} channels ({order})", channels.count)
+        }
+        RowKind::Series => "series".to_owned(),
+        RowKind::Table => "a table".to_owned(),
+    };
+    let why = match (task.kind.told_by, task.kind.margin) {
+        (ToldBy::Recipe, _) => "the recipe says so".to_owned(),
+        (ToldBy::File, _) => "by the file's shape".to_owned(),
+        (ToldBy::Values, Some(margin)) => {
+            format!("neighbouring values hang together, by a margin of {margin:.2}; 0.10 would do")
+        }
+        (ToldBy::Values, None) => "neighbouring values do not hang together as in an image".to_owned(),
+    };
+    let moved = if task.is_moved() { "moved at random in training" } else { "noise and dropped values in training" };
+    format!("{what} ({why}); {moved}")
+}
+
+fn scaling_text(scaling: &Scaling) -> &'static str {
+    match scaling {
+        Scaling::Factor(_) => "one factor for all values",
+        Scaling::Centre { rows: RowRule::Counts(_), .. } => "counts: rows to one total, ln(1 + x), each column centred",
+        Scaling::Centre { rows: RowRule::Unit, .. } => "directions: rows to length 1, each column centred",
+        Scaling::Centre { deviation, .. } if deviation.iter().any(|s| *s != deviation[0]) => {
+            "standardised: each column to mean 0 and deviation 1"
+        }
+        Scaling::Centre { .. } => "centred: each column to mean 0, all over one deviation",
+    }
+}
+
+/// The recipe's settings that describe data, with the reasons.
+fn commented(config: &Config, task: &Task) -> String {
+    let scale = match &task.scaling {
+        Scaling::Factor(factor) => format!("{factor:?}"),
+        Scaling::Centre { rows: RowRule::Counts(_), .. } => "\"counts\"".to_owned(),
+        Scaling::Centre { rows: RowRule::Unit, .. } => "\"unit\"".to_owned(),
+        Scaling::Centre { .. } if matches!(task.kind.rows, RowKind::Image(_) | RowKind::Colour(..)) => {
+            "\"auto\"".to_owned()
+        }
+        Scaling::Centre { deviation, .. } if deviation.iter().any(|s| *s != deviation[0]) => {
+            "\"standardise\"".to_owned()
+        }
+        Scaling::Centre { .. } => "\"centre\"".to_owned(),
+    };
+    let (kind, image) = match task.kind.rows {
+        RowKind::Image([h, w]) | RowKind::Colour([h, w], _) => ("image", format!("image = [{h}, {w}]\n")),
+        RowKind::Series => ("time_shift", String::new()),
+        RowKind::Table => ("noise", String::new()),
+    };
+    let data = toml::to_string(&config.data).unwrap_or_default();
+    let data: String =
+        data.lines().filter(|line| !line.starts_with("scale =")).map(|line| format!("{line}\n")).collect();
+    format!(
+        "# What `dec inspect` would choose for {}. `dec --config FILE` trains by it.\n\nn_clusters = {}\n\n[data]\n{data}\
+         scale = {scale} # {}\n\n[augment]\nkind = \"{kind}\" # {}\n{image}",
+        task.data_name.escape_debug(),
+        config.n_clusters,
+        scaling_text(&task.scaling),
+        kind_text(task)
+    )
+}

@@ -1,0 +1,215 @@
+//! What is done to a file's columns before their values become float32: some are selected, and what all rows have in common is
+//! taken off in float64. It is part of the model: new rows go the same way.
+
+use ndarray::{Array1, Array2, ArrayView2, Axis, Zip};
+use tch::Tensor;
+
+use super::format::Csr;
+use super::{values_of, Features};
+use crate::error::Result;
+
+/// A column needs its offset taken off where rounding to float32 would move its values by so much of their deviation.
+const ROUGH: f64 = 1e-3;
+/// The relative step of float32, and of float64.
+const STEP_F32: f64 = 1.0 / 16_777_216.0;
+const STEP_F64: f64 = 1.0 / 9_007_199_254_740_992.0;
+
+/// What was done to a file's columns. The default is nothing.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Intake {
+    /// Which of the file's columns were kept, ascending; `None` for all.
+    pub selected: Option<Selection>,
+    /// What was taken off each kept column in float64; `None` for nothing.
+    pub offset: Option<Array1<f64>>,
+}
+
+/// Columns of a file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Selection {
+    /// Columns that the file has.
+    pub of: usize,
+    /// Those that were kept, ascending, each below `of`.
+    pub columns: Vec<usize>,
+}
+
+impl Intake {
+    /// Whether it does nothing.
+    pub fn is_none(&self) -> bool {
+        self.selected.is_none() && self.offset.is_none()
+    }
+
+    /// As tensors, each with its name: `offset` float64 \[d\], `selected` int64 \[d\], `selected_of` int64 \[1\].
+    ///
+    /// # Errors
+    /// A libtorch failure.
+    pub fn tensors(&self) -> Result<Vec<(&'static str, Tensor)>> {
+        let mut named = Vec::new();
+        if let Some(offset) = &self.offset {
+            named.push(("offset", Tensor::f_from_slice(&offset.to_vec())?));
+        }
+        if let Some(Selection { of, columns }) = &self.selected {
+            let columns: Vec<i64> = columns.iter().map(|&column| column as i64).collect();
+            named.push(("selected", Tensor::f_from_slice(&columns)?));
+            named.push(("selected_of", Tensor::f_from_slice(&[*of as i64])?));
+        }
+        Ok(named)
+    }
+}
+
+impl Intake {
+    /// From the tensors that [`Intake::tensors`] gives, by their names.
+    ///
+    /// # Errors
+    /// A libtorch failure.
+    pub fn from_tensors<'t>(tensor: impl Fn(&str) -> Option<&'t Tensor>) -> Result<Self> {
+        let numbers = |name: &str| tensor(name).map(values_of::<i64>).transpose();
+        let of = numbers("selected_of")?.and_then(|of| of.first().and_then(|&of| usize::try_from(of).ok()));
+        let selected = numbers("selected")?.zip(of).map(|(columns, of)| Selection {
+            of,
+            columns: columns.into_iter().filter_map(|column| usize::try_from(column).ok()).collect(),
+        });
+        let offset = tensor("offset").map(values_of::<f64>).transpose()?.map(Into::into);
+        Ok(Self { selected, offset })
+    }
+}
+
+/// float64 rows as float32, with the offset that keeps what tells them apart; `None` where rounding loses nothing that matters. The
+/// flag says whether float64 itself was too coarse.
+pub(super) fn narrow(rows: Array2<f64>) -> (Array2<f32>, Option<Array1<f64>>, bool) {
+    let moments = moments(rows.view());
+    let coarse = |step: f64| moments.iter().any(|m| m.deviation > 0.0 && m.greatest * step > ROUGH * m.deviation);
+    if !coarse(STEP_F32) {
+        return (rows.mapv(|value| value as f32), None, false);
+    }
+    let offset: Array1<f64> = moments
+        .iter()
+        .map(|m| if m.greatest * STEP_F32 > ROUGH * m.deviation && m.mean.is_finite() { m.mean } else { 0.0 })
+        .collect();
+    let lost = coarse(STEP_F64);
+    (less(rows.view(), &offset), Some(offset), lost)
+}
+
+/// float64 rows less `offset`, as float32.
+pub(super) fn less(rows: ArrayView2<f64>, offset: &Array1<f64>) -> Array2<f32> {
+    let mut out = Array2::zeros(rows.raw_dim());
+    Zip::from(out.rows_mut()).and(rows.rows()).for_each(|mut out, row| {
+        Zip::from(&mut out).and(&row).and(offset).for_each(|out, &value, &off| *out = (value - off) as f32);
+    });
+    out
+}
+
+struct Moments {
+    mean: f64,
+    deviation: f64,
+    greatest: f64,
+}
+
+/// Of each column, over its values that are not NaN; those of an infinite one are NaN.
+fn moments(rows: ArrayView2<f64>) -> Vec<Moments> {
+    rows.axis_iter(Axis(1))
+        .map(|column| {
+            let known = || column.iter().filter(|value| !value.is_nan());
+            let n = known().count().max(1) as f64;
+            let mean = known().sum::<f64>() / n;
+            let deviation = (known().map(|value| (value - mean).powi(2)).sum::<f64>() / n).sqrt();
+            Moments { mean, deviation, greatest: known().fold(0.0, |most: f64, value| most.max(value.abs())) }
+        })
+        .collect()
+}
+
+/// The `count` columns in which ln(1 + x) of rows brought to their median total varies the most, ascending; of columns that
+/// are not 0 in two rows at least. Where values below 0 occur, x itself.
+pub(super) fn most_variable(rows: &Csr, count: usize) -> Vec<usize> {
+    let [n, d] = rows.shape;
+    let row = |i: usize| rows.starts[i] as usize..rows.starts[i + 1] as usize;
+    let counted = rows.values.iter().all(|&value| value >= 0.0);
+    let totals: Vec<f64> = (0..n).map(|i| rows.values[row(i)].iter().map(|&v| f64::from(v)).sum()).collect();
+    let mut sorted: Vec<f64> = totals.iter().copied().filter(|&total| total > 0.0).collect();
+    sorted.sort_unstable_by(f64::total_cmp);
+    let median = sorted.get(sorted.len() / 2).copied().unwrap_or(1.0);
+    let (mut sums, mut squares, mut present) = (vec![0.0; d], vec![0.0; d], vec![0u32; d]);
+    for (i, total) in totals.iter().enumerate() {
+        for place in row(i) {
+            let (column, value) = (rows.columns[place] as usize, f64::from(rows.values[place]));
+            let value = if counted { (value * median / total.max(f64::MIN_POSITIVE)).ln_1p() } else { value };
+            sums[column] += value;
+            squares[column] += value * value;
+            present[column] += u32::from(value != 0.0);
+        }
+    }
+    let n = n.max(1) as f64;
+    let variance = |j: usize| squares[j] / n - (sums[j] / n).powi(2);
+    let mut columns: Vec<usize> = (0..d).filter(|&j| present[j] >= 2).collect();
+    columns.sort_by(|&a, &b| variance(b).total_cmp(&variance(a)).then(a.cmp(&b)));
+    columns.truncate(count);
+    columns.sort_unstable();
+    columns
+}
+
+/// Sparse rows as dense ones, of the columns in `selected` alone where that is given.
+pub(super) fn dense(rows: &Csr, selected: Option<&[usize]>) -> Array2<f32> {
+    let [n, d] = rows.shape;
+    let width = selected.map_or(d, <[usize]>::len);
+    let mut place_of: Vec<usize> = (0..d).collect();
+    if let Some(selected) = selected {
+        place_of.fill(usize::MAX);
+        selected.iter().enumerate().for_each(|(place, &column)| place_of[column] = place);
+    }
+    let mut out = Array2::zeros((n, width));
+    for (i, mut row) in out.rows_mut().into_iter().enumerate() {
+        for at in rows.starts[i] as usize..rows.starts[i + 1] as usize {
+            let place = place_of[rows.columns[at] as usize];
+            if place != usize::MAX {
+                row[place] = rows.values[at];
+            }
+        }
+    }
+    out
+}
+
+/// The columns of dense rows that `selection` keeps.
+pub(super) fn keep_columns(features: &Features, columns: &[usize]) -> Features {
+    match features {
+        Features::U8(rows) => Features::U8(rows.select(Axis(1), columns)),
+        Features::F32(rows) => Features::F32(rows.select(Axis(1), columns)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use ndarray::array;
+
+    #[test]
+    fn what_float32_would_lose_is_kept_by_an_offset() {
+        let rows = array![[1e8 + 0.25, 1.0], [1e8 - 0.25, 2.0], [1e8 + 0.5, 4.0], [1e8 - 0.5, 8.0]];
+        let (narrowed, offset, lost) = narrow(rows);
+        assert_eq!(offset.unwrap(), array![1e8, 0.0]);
+        assert_eq!(narrowed, array![[0.25, 1.0], [-0.25, 2.0], [0.5, 4.0], [-0.5, 8.0]]);
+        assert!(!lost);
+        let (narrowed, offset, lost) = narrow(array![[0.1], [0.2]]);
+        assert_eq!((narrowed, offset, lost), (array![[0.1f32], [0.2]], None, false));
+        assert!(narrow(array![[9e15], [9e15 + 2.0]]).2, "float64 steps by 1 there");
+        let (_, offset, _) = narrow(array![[5.0], [5.0]]);
+        assert_eq!(offset, None, "nothing varies");
+    }
+
+    #[test]
+    fn the_columns_that_vary_are_kept_in_their_order() {
+        // Column 0 is constant after totals, 1 in a single row, 2 and 3 vary.
+        let dense_rows =
+            array![[5.0f32, 0.0, 5.0, 0.0], [5.0, 0.0, 0.0, 5.0], [5.0, 1.0, 4.0, 0.0], [5.0, 0.0, 1.0, 4.0]];
+        let mut csr = Csr { shape: [4, 4], starts: vec![0], columns: Vec::new(), values: Vec::new() };
+        for row in dense_rows.rows() {
+            for (j, &value) in row.iter().enumerate().filter(|(_, value)| **value != 0.0) {
+                csr.columns.push(j as u32);
+                csr.values.push(value);
+            }
+            csr.starts.push(csr.values.len() as u64);
+        }
+        assert_eq!(most_variable(&csr, 2), [2, 3]);
+        assert_eq!(dense(&csr, None), dense_rows);
+        assert_eq!(dense(&csr, Some(&[2, 3])), dense_rows.select(Axis(1), &[2, 3]));
+    }
+}
