@@ -193,8 +193,8 @@ fn source(predictor: &Predictor, widths: Widths) -> String {
         format!("    if flat.size(1) == {of}:\n        flat = flat.index_select(1, self.input_selected)\n")
     });
     // Before anything is rounded to float32.
-    let less = if offset.is_some() { "    flat = flat.to(torch.float64) - self.input_offset\n" } else { "" };
-    let back = if offset.is_some() { "    h = h.to(torch.float64) + self.input_offset\n" } else { "" };
+    let less = if offset.is_some() { "    flat = flat.double() - self.input_offset\n" } else { "" };
+    let back = if offset.is_some() { "    h = h.double() + self.input_offset\n" } else { "" };
     // In float32 whatever the weights are: float16 ends at 65504, bfloat16 rounds counts above 256.
     let counted = match predictor.scaling {
         Scaling::Centre { rows: RowRule::Unit, .. } => "    lengths = self.lengths(rows)\n",
@@ -270,6 +270,7 @@ pub struct LoadedPredictor {
     module: CModule,
     device: Device,
     widths: Widths,
+    intake: Intake,
 }
 
 impl LoadedPredictor {
@@ -314,7 +315,12 @@ impl LoadedPredictor {
         };
         let widths =
             Widths { features: width("n_features")?, latent: width("n_latent")?, clusters: width("n_clusters")? };
-        Ok(Self { path: path.to_owned(), module, device, widths })
+        let named = module.named_parameters().map_err(unusable)?;
+        let intake = Intake::from_tensors(|name| {
+            let name = format!("input_{name}");
+            named.iter().find(|(found, _)| *found == name).map(|(_, tensor)| tensor)
+        })?;
+        Ok(Self { path: path.to_owned(), module, device, widths, intake })
     }
 
     /// d, the number of values in a row.
@@ -323,16 +329,8 @@ impl LoadedPredictor {
     }
 
     /// What the module does to raw rows first, and a reader may do in its place but for the offset.
-    ///
-    /// # Errors
-    ///
-    /// A libtorch failure.
-    pub fn intake(&self) -> Result<Intake> {
-        let named = self.module.named_parameters()?;
-        Intake::from_tensors(|name| {
-            let name = format!("input_{name}");
-            named.iter().find(|(found, _)| *found == name).map(|(_, tensor)| tensor)
-        })
+    pub fn intake(&self) -> &Intake {
+        &self.intake
     }
 
     /// m, the width of the latent.
@@ -393,7 +391,10 @@ impl LoadedPredictor {
         let n_rows = shape.first().copied().unwrap_or(0);
         // A product that overflows is no width that a model has.
         let features = shape.iter().skip(1).try_fold(1i64, |product, &size| product.checked_mul(size));
-        if shape.len() < 2 || features != Some(self.widths.features) {
+        let selects_from = self.intake.selected.as_ref().map(|selection| selection.of as i64);
+        if shape.len() < 2
+            || (features != Some(self.widths.features) && (features.is_none() || features != selects_from))
+        {
             return Err(self.problem(format!(
                 "takes rows of {} features, the data has the shape {shape:?}",
                 self.widths.features

@@ -292,7 +292,7 @@ fn columns_are_selected_and_an_offset_taken_off_inside() {
     let path = directory.path().join("intake.pt");
     std::fs::write(&path, to_torchscript(&Predictor { intake: &intake, ..parts.predictor() }).unwrap()).unwrap();
     let model = LoadedPredictor::load(&path, Device::Cpu).unwrap();
-    assert_eq!(model.intake().unwrap(), intake, "it tells what it does");
+    assert_eq!(*model.intake(), intake, "it tells what it does");
     let kept = noise(&[40, FEATURES], 2.0, 30.0);
     let wide = Tensor::zeros([40, 24], (Kind::Double, Device::Cpu));
     let places = Tensor::arange(12, (Kind::Int64, Device::Cpu)) * 2;

@@ -67,7 +67,7 @@ impl PredictArgs {
         let labeller = load(model, device)?;
         let (intake, names) = match &labeller {
             Labeller::Run(run) => (run.intake.clone(), run.columns.clone()),
-            Labeller::Module(module) => (module.intake()?, Vec::new()),
+            Labeller::Module(module) => (module.intake().clone(), Vec::new()),
         };
         // Text columns that became 0/1 columns do so again, whatever values occur here.
         let mut reading = reading;

@@ -8,7 +8,7 @@ use tch::{Device, Kind, Tensor};
 use super::names::{CONFIG, SUMMARY, WEIGHTS};
 use crate::config::Config;
 use crate::control::{Control, MethodResult, Rollback, StageTime};
-use crate::data::{self, values_of, Dataset, Features, Intake, RowRule, Rows, Scaling};
+use crate::data::{self, values_of, Channels, Dataset, Features, Intake, RowKind, RowRule, Rows, Scaling};
 use crate::error::{Error, Result};
 use crate::model::{encode_all, set_parameters, ClusteringLayer, Network};
 use crate::state::{new_network, State};
@@ -26,6 +26,54 @@ pub struct Assignment {
     pub ids: Vec<String>,
 }
 
+/// The shape of images.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Image {
+    /// Height and width.
+    pub shape: [usize; 2],
+    /// Their channels.
+    pub channels: Channels,
+}
+
+impl Image {
+    /// That of rows of this kind.
+    pub fn of_kind(kind: RowKind) -> Option<Self> {
+        match kind {
+            RowKind::Image(shape) => Some(Self { shape, channels: Channels::default() }),
+            RowKind::Colour(shape, channels) => Some(Self { shape, channels }),
+            RowKind::Series | RowKind::Table => None,
+        }
+    }
+
+    /// From the `rows` of a summary.
+    fn of_summary(rows: &serde_json::Value) -> Option<Self> {
+        let shape = |value: &serde_json::Value| serde_json::from_value(value.clone()).ok();
+        match rows["kind"].as_str()? {
+            "image" => Some(Self { shape: shape(&rows["shape"])?, channels: Channels::default() }),
+            "colour" => {
+                let channels = &rows["shape"][1];
+                let count = usize::try_from(channels["count"].as_u64()?).ok()?;
+                Some(Self {
+                    shape: shape(&rows["shape"][0])?,
+                    channels: Channels::new(count, channels["first"].as_bool()?),
+                })
+            }
+            _ => None,
+        }
+    }
+}
+
+impl std::fmt::Display for Image {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let ([height, width], channels) = (self.shape, self.channels);
+        match (channels.count, channels.first) {
+            (1, _) => write!(f, "{height} x {width}"),
+            (count, true) => write!(f, "{count} x {height} x {width} (channels first)"),
+            (count, false) => write!(f, "{height} x {width} x {count} (channels last)"),
+        }
+    }
+}
+
 /// A network with centroids in its latent space, and what it does to raw rows.
 #[derive(Debug)]
 pub struct Model {
@@ -33,8 +81,8 @@ pub struct Model {
     pub intake: Intake,
     /// The names of the columns that it was trained on, or none.
     pub columns: Vec<String>,
-    /// Height and width of the rows, where they are images.
-    pub image: Option<[usize; 2]>,
+    /// What images the rows are, if they are.
+    pub image: Option<Image>,
     /// d.
     pub n_features: i64,
     /// What is done to rows before the encoder.
@@ -56,13 +104,12 @@ impl Model {
     /// # Errors
     /// [`Error::Rows`] with both shapes.
     pub fn check_shape(&self, dataset: &Dataset) -> Result<()> {
-        match (self.image, dataset.image) {
-            (Some([h, w]), Some([height, width])) if [h, w] != [height, width] => Err(Error::Rows(format!(
-                "{} holds images of {height} x {width}, but the model was trained on {h} x {w}",
-                dataset.name
-            ))),
-            _ => Ok(()),
+        let (Some(trained), Some(shape)) = (self.image, dataset.image) else { return Ok(()) };
+        let found = Image { shape, channels: dataset.channels };
+        if trained == found {
+            return Ok(());
         }
+        Err(Error::Rows(format!("{} holds images of {found}, but the model was trained on {trained}", dataset.name)))
     }
 
     /// z \[n, m\] and q \[n, k\] of rows that were read with this model's [`Intake`].
@@ -143,7 +190,7 @@ impl Model {
             _ => return Err(missing("input.mean")),
         };
         let intake = Intake::from_tensors(|name| tensor(&format!("input.{name}")))?;
-        let image = serde_json::from_value(summary.rows["shape"].clone()).ok();
+        let image = Image::of_summary(&summary.rows);
         let n_features = summary.n_features as i64;
         Ok(Self { intake, columns: summary.columns, image, n_features, scaling, network, layer })
     }

@@ -31,7 +31,7 @@ pub use dir::{assignments_csv, Content, RunDir};
 pub use estimate::{estimate, Estimate};
 pub use events::EventLog;
 pub use files::{check_writable, write_atomic};
-pub use fitted::{Assignment, Fitted, Model, Reached};
+pub use fitted::{Assignment, Fitted, Image, Model, Reached};
 pub use keeper::{Keeper, Moment};
 pub use lock::{Lock, LOCK};
 pub use names::{ASSIGNMENTS, CHECKPOINTS, CONFIG, EVENTS, FORMAT, MODEL, SUMMARY, WEIGHTS};

@@ -4,11 +4,11 @@ use std::time::{Duration, Instant};
 
 use tch::{Device, Tensor};
 
-use super::fitted::{input_order, rows_at, Assignment, Fitted, Model, Reached};
+use super::fitted::{input_order, rows_at, Assignment, Fitted, Image, Model, Reached};
 use super::keeper::{Keeper, Moment};
 use crate::config::CheckedConfig;
 use crate::control::{Control, Deadline, Event, Method, Observer, StageName, StageTime};
-use crate::data::{array_of, values_of, Dataset, RowKind};
+use crate::data::{array_of, values_of, Dataset};
 use crate::error::{Collapse, Error, Result};
 use crate::metrics;
 use crate::model::{copies, encode_all, set_parameters, ClusteringLayer, Network};
@@ -356,10 +356,7 @@ impl Trainer {
             model: Model {
                 intake: self.run.task.intake.clone(),
                 columns: self.run.task.columns.clone(),
-                image: match self.run.task.kind.rows {
-                    RowKind::Image(shape) => Some(shape),
-                    RowKind::Colour(..) | RowKind::Series | RowKind::Table => None,
-                },
+                image: Image::of_kind(self.run.task.kind.rows),
                 n_features: self.run.task.rows.n_features(),
                 scaling: self.run.task.scaling.clone(),
                 network,

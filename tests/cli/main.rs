@@ -4,6 +4,7 @@
 mod bad_input;
 mod config;
 mod fetch;
+mod formats;
 mod interrupt;
 mod machine;
 mod predict;

@@ -1,0 +1,185 @@
+//! The same rows in several formats, labels of any kind, and what `dec inspect` and `dec predict` make of them.
+
+use std::fs;
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::Stdio;
+
+use crate::support::{blobs, write_npy, Scratch, SMALL};
+
+fn file(name: &str) -> String {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/files").join(name).display().to_string()
+}
+
+/// The rows of [`blobs`] as text, with a header, an id and a class.
+fn csv(separator: char) -> String {
+    let (rows, labels) = blobs();
+    let mut lines = vec!["name,a,b,c,d,e,f,g,h,species".to_owned()];
+    for (i, (row, label)) in rows.chunks(8).zip(&labels).enumerate() {
+        let cells: Vec<String> = row.iter().map(f32::to_string).collect();
+        lines.push(format!("r{i},{},{}", cells.join(","), ["ash", "oak", "fir"][*label as usize]));
+    }
+    lines.join("\n").replace(',', &separator.to_string()) + "\n"
+}
+
+#[test]
+fn every_format_gives_the_same_weights() {
+    let scratch = Scratch::blobs();
+    let (rows, _) = blobs();
+    let gzip = |text: &str| {
+        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        encoder.write_all(text.as_bytes()).unwrap();
+        encoder.finish().unwrap()
+    };
+    let wide: Vec<f64> = rows.iter().map(|&value| value.into()).collect();
+    write_npy(&scratch.path("wide.npy"), &[180, 8], &wide);
+    fs::write(scratch.path("rows.csv"), csv(',')).unwrap();
+    fs::write(scratch.path("rows.tsv.gz"), gzip(&csv('\t'))).unwrap();
+    let sparse = |row: &[f32]| row.iter().enumerate().map(|(j, v)| format!(" {}:{v}", j + 1)).collect::<String>();
+    let text: String = rows.chunks(8).map(|row| format!("0{}\n", sparse(row))).collect();
+    fs::write(scratch.path("rows.svm"), text).unwrap();
+    let mut matrix = "%%MatrixMarket matrix array real general\n180 8\n".to_owned();
+    for column in 0..8 {
+        rows.chunks(8).for_each(|row| matrix += &format!("{}\n", row[column]));
+    }
+    fs::write(scratch.path("rows.mtx"), matrix).unwrap();
+    let mut header = br#"{"x":{"dtype":"F32","shape":[180,8],"data_offsets":[0,5760]}}"#.to_vec();
+    let mut tensors = (header.len() as u64).to_le_bytes().to_vec();
+    tensors.append(&mut header);
+    tensors.extend(rows.iter().flat_map(|value| value.to_le_bytes()));
+    fs::write(scratch.path("rows.safetensors"), tensors).unwrap();
+
+    scratch.train("npy", &[]);
+    let expected = scratch.read("npy/weights.safetensors");
+    for name in ["wide.npy", "rows.csv", "rows.tsv.gz", "rows.svm", "rows.mtx", "rows.safetensors"] {
+        let data = format!("--data={name}");
+        let args = SMALL.iter().filter(|arg| !arg.starts_with("--data")).copied().chain([
+            data.as_str(),
+            "--out=other",
+            "--force",
+        ]);
+        scratch.dec(args).ok();
+        assert_eq!(scratch.read("other/weights.safetensors"), expected, "{name}");
+    }
+    // And through a pipe.
+    let args = SMALL.iter().filter(|arg| !arg.starts_with("--data")).copied().chain(["-", "--out=piped"]);
+    let mut child = scratch.command(args).stdin(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
+    child.stdin.take().unwrap().write_all(csv(',').as_bytes()).unwrap();
+    assert!(child.wait().unwrap().success());
+    assert_eq!(scratch.read("piped/weights.safetensors"), expected);
+}
+
+#[test]
+fn names_of_rows_columns_and_classes_go_through() {
+    let scratch = Scratch::new();
+    fs::write(scratch.path("rows.csv"), csv(',')).unwrap();
+    let args = |out: &'static str| {
+        let ours = |arg: &&&str| !arg.starts_with("--data=") && !arg.starts_with("--clusters");
+        SMALL
+            .iter()
+            .filter(ours)
+            .copied()
+            .chain(["rows.csv", "--label-column=species", "--out", out])
+            .collect::<Vec<_>>()
+    };
+    let ran = scratch.dec(args("run")).ok();
+    assert!(ran.stderr.contains("3 clusters, as many as the labels have classes"), "{ran:#?}");
+    let assignments = scratch.text("run/assignments.csv");
+    assert!(assignments.starts_with("row,id,cluster,confidence\n0,r0,"), "{assignments}");
+    let summary = scratch.json("run/summary.json");
+    assert_eq!((&summary["n_clusters"], &summary["columns"][7]), (&3.into(), &"h".into()));
+    assert!(summary["results"][0]["acc"].as_f64().unwrap() > 0.9);
+
+    // Columns are found by their names, in any order; the labels do not have to be there.
+    let shuffled: String = csv(',').lines().fold(String::new(), |text, line| {
+        let cells: Vec<&str> = line.split(',').collect();
+        let backwards: Vec<&str> = cells[1..9].iter().rev().copied().chain([cells[0]]).collect();
+        text + &backwards.join(",") + "\n"
+    });
+    fs::write(scratch.path("new.csv"), &shuffled).unwrap();
+    let predicted = scratch.dec(["predict", "run", "new.csv"]).ok().stdout;
+    assert_eq!(predicted, assignments);
+    fs::write(scratch.path("less.csv"), shuffled.replace("h,g,f,", "h,g,x,")).unwrap();
+    scratch.dec(["predict", "run", "less.csv"]).failed(3, &["no column \"f\"", "it has \"h\", \"g\", \"x\""]);
+    scratch.dec(["predict", "run", "new.csv", "-o", "new.csv"]).failed(2, &["new.csv", "is what is read here"]);
+    assert_eq!(scratch.text("new.csv"), shuffled);
+    scratch.dec(["predict", "run"]).failed(2, &["dec predict RUN ROWS"]);
+}
+
+#[test]
+fn values_far_from_zero_keep_what_tells_them_apart() {
+    let scratch = Scratch::blobs();
+    let (rows, _) = blobs();
+    let far: Vec<f64> = rows.iter().map(|&value| f64::from(value) + 1e9).collect();
+    write_npy(&scratch.path("far.npy"), &[180, 8], &far);
+    let args = SMALL.iter().filter(|arg| !arg.starts_with("--data=")).copied();
+    scratch.dec(args.chain(["far.npy", "--labels=y.npy", "--out=run"])).ok();
+    assert!(scratch.json("run/summary.json")["results"][2]["acc"].as_f64().unwrap() > 0.9);
+    let clusters = |text: &str| -> Vec<String> {
+        text.lines().skip(1).map(|line| line.split(',').nth(1).unwrap().to_owned()).collect()
+    };
+    let expected = clusters(&scratch.text("run/assignments.csv"));
+    for model in ["run", "run/model.pt"] {
+        assert_eq!(clusters(&scratch.dec(["predict", model, "far.npy"]).ok().stdout), expected, "{model}");
+    }
+}
+
+#[test]
+fn images_of_another_order_of_channels_are_refused() {
+    let scratch = Scratch::new();
+    let pixels: Vec<u8> = (0..60 * 8 * 8 * 3).map(|i: u32| (i.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+    write_npy(&scratch.path("last.npy"), &[60, 8, 8, 3], &pixels);
+    write_npy(&scratch.path("first.npy"), &[60, 3, 8, 8], &pixels);
+    let args = SMALL.iter().filter(|arg| !arg.starts_with("--data=") && !arg.contains("augment.kind")).copied();
+    scratch.dec(args.chain(["last.npy", "--out=run"]));
+    assert_eq!(scratch.json("run/summary.json")["rows"]["kind"], "colour");
+    scratch.dec(["predict", "run", "last.npy"]).ok();
+    scratch
+        .dec(["predict", "run", "first.npy"])
+        .failed(3, &["3 x 8 x 8 (channels first)", "8 x 8 x 3 (channels last)"]);
+}
+
+#[test]
+fn inspect_says_what_a_file_holds_and_its_recipe_trains() {
+    let scratch = Scratch::new();
+    fs::write(scratch.path("rows.csv"), csv(';')).unwrap();
+    let page = scratch.dec(["inspect", "rows.csv"]).ok();
+    for words in ["180 of 8 values", "a, b, c, d, e, f, ... (8 in all)", "r0, r1", "a table", "0 constant columns"] {
+        assert!(page.stdout.contains(words), "{words}: {page:#?}");
+    }
+    assert!(page.stderr.contains("--label-column species"), "{page:#?}");
+    let recipe = scratch.dec(["inspect", "rows.csv", "--label-column=species", "--recipe"]).ok().stdout;
+    fs::write(scratch.path("mine.toml"), &recipe).unwrap();
+    let config = scratch.dec(["config", "--config=mine.toml"]).ok().stdout;
+    assert!(config.contains("n_clusters = 3") && config.contains("label_column = \"species\""), "{recipe}");
+    #[cfg(feature = "h5ad")]
+    {
+        let page = scratch.dec(["inspect", &file("csr.h5ad")]).ok();
+        assert!(page.stdout.contains("names") && page.stdout.contains("ids"), "{page:#?}");
+    }
+    #[cfg(feature = "parquet")]
+    {
+        let page = scratch.dec(["inspect", &file("plain.parquet"), "--missing=mean"]).ok();
+        assert!(page.stdout.contains("24 of "), "{page:#?}");
+        scratch.dec(["inspect", &file("plain.parquet")]).failed(3, &["missing", "\"a\"", "row 3"]);
+    }
+}
+
+#[test]
+fn labels_may_be_text_and_may_be_missing() {
+    let scratch = Scratch::blobs();
+    let (_, labels) = blobs();
+    let names: String = labels.iter().map(|&label| ["ash\n", "oak\n", "\"fir, red\"\n"][label as usize]).collect();
+    fs::write(scratch.path("y.csv"), format!("tree\n{names}")).unwrap();
+    let some: Vec<i64> = labels.iter().enumerate().map(|(i, &label)| if i < 20 { -1 } else { label }).collect();
+    write_npy(&scratch.path("some.npy"), &[180], &some);
+    let acc = |file: &str| {
+        let ran = scratch.train("run", &["--labels", file, "--force"]);
+        (scratch.json("run/summary.json")["results"][0]["acc"].as_f64().unwrap(), ran.stderr)
+    };
+    let (plain, _) = acc("y.npy");
+    assert_eq!(acc("y.csv").0, plain);
+    let (partly, said) = acc("some.npy");
+    assert!(said.contains("20 of 180 rows have no label (20 of them -1"), "{said}");
+    assert!(partly > 0.9);
+}
