@@ -55,6 +55,41 @@ pub fn check_magnitude(dataset: &Dataset) -> Result<()> {
     )))
 }
 
+/// Rows that tell how far values usually are from their column's middle.
+const SAMPLE: usize = 1000;
+/// The share of values that are usual, and how many times as far out an absurd one is.
+const USUAL: f64 = 0.99;
+const ABSURD: f64 = 300.0;
+
+/// The row, column and value of the first value of a table that lies absurdly far out: 300 times as far from the column's median as
+/// 99 of 100 values are. A slip of a unit or a decimal point, mostly, which the scaling of its column is ruled by.
+pub fn first_absurd(features: &Features) -> Option<(usize, usize, f32)> {
+    let Features::F32(rows) = features else { return None };
+    let step = rows.nrows().div_ceil(SAMPLE).max(1);
+    let usual: Vec<(f32, f64)> = rows
+        .columns()
+        .into_iter()
+        .map(|column| {
+            let mut values: Vec<f32> = column.iter().step_by(step).copied().collect();
+            let middle = quantile(&mut values, 0.5);
+            values.iter_mut().for_each(|value| *value = (*value - middle).abs());
+            (middle, f64::from(quantile(&mut values, USUAL)))
+        })
+        .collect();
+    let is_absurd = |j: usize, value: f32| {
+        let (middle, usual) = usual[j];
+        usual > 0.0 && f64::from((value - middle).abs()) > ABSURD * usual
+    };
+    let found = rows.indexed_iter().find(|&((_, j), &value)| is_absurd(j, value));
+    found.map(|((i, j), &value)| (i, j, value))
+}
+
+fn quantile(values: &mut [f32], share: f64) -> f32 {
+    let Some(last) = values.len().checked_sub(1) else { return 0.0 };
+    let place = ((share * values.len() as f64) as usize).min(last);
+    *values.select_nth_unstable_by(place, f32::total_cmp).1
+}
+
 /// Refuses values below 0, which count nothing.
 ///
 /// # Errors

@@ -36,7 +36,7 @@ use crate::error::{Error, Result};
 use input::Input;
 
 pub use cache::{cache_dir, mnist_dir};
-pub use checks::{check_clusterable, check_counts, check_finite, check_magnitude};
+pub use checks::{check_clusterable, check_counts, check_finite, check_magnitude, first_absurd};
 pub use fetch::{fetch_mnist, FetchProgress, Fetched, Outcome, DEFAULT_MIRRORS};
 pub use format::{Format, Pick};
 pub use intake::{Intake, Selection};

@@ -387,6 +387,18 @@ fn rows_that_cannot_be_clustered() {
     assert!(error.to_string().contains("-2 at row 1, column 1"), "{error}");
 }
 
+#[test]
+fn a_value_that_is_absurdly_far_out_is_named() {
+    let mut rows = ndarray::Array2::from_shape_fn((200, 3), |(i, j)| ((i * 7 + j * 13) % 31) as f32);
+    assert_eq!(first_absurd(&f32s(rows.clone())), None);
+    rows[[150, 1]] = 1e6;
+    assert_eq!(first_absurd(&f32s(rows)), Some((150, 1, 1e6)));
+    // Mostly zeros, as counts are, is no unit to measure by.
+    let mut counts = ndarray::Array2::zeros((200, 2));
+    counts[[3, 0]] = 40.0;
+    assert_eq!(first_absurd(&f32s(counts)), None);
+}
+
 /// Writes a small MNIST: two training digits and one test digit.
 fn small_mnist(dir: &Dir, names: [&str; 4]) {
     dir.file(names[0], &idx(0x08, &[2, 1, 2], &[1, 2, 3, 4]));

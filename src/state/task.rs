@@ -53,6 +53,9 @@ impl Task {
         let dataset = dataset.select(&order);
         data::check_clusterable(&dataset, config.n_clusters)?;
         let (kind, image) = kind_of(config, &dataset);
+        if kind.rows == RowKind::Table {
+            warn_of_absurd(&dataset, &order);
+        }
         let (scaling, magnitude) = Scaling::new(config.data.scale, &dataset.features, kind.rows);
         let augmentation =
             Augmentation::new(&config.augment, image, dataset.channels, dataset.n_features(), magnitude)?;
@@ -182,6 +185,17 @@ pub enum ToldBy {
     File,
     /// The values, by how they hang together.
     Values,
+}
+
+/// Names a row that will rule the scaling of its columns.
+fn warn_of_absurd(dataset: &Dataset, order: &[usize]) {
+    let Some((row, column, value)) = data::first_absurd(&dataset.features) else { return };
+    let name = dataset.columns.get(column).map_or_else(String::new, |name| format!(" ({name:?})"));
+    tracing::warn!(
+        "row {} has {value:e} in column {column}{name}, counted from 0, hundreds of times as far out as others: leave it out if it \
+         is a mistake",
+        order[row]
+    );
 }
 
 /// What the rows are, with height and width where they have such.

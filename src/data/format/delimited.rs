@@ -205,6 +205,40 @@ mod tests {
         assert_eq!((indexed.columns.as_slice(), indexed.ids.len()), (&["v".to_owned()][..], 0));
     }
 
+    proptest::proptest! {
+        /// Whatever the text is, it is a table whose parts fit each other, or an error.
+        #[test]
+        fn any_text_is_a_table_or_an_error(text in "([-+0-9.eE,;\\t |\"'#a-c\u{e9}\r\n]|NA|true|\\n){0,120}") {
+            if let Ok(table) = parse(&text, Pick::default()) {
+                let [n, d] = table.values.shape();
+                assert!(n > 0 && d > 0);
+                assert!(table.columns.is_empty() || table.columns.len() == d);
+                assert!(table.ids.is_empty() || table.ids.len() == n);
+            }
+        }
+
+        /// Numbers come back as they were written, whatever separates them.
+        #[test]
+        fn numbers_come_back(
+            rows in proptest::collection::vec(proptest::collection::vec(-1e6f32..1e6, 3), 1..20),
+            separator in proptest::sample::select(vec![',', ';', '\t', '|', ' ']),
+            header in proptest::bool::ANY,
+        ) {
+            let line = |row: &Vec<f32>| row.iter().map(f32::to_string).collect::<Vec<_>>().join(&separator.to_string());
+            let names = if header { vec![["a", "b", "c"].join(&separator.to_string())] } else { Vec::new() };
+            let text = names.into_iter().chain(rows.iter().map(line)).collect::<Vec<_>>().join("\n");
+            let found = parse(&text, Pick::default()).unwrap();
+            let expected: Vec<f32> = rows.concat();
+            let values: Vec<f32> = match found.values {
+                Values::F32(values) => values.iter().copied().collect(),
+                Values::F64(values) => values.iter().map(|&value| value as f32).collect(),
+                Values::U8(values) => values.iter().map(|&value| f32::from(value)).collect(),
+                Values::Csr(_) => panic!("not sparse"),
+            };
+            assert_eq!(values, expected);
+        }
+    }
+
     #[test]
     fn bad_tables_are_refused_with_line_and_column() {
         let none = Pick::default();
