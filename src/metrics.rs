@@ -12,6 +12,8 @@
 //! # Ok::<(), dec::Error>(())
 //! ```
 
+mod information;
+
 use std::collections::BTreeMap;
 
 use ndarray::ArrayView2;
@@ -68,6 +70,17 @@ impl Contingency {
     /// clusters), 1\]. Where there are more clusters than classes the surplus clusters match nothing, and conversely.
     /// Time grows with min(classes, clusters)² · max(classes, clusters), memory with their product.
     pub fn accuracy(&self) -> f64 {
+        let matched: u64 = self.matching().iter().map(|&(class, cluster)| self.rows_of(class, cluster)).sum();
+        matched as f64 / self.n_rows as f64
+    }
+
+    fn rows_of(&self, class: usize, cluster: usize) -> u64 {
+        let place = self.cells.binary_search_by_key(&(class, cluster), |&(class, cluster, _)| (class, cluster));
+        place.map_or(0, |place| self.cells[place].2)
+    }
+
+    /// The best one-to-one matching: pairs (class, cluster), by places in ascending order of the labels.
+    pub fn matching(&self) -> Vec<(usize, usize)> {
         let (n_classes, n_clusters) = (self.class_sizes.len(), self.cluster_sizes.len());
         // The method needs at least as many columns as rows.
         let transposed = n_classes > n_clusters;
@@ -77,8 +90,9 @@ impl Contingency {
             let place = if transposed { (cluster, class) } else { (class, cluster) };
             weights[place] = count as i64;
         }
-        let (matched, _) = kuhn_munkres(&weights);
-        matched as f64 / self.n_rows as f64
+        let (_, columns_of_rows) = kuhn_munkres(&weights);
+        let pairs = columns_of_rows.into_iter().enumerate();
+        pairs.map(|(row, column)| if transposed { (column, row) } else { (row, column) }).collect()
     }
 
     /// NMI: the mutual information of classes and clusters over the arithmetic mean of their entropies.
@@ -89,20 +103,9 @@ impl Contingency {
         if self.class_sizes.len() == 1 && self.cluster_sizes.len() == 1 {
             return 1.0;
         }
-        let n = self.n_rows as f64;
-        let mutual_info: f64 = self
-            .cells
-            .iter()
-            .map(|&(class, cluster, rows)| {
-                let independent = self.class_sizes[class] as f64 * self.cluster_sizes[cluster] as f64 / n;
-                rows as f64 / n * (rows as f64 / independent).ln()
-            })
-            .sum();
-        let entropy =
-            |sizes: &[u64]| -> f64 { sizes.iter().map(|&size| size as f64 / n).map(|share| -share * share.ln()).sum() };
-        let mean_entropy = 0.5 * (entropy(&self.class_sizes) + entropy(&self.cluster_sizes));
+        let mean_entropy = 0.5 * (self.entropy(&self.class_sizes) + self.entropy(&self.cluster_sizes));
         // Two groups somewhere, so the mean entropy is above zero; rounding can leave [0, 1] by an ulp.
-        (mutual_info / mean_entropy).clamp(0.0, 1.0)
+        (self.mutual_info() / mean_entropy).clamp(0.0, 1.0)
     }
 
     /// ARI: the Rand index corrected for chance (Hubert & Arabie 1985).

@@ -2,6 +2,7 @@
 
 mod config;
 mod console;
+mod evaluate;
 mod fetch;
 mod inspect;
 mod interrupt;
@@ -43,6 +44,8 @@ enum Command {
     Predict(predict::PredictArgs),
     /// Train once for every combination of a recipe's [sweep] table
     Sweep(sweep::SweepArgs),
+    /// Score clusters that are there against labels
+    Evaluate(evaluate::EvaluateArgs),
     /// Say what a file holds and what training would make of it, and train nothing
     Inspect(inspect::InspectArgs),
     /// Print the fully resolved recipe as TOML, and train nothing
@@ -62,6 +65,7 @@ Examples:
   dec --set pretrain.epochs=5 --set cluster.tol=0.01
   dec sweep --config seeds                       three seeds and one table
   dec predict runs/… new.csv -o clusters.csv
+  dec evaluate runs/… --labels y.csv             scores, and which class is which cluster
   dec resume runs/…                              go on after Ctrl-C, a kill, or a power failure
 
 A recipe is a TOML file that says where it differs from the defaults; `dec config` prints every setting.
@@ -84,7 +88,10 @@ impl Args {
             Self::command().error(ErrorKind::ArgumentConflict, problem).exit();
         }
         let console = console::Console::start(self.quiet, self.verbose);
-        if !matches!(self.command, Some(Command::Predict(_) | Command::Inspect(_) | Command::Config(_))) {
+        if !matches!(
+            self.command,
+            Some(Command::Predict(_) | Command::Evaluate(_) | Command::Inspect(_) | Command::Config(_))
+        ) {
             interrupt::install(&console)?; // those have nothing to save: Ctrl-C ends them at once
         }
         match self.command {
@@ -92,6 +99,7 @@ impl Args {
             Some(Command::Resume(args)) => args.run(&console),
             Some(Command::Predict(args)) => args.run(),
             Some(Command::Sweep(args)) => args.run(&console),
+            Some(Command::Evaluate(args)) => args.run(),
             Some(Command::Inspect(args)) => args.run(),
             Some(Command::Config(args)) => args.run(),
             Some(Command::Fetch(args)) => args.run(&console),

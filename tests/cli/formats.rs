@@ -183,3 +183,26 @@ fn labels_may_be_text_and_may_be_missing() {
     assert!(said.contains("20 of 180 rows have no label (20 of them -1"), "{said}");
     assert!(partly > 0.9);
 }
+
+#[test]
+fn evaluate_scores_what_is_there() {
+    let scratch = Scratch::blobs();
+    scratch.train("run", &["--labels=y.npy"]);
+    let acc = scratch.json("run/summary.json")["results"][2]["acc"].as_f64().unwrap();
+    let page = scratch.dec(["evaluate", "run", "--labels=y.npy"]).ok().stdout;
+    assert!(
+        page.contains("180 of 180 rows have a label") && page.contains(&format!("ACC          {acc:.4}")),
+        "{page}"
+    );
+    assert!(page.contains("homogeneity") && page.contains("matched"), "{page}");
+    // What predict writes, and labels by name.
+    scratch.dec(["predict", "run", "rows.npy", "-o", "p.csv"]).ok();
+    let (_, labels) = blobs();
+    let names: String = labels.iter().map(|&label| ["ash\n", "oak\n", "fir\n"][label as usize]).collect();
+    fs::write(scratch.path("y.txt"), names).unwrap();
+    let page = scratch.dec(["evaluate", "p.csv", "--labels=y.txt"]).ok().stdout;
+    assert!(page.contains("\nash ") && page.contains(&format!("ACC          {acc:.4}")), "{page}");
+    write_npy(&scratch.path("few.npy"), &[3], &[0i64, 1, 2]);
+    scratch.dec(["evaluate", "run", "--labels=few.npy"]).failed(3, &["few.npy", "has 3 labels", "row 3"]);
+    scratch.dec(["evaluate", "rows.npy", "--labels=y.npy"]).failed(3, &["rows.npy"]);
+}

@@ -1,0 +1,117 @@
+//! `dec evaluate`: scores of clusters that are there already, against labels.
+
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use dec::data::{read_labels, Dataset};
+use dec::metrics::Contingency;
+use dec::run::ASSIGNMENTS;
+
+/// Classes and clusters up to which the whole table is shown.
+const MOST_SHOWN: usize = 24;
+
+#[derive(Debug, Args)]
+pub struct EvaluateArgs {
+    /// A run directory, or a CSV with the columns row and cluster (an assignments.csv, what `dec predict` writes)
+    #[arg(value_name = "RUN|CSV")]
+    clusters: PathBuf,
+
+    /// Labels: one a row of the data, in an NPY, IDX, CSV or text file
+    #[arg(short, long, value_name = "FILE")]
+    labels: PathBuf,
+
+    /// The column of the labels' file that holds them
+    #[arg(long, value_name = "NAME")]
+    label_column: Option<String>,
+}
+
+impl EvaluateArgs {
+    pub fn run(&self) -> anyhow::Result<()> {
+        let path = if self.clusters.is_dir() { self.clusters.join(ASSIGNMENTS) } else { self.clusters.clone() };
+        let assigned = read_clusters(&path)?;
+        let labels = read_labels(&self.labels, self.label_column.as_deref())?;
+        let mut all = Dataset::default();
+        all.set_labels(&labels);
+        let classes = all.labels.unwrap_or_default();
+        let of_row = |row: usize| {
+            classes.get(row).copied().ok_or_else(|| {
+                let problem = format!("has {} labels, but {} has row {row}", classes.len(), path.display());
+                dec::Error::data(&self.labels, problem)
+            })
+        };
+        let truth = assigned.iter().map(|&(row, _)| of_row(row)).collect::<dec::Result<Vec<i64>>>()?;
+        let clusters: Vec<i64> = assigned.iter().map(|&(_, cluster)| cluster).collect();
+        let table = Contingency::new(&truth, &clusters)?;
+        super::print(&page(&table, &all.classes, &truth, &clusters))
+    }
+}
+
+/// Rows and their clusters.
+fn read_clusters(path: &Path) -> dec::Result<Vec<(usize, i64)>> {
+    let unusable = |problem: String| dec::Error::data(path, problem);
+    let mut reader = csv::Reader::from_path(path).map_err(|e| unusable(format!("cannot be read: {e}")))?;
+    let headers = reader.headers().map_err(|e| unusable(format!("cannot be read: {e}")))?.clone();
+    let place = |name: &str| {
+        headers.iter().position(|header| header == name).ok_or_else(|| {
+            unusable(format!(
+                "has no column {name:?}: an assignments.csv, or what `dec predict` writes, would be right"
+            ))
+        })
+    };
+    let (row, cluster) = (place("row")?, place("cluster")?);
+    let mut found = Vec::new();
+    for (line, record) in reader.records().enumerate() {
+        let record = record.map_err(|e| unusable(format!("cannot be read: {e}")))?;
+        let number = |place: usize| record.get(place).and_then(|cell| cell.trim().parse::<i64>().ok());
+        match (number(row).and_then(|row| usize::try_from(row).ok()), number(cluster)) {
+            (Some(row), Some(cluster)) => found.push((row, cluster)),
+            _ => return Err(unusable(format!("line {}: row and cluster are not whole numbers", line + 2))),
+        }
+    }
+    Ok(found)
+}
+
+fn page(table: &Contingency, names: &[String], truth: &[i64], clusters: &[i64]) -> String {
+    let scored = truth.iter().filter(|&&class| class >= 0).count();
+    let mut text = format!("{scored} of {} rows have a label\n\n", truth.len());
+    for (name, value) in [
+        ("ACC", table.accuracy()),
+        ("NMI", table.normalized_mutual_info()),
+        ("ARI", table.adjusted_rand_index()),
+        ("AMI", table.adjusted_mutual_info()),
+        ("homogeneity", table.homogeneity()),
+        ("completeness", table.completeness()),
+    ] {
+        let _ = writeln!(text, "{name:<13}{value:.4}");
+    }
+    let present = |labels: &mut dyn Iterator<Item = i64>| labels.collect::<std::collections::BTreeSet<i64>>();
+    let classes = present(&mut truth.iter().copied().filter(|&class| class >= 0));
+    let of_labelled = truth.iter().zip(clusters).filter(|(class, _)| **class >= 0).map(|(_, &cluster)| cluster);
+    let clusters = present(&mut { of_labelled });
+    let class_names: Vec<String> = classes
+        .iter()
+        .map(|&class| {
+            names.get(class as usize).map_or_else(|| class.to_string(), |name| name.escape_debug().to_string())
+        })
+        .collect();
+    let cluster_names: Vec<i64> = clusters.into_iter().collect();
+    if class_names.len() > MOST_SHOWN || cluster_names.len() > MOST_SHOWN {
+        return text;
+    }
+    let matched = table.matching();
+    let width = class_names.iter().map(|name| name.chars().count()).max().unwrap_or(0).max(5);
+    let _ = write!(text, "\n{:<width$}", "class");
+    cluster_names.iter().for_each(|cluster| text += &format!(" {cluster:>7}"));
+    text.push_str("  matched\n");
+    for (class, name) in class_names.iter().enumerate() {
+        let _ = write!(text, "{name:<width$}");
+        for cluster in 0..cluster_names.len() {
+            let rows = table.cells().iter().find(|cell| (cell.0, cell.1) == (class, cluster)).map_or(0, |cell| cell.2);
+            let _ = write!(text, " {rows:>7}");
+        }
+        let own = matched.iter().find(|pair| pair.0 == class).map(|pair| cluster_names[pair.1].to_string());
+        let _ = writeln!(text, "  {}", own.unwrap_or_else(|| "-".to_owned()));
+    }
+    text
+}
