@@ -37,6 +37,10 @@ impl SweepArgs {
     pub fn run(&self, console: &Console) -> anyhow::Result<()> {
         let recipe = self.recipe.resolve()?;
         let members = members(&recipe.config)?;
+        if recipe.config.data.source == "-" {
+            let problem = "a sweep reads its rows once for every member, which standard input cannot give: name a file";
+            return Err(dec::Error::Config(problem.to_owned()).into());
+        }
         let out = self.out.clone().unwrap_or_else(|| Path::new("runs").join(format!("{}-sweep", recipe.name)));
         let recipes = out.join("recipes");
         fs::create_dir_all(&recipes).map_err(|e| {
