@@ -147,14 +147,15 @@ impl Table {
     /// Says what a row of several dimensions is: an image [h, w], [h, w, c] or [c, h, w], or flat values.
     pub fn take_shape(&mut self, rest: &[usize]) {
         match *rest {
-            [height, width] if height.max(width) <= LONGEST * height.min(width) => {
+            [height, width] => {
                 self.image = Some([height, width, 1]);
+                if height.max(width) > LONGEST * height.min(width) {
+                    self.notes.push(format!(
+                        "rows of {height} x {width} values are taken for images, though they may be {height} series: they are moved and \
+                         bent a little in training, which serves both (augment.kind=noise if the order of values means nothing)"
+                    ));
+                }
             }
-            [rows, columns] => self.notes.push(format!(
-                "rows of {rows} x {columns} values are too long for images and taken as {} values in a row (augment.image=[{rows}, \
-                 {columns}] if they are images)",
-                rows * columns
-            )),
             [height, width, channels] if is_channels(channels) && height.min(width) >= LEAST_SIDE => {
                 self.image = Some([height, width, channels]);
             }
@@ -171,7 +172,7 @@ impl Table {
     }
 }
 
-/// So many times as long as wide, or wide as long, is no image.
+/// So many times as long as wide, or wide as long, may be several series.
 const LONGEST: usize = 4;
 
 /// Height and width of images of several channels are at least this: then it is plain which axis is which.
