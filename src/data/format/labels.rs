@@ -1,140 +1,232 @@
-//! Labels: from a file of text, and from texts to classes by number.
+//! Labels: a text file of them, and the classes that they name.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{HashMap, HashSet};
 use std::io::Read;
 use std::path::Path;
 
-use super::{is_class_name, shown_names};
+use csv::StringRecord;
+
+use super::delimited::column::Cell;
+use super::delimited::header::{is_class_name, Header};
+use super::delimited::records::Records;
+use super::delimited::{list, shown};
+use super::Pick;
 use crate::error::{Error, Result};
 
-/// Classes, by number.
+/// Reads labels from text: one a line, or the column of this name (without a header: of this number, from 1) of CSV or TSV.
+///
+/// # Errors
+///
+/// If it is no UTF-8 text, has no labels, has several columns and `column` is `None`, or has no such column.
+pub fn read_text(path: &Path, bytes: &mut dyn Read, column: Option<&str>) -> Result<Vec<Option<String>>> {
+    let pick = Pick { most_bytes: u64::MAX, ..Pick::default() };
+    // Labels may have spaces. So spaces separate columns only if one of them is asked for.
+    let mut records = Records::open(path, bytes, &pick, column.is_some())?;
+    let labels = if records.style.separator.is_none() {
+        read_lines(path, &mut records, column)?
+    } else {
+        read_column(path, &mut records, column)?
+    };
+    if labels.is_empty() {
+        return Err(Error::data(path, "has a header and no labels; give a file with one label a line"));
+    }
+    Ok(labels)
+}
+
+fn label(cell: &str) -> Option<String> {
+    let cell = cell.trim();
+    (Cell::of(cell, false) != Cell::Missing).then(|| cell.to_owned())
+}
+
+/// Reads one label a line. A blank line between two labels is a missing one.
+fn read_lines(path: &Path, records: &mut Records, column: Option<&str>) -> Result<Vec<Option<String>>> {
+    let mut labels = Vec::new();
+    let mut record = StringRecord::new();
+    while records.next(&mut record)?.is_some() {
+        if !labels.is_empty() {
+            labels.extend((0..records.blank_before).map(|_| None));
+        }
+        labels.push(label(record.get(0).unwrap_or_default()));
+    }
+    let first = labels.first().and_then(Option::as_deref).unwrap_or_default();
+    let named = column == Some(first) && Cell::of(first, false) == Cell::Text;
+    if column.is_some_and(|name| !named && name != "1") {
+        let problem = format!(
+            "has one column, and its first line is '{}', not {}; leave out --label-column, or name that column",
+            shown(first),
+            shown(column.unwrap_or_default())
+        );
+        return Err(Error::data(path, problem));
+    }
+    if named || is_header(first, &labels) {
+        labels.remove(0);
+    }
+    Ok(labels)
+}
+
+/// Whether the first of the lines names the others.
+fn is_header(first: &str, labels: &[Option<String>]) -> bool {
+    if Cell::of(first, false) != Cell::Text {
+        return false;
+    }
+    let mut counts = HashMap::<&str, usize>::new();
+    for other in labels.iter().skip(1).flatten() {
+        *counts.entry(other).or_default() += 1;
+    }
+    let unlike = !counts.is_empty() && counts.keys().all(|other| Cell::of(other, false) != Cell::Text);
+    let alone = !counts.contains_key(first) && !counts.is_empty() && counts.values().all(|&count| count > 1);
+    is_class_name(first) || unlike || alone
+}
+
+/// Reads one of several columns.
+fn read_column(path: &Path, records: &mut Records, column: Option<&str>) -> Result<Vec<Option<String>>> {
+    let sample = records.sample()?;
+    let header = Header::find(&sample, records.style, column.as_slice());
+    let Some(name) = column else {
+        let names = if header.present { list(&header.names) } else { format!("1 to {}", header.names.len()) };
+        let problem = format!("has several columns: {names}; say with --label-column which holds the labels");
+        return Err(Error::data(path, problem));
+    };
+    let at = header.places().get(name).copied().ok_or_else(|| header.unknown(path, name))?;
+    let mut labels = Vec::new();
+    for (line, record) in sample.iter().skip(usize::from(header.present)) {
+        header.check_width(path, *line, record, records.style)?;
+        labels.push(label(record.get(at).unwrap_or_default()));
+    }
+    let mut record = StringRecord::new();
+    while let Some(line) = records.next(&mut record)? {
+        header.check_width(path, line, &record, records.style)?;
+        labels.push(label(record.get(at).unwrap_or_default()));
+    }
+    Ok(labels)
+}
+
+/// The classes that labels name.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Classes {
-    /// The classes' names, sorted: as numbers where all are such.
+    /// The classes' names in order: by number if all are numbers, else as text.
     pub names: Vec<String>,
-    /// The class of each row; `None` where its label is missing.
+    /// Each row's place in `names`; `None` where the label is missing.
     pub labels: Vec<Option<usize>>,
-    /// Rows whose label is −1, the field's "unknown", which counts as missing.
+    /// How many labels are -1, which stands for unknown. They count as missing.
     pub unknown_minus_one: usize,
 }
 
-/// The classes that `labels` name.
+/// Numbers the classes.
 pub fn classes(labels: &[Option<String>]) -> Classes {
-    let is_unknown = |label: &str| label.parse::<f64>() == Ok(-1.0);
-    let distinct: BTreeSet<&str> =
-        labels.iter().flatten().map(String::as_str).filter(|label| !is_unknown(label)).collect();
-    let mut names: Vec<&str> = distinct.into_iter().collect();
-    let numbers: Option<Vec<f64>> = names.iter().map(|name| name.parse().ok().filter(|n: &f64| !n.is_nan())).collect();
-    if numbers.is_some() {
-        names.sort_by(|a, b| a.parse().unwrap_or(0.0f64).total_cmp(&b.parse().unwrap_or(0.0)));
+    let number = |text: &str| text.trim().parse::<f64>().ok().filter(|number| number.is_finite());
+    let is_unknown = |text: &str| number(text) == Some(-1.0);
+    let known: HashSet<&str> = labels.iter().flatten().map(String::as_str).filter(|text| !is_unknown(text)).collect();
+    let mut names: Vec<&str> = known.into_iter().collect();
+    names.sort_unstable();
+    if let Some(numbers) = names.iter().map(|name| number(name)).collect::<Option<Vec<f64>>>() {
+        let mut pairs: Vec<(f64, &str)> = numbers.into_iter().zip(names).collect();
+        pairs.sort_by(|left, right| left.0.total_cmp(&right.0));
+        names = pairs.into_iter().map(|(_, name)| name).collect();
     }
-    let place_of: HashMap<&str, usize> = names.iter().enumerate().map(|(place, name)| (*name, place)).collect();
+    let places: HashMap<&str, usize> = names.iter().enumerate().map(|(at, &name)| (name, at)).collect();
+    let place = |label: &Option<String>| label.as_deref().and_then(|text| places.get(text).copied());
     Classes {
-        labels: labels.iter().map(|label| place_of.get(label.as_deref()?).copied()).collect(),
-        unknown_minus_one: labels.iter().flatten().filter(|label| is_unknown(label)).count(),
+        labels: labels.iter().map(place).collect(),
+        unknown_minus_one: labels.iter().flatten().filter(|text| is_unknown(text)).count(),
         names: names.into_iter().map(str::to_owned).collect(),
     }
 }
 
-/// Reads labels from text: one in each line, or a column of a table, which `column` names where there are several.
-///
-/// # Errors
-/// [`Error::Data`] for what is no such text, with the columns that there are.
-pub fn read_text(path: &Path, bytes: &mut dyn Read, column: Option<&str>) -> Result<Vec<Option<String>>> {
-    let mut text = Vec::new();
-    bytes.read_to_end(&mut text).map_err(|e| Error::data(path, format!("cannot be read: {e}")))?;
-    let text = String::from_utf8(text).map_err(|_| {
-        Error::data(path, "is neither an array nor UTF-8 text; labels are an NPY, IDX, CSV or text file")
-    })?;
-    let text = text.trim_start_matches('\u{feff}');
-    if text.contains('\0') {
-        return Err(Error::data(path, "is neither an array nor text; labels are an NPY, IDX, CSV or text file"));
-    }
-    let first = text.lines().next().unwrap_or_default();
-    let separator =
-        [b'\t', b';', b','].into_iter().max_by_key(|&s| first.bytes().filter(|&b| b == s).count()).unwrap_or(b',');
-    let mut reader = csv::ReaderBuilder::new()
-        .has_headers(false)
-        .flexible(true)
-        .delimiter(separator)
-        .trim(csv::Trim::All)
-        .from_reader(text.as_bytes());
-    let mut rows: Vec<Vec<String>> = Vec::new();
-    for record in reader.records() {
-        let record = record.map_err(|e| Error::data(path, format!("is no table: {e}")))?;
-        rows.push(record.iter().map(str::to_owned).collect());
-    }
-    let Some(header) = rows.first().cloned() else { return Err(Error::data(path, "is empty")) };
-    let place = match (column, header.len()) {
-        (Some(name), width) if width > 1 || header[0] == name => header
-            .iter()
-            .position(|cell| cell == name)
-            .ok_or_else(|| Error::data(path, format!("has no column {name:?}; it has {}", shown_names(&header))))?,
-        (_, 1) => 0,
-        _ => {
-            return Err(Error::data(
-                path,
-                format!(
-                    "has {} columns ({}): --label-column names the one with the labels",
-                    header.len(),
-                    shown_names(&header)
-                ),
-            ))
-        }
-    };
-    let skip = usize::from(column.is_some_and(|name| header[place] == name) || is_header(&rows, place));
-    let cell = |row: &Vec<String>| row.get(place).filter(|cell| !super::delimited::is_missing(cell)).cloned();
-    Ok(rows[skip..].iter().map(cell).collect())
-}
-
-/// Whether the first cell names the column: it is a class-like name, or no number over numbers, or the only one that comes once.
-fn is_header(rows: &[Vec<String>], place: usize) -> bool {
-    let cells: Vec<&str> = rows.iter().filter_map(|row| row.get(place)).map(String::as_str).collect();
-    let Some((first, rest)) = cells.split_first() else { return false };
-    let is_number = |cell: &&str| cell.parse::<f64>().is_ok();
-    if rest.is_empty() || is_number(first) {
-        return false;
-    }
-    let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
-    rest.iter().for_each(|cell| *counts.entry(cell).or_default() += 1);
-    let alone = !counts.contains_key(first) && counts.values().all(|&count| count > 1);
-    (is_class_name(first) && !counts.contains_key(first)) || rest.iter().all(is_number) || alone
-}
-
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
+    #![allow(clippy::unwrap_used, clippy::expect_used)]
+
     use super::*;
 
-    fn read(text: &str, column: Option<&str>) -> Result<Vec<Option<String>>> {
+    fn take(text: &str, column: Option<&str>) -> Result<Vec<Option<String>>> {
         read_text(Path::new("y.csv"), &mut text.as_bytes(), column)
     }
 
-    fn texts(text: &str, column: Option<&str>) -> Vec<String> {
-        read(text, column).unwrap().into_iter().map(|label| label.unwrap_or_else(|| "-".to_owned())).collect()
+    fn found(text: &str, column: Option<&str>) -> Vec<String> {
+        take(text, column).unwrap().into_iter().map(|label| label.unwrap_or_else(|| "(none)".into())).collect()
+    }
+
+    fn refusal(text: &str, column: Option<&str>) -> String {
+        take(text, column).unwrap_err().to_string()
+    }
+
+    fn given(labels: &[&str]) -> Vec<Option<String>> {
+        labels.iter().map(|&text| (!text.is_empty()).then(|| text.to_owned())).collect()
     }
 
     #[test]
-    fn labels_come_with_and_without_a_header() {
-        assert_eq!(texts("ash\noak\nash\n", None), ["ash", "oak", "ash"]);
-        assert_eq!(texts("species\n\"oak, red\"\nash\nNA\n", None), ["oak, red", "ash", "-"]);
-        assert_eq!(texts("tree\nash\nash\noak\noak\n", None), ["ash", "ash", "oak", "oak"]);
-        assert_eq!(texts("k\n3\n1\n", None), ["3", "1"]);
-        assert_eq!(texts("id,species\n1,ash\n2,oak\n", Some("species")), ["ash", "oak"]);
-        assert!(read("a,b\n1,2\n", None).unwrap_err().to_string().contains("--label-column"));
-        assert!(read("a,b\n1,2\n", Some("c")).unwrap_err().to_string().contains("no column \"c\""));
-        assert!(read("a\0b", None).unwrap_err().to_string().contains("neither an array nor text"));
+    fn one_label_a_line() {
+        assert_eq!(found("0\n1\n1\n2", None), ["0", "1", "1", "2"]);
+        assert_eq!(found("\u{feff}T cell\r\nB cell\r\nT cell\r\n", None), ["T cell", "B cell", "T cell"]);
+        assert_eq!(found("a\rb\ra", None), ["a", "b", "a"]);
+        assert_eq!(found("cat, small\ndog\nox\n", None), ["cat, small", "dog", "ox"]);
+        assert_eq!(found("\"cat, small\"\ndog\nox\n", None), ["cat, small", "dog", "ox"]);
+        assert_eq!(found("7\n", None), ["7"]);
     }
 
     #[test]
-    fn classes_are_sorted_and_the_unknown_have_none() {
-        let labels = |texts: &[&str]| texts.iter().map(|text| Some((*text).to_owned())).collect::<Vec<_>>();
-        let found = classes(&labels(&["10", "9", "-1", "10", "-1.0"]));
-        assert_eq!(found.names, ["9", "10"]);
-        assert_eq!((found.labels, found.unknown_minus_one), (vec![Some(1), Some(0), None, Some(1), None], 2));
-        let found = classes(&[Some("b".to_owned()), None, Some("a".to_owned())]);
+    fn missing_labels() {
+        assert_eq!(found("a\nNA\n\"\"\n?\nb\na\n", None), ["a", "(none)", "(none)", "(none)", "b", "a"]);
+        assert_eq!(found("a\n\n \na\n\n\n", None), ["a", "(none)", "(none)", "a"]);
+        assert_eq!(found("label\n\na\n", None), ["(none)", "a"]);
+    }
+
+    #[test]
+    fn headers_of_one_column() {
+        assert_eq!(found("digit\n0\n1\nNA\n", None), ["0", "1", "(none)"]);
+        assert_eq!(found("Species\nsetosa\nvirginica\n", None), ["setosa", "virginica"]);
+        assert_eq!(found("kind\na\nb\nb\na\n", None), ["a", "b", "b", "a"]);
+        assert_eq!(found("kind\na\nb\n", Some("kind")), ["a", "b"]);
+        assert_eq!(found("kind\na\nb\nb\n", None), ["kind", "a", "b", "b"]);
+        assert_eq!(found("a\na\nb\nb\n", None), ["a", "a", "b", "b"]);
+        assert_eq!(found("0\n1\n1\n2\n2\n", None), ["0", "1", "1", "2", "2"]);
+        assert_eq!(found("a\nb\n", Some("1")), ["a", "b"]);
+        let error = refusal("kind\na\n", Some("type"));
+        assert!(error.contains("its first line is 'kind', not type"), "{error}");
+    }
+
+    #[test]
+    fn several_columns() {
+        let text = "id,y,z\nr1,1,u\nr2,NA,v\n";
+        assert_eq!(found(text, Some("y")), ["1", "(none)"]);
+        let error = refusal(text, None);
+        assert!(error.contains("has several columns: id, y, z; ") && error.contains("--label-column"), "{error}");
+        assert!(refusal(text, Some("w")).contains("has no column w; it has "));
+        assert_eq!(found("1\ta\n2\tb\n", Some("2")), ["a", "b"]);
+        assert!(refusal("1\ta\n2\tb\n", None).contains("1 to 2"));
+        assert_eq!(found("id y\nr1 1\nr2 2\n", Some("y")), ["1", "2"]);
+        assert!(refusal("id,y\n1,2\n1\n", Some("y")).contains("line 3 has 1 cells"));
+    }
+
+    #[test]
+    fn files_without_labels() {
+        assert!(refusal("", None).contains("is empty"));
+        assert!(refusal("\n\n", None).contains("only blank lines"));
+        assert!(refusal("label\n", None).contains("a header and no labels"));
+        assert!(refusal("id,y\n", Some("y")).contains("a header and no labels"));
+        assert!(refusal("a\n\"b\nc\n", None).contains("opens in line 2 is never closed"));
+        assert!(refusal("a\nb\0\n", None).contains("NUL"));
+    }
+
+    #[test]
+    fn classes_are_sorted() {
+        let numeric = classes(&given(&["10", "9", "", "10"]));
+        assert_eq!(numeric.names, ["9", "10"]);
+        assert_eq!(numeric.labels, [Some(1), Some(0), None, Some(1)]);
+        let text = classes(&given(&["b", "10", "a"]));
         assert_eq!(
-            (found.names.as_slice(), found.labels),
-            (&["a".to_owned(), "b".to_owned()][..], vec![Some(1), None, Some(0)])
+            (text.names, text.labels),
+            (vec!["10".into(), "a".into(), "b".into()], vec![Some(2), Some(0), Some(1)])
         );
+        assert_eq!(classes(&[]), Classes::default());
+    }
+
+    #[test]
+    fn minus_one_is_unknown() {
+        let found = classes(&given(&["-1", "0", "-1.0", "2", ""]));
+        assert_eq!(found.names, ["0", "2"]);
+        assert_eq!(found.labels, [None, Some(0), None, Some(1), None]);
+        assert_eq!(found.unknown_minus_one, 2);
     }
 }

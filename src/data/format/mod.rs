@@ -232,47 +232,10 @@ impl Pick<'_> {
     }
 }
 
-/// The names of columns that a pick asks for.
-fn columns_named<'a>(pick: &Pick<'a>) -> impl Iterator<Item = &'a str> {
-    let many = pick.columns.iter().chain(pick.categorical).map(String::as_str);
-    many.chain(pick.label_column).chain(pick.id_column)
-}
-
-/// Whether a column of text with this name is likely to hold labels.
-fn is_class_name(name: &str) -> bool {
-    const NAMES: [&str; 14] = [
-        "class",
-        "classes",
-        "label",
-        "labels",
-        "target",
-        "species",
-        "y",
-        "diagnosis",
-        "category",
-        "cluster",
-        "celltype",
-        "cell_type",
-        "group",
-        "kind",
-    ];
-    NAMES.iter().any(|known| name.eq_ignore_ascii_case(known))
-}
-
 /// The first of `names`, for a message.
 pub(super) fn shown_names(names: &[String]) -> String {
     const MOST: usize = 8;
     let first: Vec<String> = names.iter().take(MOST).map(|name| format!("{name:?}")).collect();
     let more = if names.len() > MOST { format!(" and {} more", names.len() - MOST) } else { String::new() };
     first.join(", ") + &more
-}
-
-/// Whether float32 would move values of a column by more than a thousandth of their deviation.
-fn wide_enough(values: impl Iterator<Item = f64> + Clone) -> bool {
-    let known = || values.clone().filter(|value| value.is_finite());
-    let n = known().count().max(1) as f64;
-    let mean = known().sum::<f64>() / n;
-    let deviation = (known().map(|value| (value - mean).powi(2)).sum::<f64>() / n).sqrt();
-    let greatest = known().fold(0.0f64, |most, value| most.max(value.abs()));
-    deviation > 0.0 && greatest / 16_777_216.0 > 1e-3 * deviation
 }
