@@ -56,7 +56,7 @@ fn files_that_are_no_data() {
             (&["--data=none.npy"], &["none.npy", "no such file"]),
             (&["--data=folder"], &["folder", "is a directory with nothing that can be read"]),
             (&["--data=empty.npy"], &["empty.npy", "empty (0 bytes)"]),
-            (&["table.csv"], &["table.csv", "line 3 has 1 cells, and the first line has 2"]),
+            (&["table.csv"], &["table.csv", "line 3 has 1 cells but the header has 2"]),
             (&["--data=magic.idx"], &["magic.idx", "wrong magic number, 00 00 07 03", "08 (uint8)"]),
             (&["--data=header.idx"], &["header.idx", "cut off inside its IDX header"]),
             (&["--data=cut.idx"], &["cut.idx", "cut off", "20 x 2 x 2", "80 bytes", "only 8 are there"]),

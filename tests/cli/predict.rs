@@ -64,5 +64,5 @@ fn a_model_that_cannot_be_used_is_refused() {
         assert!(scratch.tree() == before, "{model} on {rows} to {output} leaves something behind");
     }
     let usage = scratch.dec(["predict", "rows.npy"]);
-    usage.failed(2, &["--model <FILE>", "Usage:", "--help"]);
+    usage.failed(2, &["dec predict RUN ROWS"]);
 }
