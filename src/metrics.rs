@@ -37,31 +37,39 @@ pub struct Contingency {
 }
 
 impl Contingency {
-    /// Counts the rows of every (class, cluster) pair.
-    ///
-    /// `labels_true` and `labels_pred` are \[n\], n ≥ 1; a label's value is only a name (sparse ones are fine), and there may be
-    /// more or fewer clusters than classes. Rows whose true label is below 0 have none and are left out.
+    /// [`Contingency::new`] of the rows that have a class: those whose true label is not below 0.
     ///
     /// # Errors
-    /// [`Error::Rows`] for slices of different lengths and for those without a labelled row.
+    /// As for [`Contingency::new`].
+    pub fn of_labelled(labels_true: &[i64], labels_pred: &[i64]) -> Result<Self> {
+        let pairs = labels_true.iter().zip(labels_pred).filter(|(class, _)| **class >= 0);
+        let (classes, clusters): (Vec<i64>, Vec<i64>) = pairs.map(|(&class, &cluster)| (class, cluster)).unzip();
+        Self::new(&classes, &clusters)
+    }
+
+    /// Counts the rows of every (class, cluster) pair.
+    ///
+    /// `labels_true` and `labels_pred` are \[n\], n ≥ 1; a label's value is only a name (negative and sparse ones are
+    /// fine), and there may be more or fewer clusters than classes.
+    ///
+    /// # Errors
+    /// [`Error::Rows`] for slices of different lengths and for empty ones.
     pub fn new(labels_true: &[i64], labels_pred: &[i64]) -> Result<Self> {
         if labels_true.len() != labels_pred.len() {
             let (n_true, n_pred) = (labels_true.len(), labels_pred.len());
             return Err(Error::Rows(format!("{n_true} labels cannot score the clusters of {n_pred} rows")));
         }
-        let labelled: Vec<usize> = (0..labels_true.len()).filter(|&row| labels_true[row] >= 0).collect();
-        if labelled.is_empty() {
+        if labels_true.is_empty() {
             return Err(Error::Rows("there are no rows to score".to_owned()));
         }
-        let of_labelled = |labels: &[i64]| labelled.iter().map(|&row| labels[row]).collect::<Vec<_>>();
-        let (classes, class_sizes) = compact(&of_labelled(labels_true));
-        let (clusters, cluster_sizes) = compact(&of_labelled(labels_pred));
+        let (classes, class_sizes) = compact(labels_true);
+        let (clusters, cluster_sizes) = compact(labels_pred);
         let mut counts = BTreeMap::new();
         for pair in classes.into_iter().zip(clusters) {
             *counts.entry(pair).or_insert(0) += 1;
         }
         let cells = counts.into_iter().map(|((class, cluster), rows)| (class, cluster, rows)).collect();
-        Ok(Self { n_rows: labelled.len() as u64, class_sizes, cluster_sizes, cells })
+        Ok(Self { n_rows: labels_true.len() as u64, class_sizes, cluster_sizes, cells })
     }
 
     /// ACC: the share of rows in the right cluster under the best one-to-one matching of clusters to classes.

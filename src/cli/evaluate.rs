@@ -42,7 +42,7 @@ impl EvaluateArgs {
         };
         let truth = assigned.iter().map(|&(row, _)| of_row(row)).collect::<dec::Result<Vec<i64>>>()?;
         let clusters: Vec<i64> = assigned.iter().map(|&(_, cluster)| cluster).collect();
-        let table = Contingency::new(&truth, &clusters)?;
+        let table = Contingency::of_labelled(&truth, &clusters)?;
         super::print(&page(&table, &all.classes, &truth, &clusters))
     }
 }

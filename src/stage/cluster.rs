@@ -122,7 +122,7 @@ impl Cluster {
         begun.quiet = if tells && changed == 0.0 { begun.quiet + 1 } else { 0 };
         let settled = self.config.patience > 0 && begun.quiet >= self.config.patience;
         state.converged = tells && (changed < self.config.tol || settled);
-        let acc = task.labels_true.as_deref().map(|t| Contingency::new(t, &found.labels).map(|c| c.accuracy()));
+        let acc = task.labels_true.as_deref().map(|t| Contingency::of_labelled(t, &found.labels).map(|c| c.accuracy()));
         let distances = health::centroid_distances(self.layer.centroids())?;
         let event = Round {
             round,

@@ -21,7 +21,7 @@ pub fn score(run: &mut Run, method: Method, labels: &[i64], inertia: f64, contro
         }
     };
     let Run { task, state, .. } = run;
-    let against = task.labels_true.as_deref().map(|t| Contingency::new(t, labels)).transpose()?;
+    let against = task.labels_true.as_deref().map(|t| Contingency::of_labelled(t, labels)).transpose()?;
     let needs = |stage: &StageTime| (stage.name == "kmeans_raw") == (method == Method::KMeans);
     let result = MethodResult {
         method,
