@@ -21,6 +21,8 @@ import subprocess
 import sys
 import time
 
+from bench import durations
+
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 PEER = ROOT / "scripts/peer.py"
 PHASES = ("pretrain_1", "pretrain_2", "pretrain_3", "pretrain_4", "finetune", "cluster")
@@ -136,14 +138,7 @@ def digests(run: dict) -> list[str]:
 
 def epochs(run: dict) -> dict[str, float]:
     """Median seconds of an epoch of each phase but the first, and of a refresh."""
-    found: dict[str, list[float]] = {}
-    before: dict[str, float] = {}
-    for event in run["events"]:
-        if event["event"] in ("epoch", "round"):
-            stage = event["stage"]
-            phase = stage if event["event"] == "epoch" else "refresh"
-            found.setdefault(phase, []).append(event["seconds"] - before.get(stage, 0.0))
-            before[stage] = event["seconds"]
+    found = durations(run["events"])
     return {phase: round(statistics.median(seconds[1:] or seconds), 5) for phase, seconds in found.items()}
 
 

@@ -220,42 +220,38 @@ fn furthest(a: &[Tensor], b: &[Tensor]) -> f64 {
     a.iter().zip(b).map(|(a, b)| (a - b).abs().max().double_value(&[])).fold(0.0, f64::max)
 }
 
-#[test]
-fn steps_on_a_gpu_are_those_of_the_cpu() {
-    let Some(gpu) = gpu() else { return };
+/// Calls `check` with every kind of step: in words, and what trains by it on a device, with or without graphs.
+fn each_kind_of_step(check: impl Fn(&str, &dyn Fn(Device, bool) -> Vec<Tensor>)) {
     let noise = Some(Augmentation::Noise { deviation: 0.05, dropout: 0.2 });
     let warp = Some(Augmentation::Warp(Warp { rotation: 0.2, shift_x: 1.0, ..Warp::still(4, 5) }));
     for loss in ["reconstruction", "clustering", "both"] {
         for (changes, augmentation) in [("none", None), ("noise", noise), ("warp", warp)] {
             for adam in [false, true] {
                 let what = format!("{loss}, augmentation {changes}, Adam {adam}");
-                let cpu = trained(Device::Cpu, loss, augmentation, false, adam);
-                let plain = trained(gpu, loss, augmentation, false, adam);
-                let apart = furthest(&cpu, &plain);
-                assert!(apart < 1e-3, "{what}: {apart:e} from the CPU");
-                let again = trained(gpu, loss, augmentation, false, adam);
-                assert_eq!(furthest(&plain, &again), 0.0, "{what}: other bits the second time");
+                check(&what, &|device, graphs| trained(device, loss, augmentation, graphs, adam));
             }
         }
     }
 }
 
 #[test]
+fn steps_on_a_gpu_are_those_of_the_cpu() {
+    let Some(gpu) = gpu() else { return };
+    each_kind_of_step(|what, trained| {
+        let plain = trained(gpu, false);
+        let apart = furthest(&trained(Device::Cpu, false), &plain);
+        assert!(apart < 1e-3, "{what}: {apart:e} from the CPU");
+        assert_eq!(furthest(&plain, &trained(gpu, false)), 0.0, "{what}: other bits the second time");
+    });
+}
+
+#[test]
 fn recorded_steps_on_a_gpu_are_the_plain_ones() {
     let Some(gpu) = gpu() else { return };
-    let noise = Some(Augmentation::Noise { deviation: 0.05, dropout: 0.2 });
-    let warp = Some(Augmentation::Warp(Warp { rotation: 0.2, shift_x: 1.0, ..Warp::still(4, 5) }));
-    for loss in ["reconstruction", "clustering", "both"] {
-        for (changes, augmentation) in [("none", None), ("noise", noise), ("warp", warp)] {
-            for adam in [false, true] {
-                let what = format!("{loss}, augmentation {changes}, Adam {adam}");
-                let plain = trained(gpu, loss, augmentation, false, adam);
-                let recorded = trained(gpu, loss, augmentation, true, adam);
-                let apart = furthest(&plain, &recorded);
-                assert!(apart < 1e-5, "{what}: {apart:e} from the plain steps");
-            }
-        }
-    }
+    each_kind_of_step(|what, trained| {
+        let apart = furthest(&trained(gpu, false), &trained(gpu, true));
+        assert!(apart < 1e-5, "{what}: {apart:e} from the plain steps");
+    });
 }
 
 #[test]

@@ -82,7 +82,8 @@ impl Contingency {
         matched as f64 / self.n_rows as f64
     }
 
-    fn rows_of(&self, class: usize, cluster: usize) -> u64 {
+    /// Rows of a class in a cluster, each by its place in ascending order of the labels.
+    pub fn rows_of(&self, class: usize, cluster: usize) -> u64 {
         let place = self.cells.binary_search_by_key(&(class, cluster), |&(class, cluster, _)| (class, cluster));
         place.map_or(0, |place| self.cells[place].2)
     }

@@ -184,7 +184,7 @@ fn a_changed_world_is_refused_by_name_and_later_settings_may_change() {
     // It trains on for a moment, with later settings changed, and stops again.
     let changes = ["resume", "run", "--set=cluster.max_rounds=2", "--set=checkpoint.keep=3"];
     let mut running = Running::start(scratch.command(changes));
-    std::thread::sleep(Duration::from_millis(700));
+    running.wait_for_line(&scratch.path("run/config.toml"), &["max_rounds = 2"]);
     running.signal("INT");
     assert_eq!(running.end().code, Some(130));
     assert!(scratch.text("run/config.toml").contains("max_rounds = 2"));

@@ -1,5 +1,6 @@
 //! `dec evaluate`: scores of clusters that are there already, against labels.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
@@ -85,17 +86,15 @@ fn page(table: &Contingency, names: &[String], truth: &[i64], clusters: &[i64]) 
     ] {
         let _ = writeln!(text, "{name:<13}{value:.4}");
     }
-    let present = |labels: &mut dyn Iterator<Item = i64>| labels.collect::<std::collections::BTreeSet<i64>>();
-    let classes = present(&mut truth.iter().copied().filter(|&class| class >= 0));
-    let of_labelled = truth.iter().zip(clusters).filter(|(class, _)| **class >= 0).map(|(_, &cluster)| cluster);
-    let clusters = present(&mut { of_labelled });
+    let labelled = || truth.iter().copied().zip(clusters.iter().copied()).filter(|(class, _)| *class >= 0);
+    let classes: BTreeSet<i64> = labelled().map(|(class, _)| class).collect();
+    let cluster_names: Vec<i64> = labelled().map(|(_, cluster)| cluster).collect::<BTreeSet<_>>().into_iter().collect();
     let class_names: Vec<String> = classes
         .iter()
         .map(|&class| {
             names.get(class as usize).map_or_else(|| class.to_string(), |name| name.escape_debug().to_string())
         })
         .collect();
-    let cluster_names: Vec<i64> = clusters.into_iter().collect();
     if class_names.len() > MOST_SHOWN || cluster_names.len() > MOST_SHOWN {
         return text;
     }
@@ -107,8 +106,7 @@ fn page(table: &Contingency, names: &[String], truth: &[i64], clusters: &[i64]) 
     for (class, name) in class_names.iter().enumerate() {
         let _ = write!(text, "{name:<width$}");
         for cluster in 0..cluster_names.len() {
-            let rows = table.cells().iter().find(|cell| (cell.0, cell.1) == (class, cluster)).map_or(0, |cell| cell.2);
-            let _ = write!(text, " {rows:>7}");
+            let _ = write!(text, " {:>7}", table.rows_of(class, cluster));
         }
         let own = matched.iter().find(|pair| pair.0 == class).map(|pair| cluster_names[pair.1].to_string());
         let _ = writeln!(text, "  {}", own.unwrap_or_else(|| "-".to_owned()));

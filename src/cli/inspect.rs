@@ -10,6 +10,7 @@ use dec::config::Config;
 use dec::data::{Dataset, Features, RowKind, RowRule, Scaling};
 use dec::run::estimate;
 use dec::state::{Task, ToldBy};
+use ndarray::{Array2, ArrayView1};
 
 use super::recipe::{load_data, RecipeArgs};
 
@@ -33,17 +34,11 @@ impl InspectArgs {
         }
         // So that a handful of rows can be looked at too.
         recipe.config.n_clusters = recipe.config.n_clusters.min(dataset.n_rows().max(1));
-        let element = match dataset.features {
-            Features::U8(_) => 1,
-            Features::F32(_) => 4,
-        };
-        let health = Health::of(&dataset);
-        let needed = estimate(&recipe.config, dataset.n_rows(), dataset.n_features(), element).peak();
         let task = Task::new(&recipe.config.clone().check()?, &dataset, tch::Device::Cpu)?;
         if self.recipe_file {
             return super::print(&commented(&recipe.config, &task));
         }
-        super::print(&page(&recipe.config, &dataset, &task, &health, needed, element))
+        super::print(&page(&recipe.config, &dataset, &task))
     }
 }
 
@@ -56,28 +51,36 @@ struct Health {
 
 impl Health {
     fn of(dataset: &Dataset) -> Self {
-        let rows: Vec<Vec<u32>> = match &dataset.features {
-            Features::U8(a) => a.rows().into_iter().map(|row| row.iter().map(|&v| v.into()).collect()).collect(),
-            Features::F32(a) => a.rows().into_iter().map(|row| row.iter().map(|v| v.to_bits()).collect()).collect(),
+        match &dataset.features {
+            Features::U8(rows) => Self::of_rows(rows, |value| value.into()),
+            Features::F32(rows) => Self::of_rows(rows, f32::to_bits),
+        }
+    }
+
+    /// Rows and columns that repeat another are told by 64 bits of hash.
+    fn of_rows<T: Copy>(rows: &Array2<T>, bits: impl Fn(T) -> u32) -> Self {
+        let hash = |values: ArrayView1<T>| {
+            let mut hasher = DefaultHasher::new();
+            values.iter().for_each(|&value| bits(value).hash(&mut hasher));
+            hasher.finish()
         };
-        let width = dataset.n_features();
-        let constant_columns = (0..width).filter(|&j| rows.iter().all(|row| row[j] == rows[0][j])).count();
-        let mut columns: Vec<DefaultHasher> = vec![DefaultHasher::new(); width];
-        rows.iter().for_each(|row| row.iter().zip(&mut columns).for_each(|(value, hash)| value.hash(hash)));
-        let distinct: HashSet<u64> = columns.iter().map(DefaultHasher::finish).collect();
-        let different: HashSet<&Vec<u32>> = rows.iter().collect();
+        let is_constant = |column: &ArrayView1<T>| column.iter().all(|&value| bits(value) == bits(column[0]));
+        let constant_columns = rows.columns().into_iter().filter(is_constant).count();
+        let distinct: HashSet<u64> = rows.columns().into_iter().map(hash).collect();
+        let different: HashSet<u64> = rows.rows().into_iter().map(hash).collect();
         Self {
             constant_columns,
-            duplicate_columns: (width - distinct.len()).saturating_sub(constant_columns.saturating_sub(1)),
-            duplicate_rows: rows.len() - different.len(),
+            duplicate_columns: (rows.ncols() - distinct.len()).saturating_sub(constant_columns.saturating_sub(1)),
+            duplicate_rows: rows.nrows() - different.len(),
         }
     }
 }
 
 /// One screen.
-fn page(config: &Config, dataset: &Dataset, task: &Task, health: &Health, needed: u64, element: usize) -> String {
+fn page(config: &Config, dataset: &Dataset, task: &Task) -> String {
     let mut lines: Vec<(&str, String)> = vec![("data", dataset.name.clone())];
-    let (n, d) = (dataset.n_rows(), dataset.n_features());
+    let (n, d, element) = (dataset.n_rows(), dataset.n_features(), dataset.features.element_bytes());
+    let (health, needed) = (Health::of(dataset), estimate(config, n, d, element).peak());
     let kind = if element == 1 { "bytes" } else { "float32" };
     lines.push(("rows", format!("{n} of {d} values ({kind}, {})", human((n * d * element) as u64))));
     if let Some(selection) = &dataset.intake.selected {
@@ -101,7 +104,7 @@ fn page(config: &Config, dataset: &Dataset, task: &Task, health: &Health, needed
         lines.push(("labels", format!("{classes} classes{names}; {unlabelled} rows without one")));
     }
     lines.push(("taken for", kind_text(task)));
-    lines.push(("scaling", scaling_text(&task.scaling).to_owned()));
+    lines.push(("scaling", scaling_of(&task.scaling).1.to_owned()));
     let widths: Vec<String> = task.widths().iter().map(i64::to_string).collect();
     lines.push(("network", widths.join(" - ")));
     lines.push(("clusters", config.n_clusters.to_string()));
@@ -148,31 +151,28 @@ fn kind_text(task: &Task) -> String {
     format!("{what} ({why}); {moved}")
 }
 
-fn scaling_text(scaling: &Scaling) -> &'static str {
+/// The setting that a table's scaling comes from, where one does, and what it does.
+fn scaling_of(scaling: &Scaling) -> (&'static str, &'static str) {
     match scaling {
-        Scaling::Factor(_) => "one factor for all values",
-        Scaling::Centre { rows: RowRule::Counts(_), .. } => "counts: rows to one total, ln(1 + x), each column centred",
-        Scaling::Centre { rows: RowRule::Unit, .. } => "directions: rows to length 1, each column centred",
-        Scaling::Centre { deviation, .. } if deviation.iter().any(|s| *s != deviation[0]) => {
-            "standardised: each column to mean 0 and deviation 1"
+        Scaling::Factor(_) => ("", "one factor for all values"),
+        Scaling::Centre { rows: RowRule::Counts(_), .. } => {
+            ("counts", "counts: rows to one total, ln(1 + x), each column centred")
         }
-        Scaling::Centre { .. } => "centred: each column to mean 0, all over one deviation",
+        Scaling::Centre { rows: RowRule::Unit, .. } => ("unit", "directions: rows to length 1, each column centred"),
+        Scaling::Centre { deviation, .. } if deviation.iter().any(|s| *s != deviation[0]) => {
+            ("standardise", "standardised: each column to mean 0 and deviation 1")
+        }
+        Scaling::Centre { .. } => ("centre", "centred: each column to mean 0, all over one deviation"),
     }
 }
 
 /// The recipe's settings that describe data, with the reasons.
 fn commented(config: &Config, task: &Task) -> String {
-    let scale = match &task.scaling {
-        Scaling::Factor(factor) => format!("{factor:?}"),
-        Scaling::Centre { rows: RowRule::Counts(_), .. } => "\"counts\"".to_owned(),
-        Scaling::Centre { rows: RowRule::Unit, .. } => "\"unit\"".to_owned(),
-        Scaling::Centre { .. } if matches!(task.kind.rows, RowKind::Image(_) | RowKind::Colour(..)) => {
-            "\"auto\"".to_owned()
-        }
-        Scaling::Centre { deviation, .. } if deviation.iter().any(|s| *s != deviation[0]) => {
-            "\"standardise\"".to_owned()
-        }
-        Scaling::Centre { .. } => "\"centre\"".to_owned(),
+    let is_image = matches!(task.kind.rows, RowKind::Image(_) | RowKind::Colour(..));
+    let scale = match (&task.scaling, scaling_of(&task.scaling)) {
+        (Scaling::Factor(factor), _) => format!("{factor:?}"),
+        (Scaling::Centre { rows: RowRule::Plain, .. }, _) if is_image => "\"auto\"".to_owned(),
+        (_, (setting, _)) => format!("\"{setting}\""),
     };
     let (kind, image) = match task.kind.rows {
         RowKind::Image([h, w]) | RowKind::Colour([h, w], _) => ("image", format!("image = [{h}, {w}]\n")),
@@ -187,7 +187,7 @@ fn commented(config: &Config, task: &Task) -> String {
          scale = {scale} # {}\n\n[augment]\nkind = \"{kind}\" # {}\n{image}",
         task.data_name.escape_debug(),
         config.n_clusters,
-        scaling_text(&task.scaling),
+        scaling_of(&task.scaling).1,
         kind_text(task)
     )
 }

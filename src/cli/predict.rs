@@ -160,7 +160,7 @@ fn load(model: &Path, device: tch::Device) -> dec::Result<Labeller> {
 impl Labeller {
     fn label(&self, dataset: Dataset, model: &Path) -> dec::Result<Assignment> {
         let expected = match self {
-            Self::Run(run) => run.n_features(),
+            Self::Run(run) => run.n_features,
             Self::Module(module) => module.n_features(),
         };
         if let Self::Run(run) = self {

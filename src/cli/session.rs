@@ -8,7 +8,6 @@ use std::time::{Duration, Instant};
 use dec::backend::{available_bytes, device_name, threads};
 use dec::config::{changed_keys, earliest_use, Config, Recipe, Use};
 use dec::control::{Event, Observer};
-use dec::data::Features;
 use dec::report::results_table;
 use dec::run::{
     estimate, Checkpoint, Checkpoints, EventLog, Fitted, Identity, Keeper, Moment, RunDir, Summary, Trainer, EVENTS,
@@ -48,10 +47,7 @@ impl Session {
             );
             recipe.config.n_clusters = classes;
         }
-        let element_bytes = match dataset.features {
-            Features::U8(_) => 1,
-            Features::F32(_) => 4,
-        };
+        let element_bytes = dataset.features.element_bytes();
         estimate(&recipe.config, dataset.n_rows(), dataset.n_features(), element_bytes).check(available_bytes())?;
         let identity = Identity {
             recipe: recipe.name.clone(),

@@ -2,6 +2,7 @@
 
 use ndarray::{Array2, ArrayView2};
 
+use super::scaling::quantile;
 use super::{Dataset, Features};
 use crate::error::{Error, Result};
 
@@ -71,9 +72,9 @@ pub fn first_absurd(features: &Features) -> Option<(usize, usize, f32)> {
         .into_iter()
         .map(|column| {
             let mut values: Vec<f32> = column.iter().step_by(step).copied().collect();
-            let middle = quantile(&mut values, 0.5);
+            let middle = quantile(values.clone(), 0.5).unwrap_or(0.0) as f32;
             values.iter_mut().for_each(|value| *value = (*value - middle).abs());
-            (middle, f64::from(quantile(&mut values, USUAL)))
+            (middle, quantile(values, USUAL).unwrap_or(0.0))
         })
         .collect();
     let is_absurd = |j: usize, value: f32| {
@@ -82,12 +83,6 @@ pub fn first_absurd(features: &Features) -> Option<(usize, usize, f32)> {
     };
     let found = rows.indexed_iter().find(|&((_, j), &value)| is_absurd(j, value));
     found.map(|((i, j), &value)| (i, j, value))
-}
-
-fn quantile(values: &mut [f32], share: f64) -> f32 {
-    let Some(last) = values.len().checked_sub(1) else { return 0.0 };
-    let place = ((share * values.len() as f64) as usize).min(last);
-    *values.select_nth_unstable_by(place, f32::total_cmp).1
 }
 
 /// Refuses values below 0, which count nothing.

@@ -133,6 +133,14 @@ impl Features {
         }
     }
 
+    /// Bytes of a value.
+    pub fn element_bytes(&self) -> usize {
+        match self {
+            Self::U8(_) => 1,
+            Self::F32(_) => 4,
+        }
+    }
+
     /// A copy of the rows with these indices, in this order; an index may come more than once.
     ///
     /// # Panics
@@ -192,11 +200,7 @@ impl Dataset {
         Self {
             features: self.features.select(rows),
             labels: self.labels.as_ref().map(|labels| rows.iter().map(|&row| labels[row]).collect()),
-            ids: self
-                .ids
-                .is_empty()
-                .then(Vec::new)
-                .unwrap_or_else(|| rows.iter().map(|&row| self.ids[row].clone()).collect()),
+            ids: if self.ids.is_empty() { Vec::new() } else { rows.iter().map(|&row| self.ids[row].clone()).collect() },
             name: self.name.clone(),
             image: self.image,
             channels: self.channels,

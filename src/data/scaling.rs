@@ -398,7 +398,7 @@ fn usual_difference(images: &Array2<f32>, background: f64) -> Option<f64> {
 }
 
 /// The value that this share of the others lies below; `None` of none.
-fn quantile(mut values: Vec<f32>, share: f64) -> Option<f64> {
+pub(super) fn quantile(mut values: Vec<f32>, share: f64) -> Option<f64> {
     let place = (share * values.len() as f64) as usize;
     let last = values.len().checked_sub(1)?;
     Some(f64::from(*values.select_nth_unstable_by(place.min(last), f32::total_cmp).1))

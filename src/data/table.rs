@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::path::Path;
 
-use ndarray::{Array2, Axis};
+use ndarray::{Array1, Array2, Axis};
 use serde::{Deserialize, Serialize};
 
 use super::format::labels::classes;
@@ -72,20 +72,19 @@ pub(super) fn dataset(path: &Path, mut table: Table, wishes: Wishes) -> Result<D
     }
     let selected = if by_name { None } else { select(path, &table, wishes)? };
     let mut intake = Intake { selected, offset: None };
-    let columns = |intake: &Intake| match &intake.selected {
+    let columns = match &intake.selected {
         Some(selection) if !table.columns.is_empty() => {
             selection.columns.iter().map(|&column| table.columns[column].clone()).collect()
         }
-        _ => table.columns.clone(),
+        _ => table.columns,
     };
-    let names = columns(&intake);
     let features = features(path, table.values, &mut intake, wishes)?;
     let mut found = Dataset {
         features,
         name: path.display().to_string(),
         image: table.image.map(|[height, width, _]| [height, width]),
         channels: Channels::new(table.image.map_or(1, |[_, _, channels]| channels), table.channels_first),
-        columns: names,
+        columns,
         ids: table.ids,
         intake,
         ..Dataset::default()
@@ -140,10 +139,8 @@ fn fill(path: &Path, table: &mut Table, missing: Missing) -> Result<()> {
         }
         Missing::Mean => {
             match &mut table.values {
-                Values::F32(rows) => {
-                    fill_means(rows, |value| value.is_nan(), |value| f64::from(*value), |mean| mean as f32)
-                }
-                Values::F64(rows) => fill_means(rows, |value| value.is_nan(), |value| *value, |mean| mean),
+                Values::F32(rows) => fill_means(rows, |mean| mean as f32),
+                Values::F64(rows) => fill_means(rows, |mean| mean),
                 Values::U8(_) | Values::Csr(_) => {}
             }
             table.notes.push(format!("{} missing values were filled with their columns' means", holes.len()));
@@ -157,16 +154,11 @@ fn fill(path: &Path, table: &mut Table, missing: Missing) -> Result<()> {
     Ok(())
 }
 
-fn fill_means<T: Copy>(
-    rows: &mut Array2<T>,
-    is_hole: impl Fn(&T) -> bool,
-    value_of: impl Fn(&T) -> f64,
-    from: impl Fn(f64) -> T,
-) {
+fn fill_means<T: Copy + Into<f64>>(rows: &mut Array2<T>, from: impl Fn(f64) -> T) {
     for mut column in rows.columns_mut() {
-        let known: Vec<f64> = column.iter().filter(|value| !is_hole(value)).map(&value_of).collect();
-        let mean = known.iter().sum::<f64>() / known.len().max(1) as f64;
-        column.iter_mut().filter(|value| is_hole(value)).for_each(|value| *value = from(mean));
+        let known: Vec<f64> = column.iter().map(|&value| value.into()).filter(|value| !value.is_nan()).collect();
+        let mean = from(known.iter().sum::<f64>() / known.len().max(1) as f64);
+        column.iter_mut().filter(|value| (**value).into().is_nan()).for_each(|value| *value = mean);
     }
 }
 
@@ -305,38 +297,39 @@ fn features(path: &Path, values: Values, intake: &mut Intake, wishes: Wishes) ->
             Features::F32(dense(&rows, selected))
         }
         Values::F64(rows) => {
-            let rows = selected.map_or_else(|| rows.clone(), |columns| rows.select(Axis(1), columns));
-            let Some(offset) = given else {
-                let (narrowed, offset, lost) = narrow(rows);
-                if lost {
-                    tracing::warn!(
-                        "{}: some columns' values are so far from 0 that float64 rounds what tells rows apart",
-                        path.display()
-                    );
-                }
-                intake.offset = offset;
-                return Ok(Features::F32(narrowed));
+            let rows = match selected {
+                Some(columns) => rows.select(Axis(1), columns),
+                None => rows,
             };
-            check_width(path, rows.ncols(), offset.len())?;
-            let narrowed = less(rows.view(), &offset);
-            intake.offset = Some(offset);
+            if let Some(offset) = given {
+                return take_off(path, rows, offset, intake);
+            }
+            let (narrowed, offset, lost) = narrow(rows);
+            if lost {
+                tracing::warn!(
+                    "{}: some columns' values are so far from 0 that float64 rounds what tells rows apart",
+                    path.display()
+                );
+            }
+            intake.offset = offset;
             return Ok(Features::F32(narrowed));
         }
     };
-    let Some(offset) = given else { return Ok(plain) };
-    let rows = match plain {
-        Features::U8(rows) => rows.mapv(f64::from),
-        Features::F32(rows) => rows.mapv(f64::from),
-    };
-    check_width(path, rows.ncols(), offset.len())?;
+    match (given, plain) {
+        (None, plain) => Ok(plain),
+        (Some(offset), Features::U8(rows)) => take_off(path, rows.mapv(f64::from), offset, intake),
+        (Some(offset), Features::F32(rows)) => take_off(path, rows.mapv(f64::from), offset, intake),
+    }
+}
+
+/// The rows less a model's offset, which becomes that of `intake`.
+fn take_off(path: &Path, rows: Array2<f64>, offset: Array1<f64>, intake: &mut Intake) -> Result<Features> {
+    if rows.ncols() != offset.len() {
+        let (found, expected) = (rows.ncols(), offset.len());
+        let problem = format!("has {found} features a row, but the model was trained on {expected}");
+        return Err(Error::data(path, problem));
+    }
     let narrowed = less(rows.view(), &offset);
     intake.offset = Some(offset);
     Ok(Features::F32(narrowed))
-}
-
-fn check_width(path: &Path, found: usize, expected: usize) -> Result<()> {
-    if found == expected {
-        return Ok(());
-    }
-    Err(Error::data(path, format!("has {found} features a row, but the model was trained on {expected}")))
 }

@@ -68,16 +68,6 @@ impl Contingency {
         }
         sum
     }
-
-    /// Rows of each class and of each cluster, by places in ascending order of the labels.
-    pub fn sizes(&self) -> (&[u64], &[u64]) {
-        (&self.class_sizes, &self.cluster_sizes)
-    }
-
-    /// The rows of each class in each cluster: (class, cluster, rows), by places in ascending order of the labels.
-    pub fn cells(&self) -> &[(usize, usize, u64)] {
-        &self.cells
-    }
 }
 
 /// `part` of `whole`, 1 of nothing.

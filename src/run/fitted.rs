@@ -83,7 +83,7 @@ pub struct Model {
     pub columns: Vec<String>,
     /// What images the rows are, if they are.
     pub image: Option<Image>,
-    /// d.
+    /// d, the number of features that a row has.
     pub n_features: i64,
     /// What is done to rows before the encoder.
     pub scaling: Scaling,
@@ -94,11 +94,6 @@ pub struct Model {
 }
 
 impl Model {
-    /// d, the number of features that a row has.
-    pub fn n_features(&self) -> i64 {
-        self.n_features
-    }
-
     /// Refuses images of another shape than those that the model was trained on.
     ///
     /// # Errors

@@ -2,13 +2,20 @@
 
 use std::fs;
 use std::io::Write;
+#[cfg(any(feature = "parquet", feature = "h5ad"))]
 use std::path::PathBuf;
 use std::process::Stdio;
 
 use crate::support::{blobs, write_npy, Scratch, SMALL};
 
+#[cfg(any(feature = "parquet", feature = "h5ad"))]
 fn file(name: &str) -> String {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/files").join(name).display().to_string()
+}
+
+/// [`SMALL`] without its rows, and `more`.
+fn small<'a>(more: &[&'a str]) -> Vec<&'a str> {
+    SMALL.iter().filter(|arg| !arg.starts_with("--data=")).chain(more).copied().collect()
 }
 
 /// The rows of [`blobs`] as text, with a header, an id and a class.
@@ -53,16 +60,12 @@ fn every_format_gives_the_same_weights() {
     let expected = scratch.read("npy/weights.safetensors");
     for name in ["wide.npy", "rows.csv", "rows.tsv.gz", "rows.svm", "rows.mtx", "rows.safetensors"] {
         let data = format!("--data={name}");
-        let args = SMALL.iter().filter(|arg| !arg.starts_with("--data")).copied().chain([
-            data.as_str(),
-            "--out=other",
-            "--force",
-        ]);
+        let args = small(&[data.as_str(), "--out=other", "--force"]);
         scratch.dec(args).ok();
         assert_eq!(scratch.read("other/weights.safetensors"), expected, "{name}");
     }
     // And through a pipe.
-    let args = SMALL.iter().filter(|arg| !arg.starts_with("--data")).copied().chain(["-", "--out=piped"]);
+    let args = small(&["-", "--out=piped"]);
     let mut child = scratch.command(args).stdin(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
     child.stdin.take().unwrap().write_all(csv(',').as_bytes()).unwrap();
     assert!(child.wait().unwrap().success());
@@ -73,16 +76,8 @@ fn every_format_gives_the_same_weights() {
 fn names_of_rows_columns_and_classes_go_through() {
     let scratch = Scratch::new();
     fs::write(scratch.path("rows.csv"), csv(',')).unwrap();
-    let args = |out: &'static str| {
-        let ours = |arg: &&&str| !arg.starts_with("--data=") && !arg.starts_with("--clusters");
-        SMALL
-            .iter()
-            .filter(ours)
-            .copied()
-            .chain(["rows.csv", "--label-column=species", "--out", out])
-            .collect::<Vec<_>>()
-    };
-    let ran = scratch.dec(args("run")).ok();
+    let args = small(&["rows.csv", "--label-column=species", "--out=run"]);
+    let ran = scratch.dec(args.into_iter().filter(|arg| !arg.starts_with("--clusters"))).ok();
     assert!(ran.stderr.contains("3 clusters, as many as the labels have classes"), "{ran:#?}");
     let assignments = scratch.text("run/assignments.csv");
     assert!(assignments.starts_with("row,id,cluster,confidence\n0,r0,"), "{assignments}");
@@ -112,8 +107,7 @@ fn values_far_from_zero_keep_what_tells_them_apart() {
     let (rows, _) = blobs();
     let far: Vec<f64> = rows.iter().map(|&value| f64::from(value) + 1e9).collect();
     write_npy(&scratch.path("far.npy"), &[180, 8], &far);
-    let args = SMALL.iter().filter(|arg| !arg.starts_with("--data=")).copied();
-    scratch.dec(args.chain(["far.npy", "--labels=y.npy", "--out=run"])).ok();
+    scratch.dec(small(&["far.npy", "--labels=y.npy", "--out=run"])).ok();
     assert!(scratch.json("run/summary.json")["results"][2]["acc"].as_f64().unwrap() > 0.9);
     let clusters = |text: &str| -> Vec<String> {
         text.lines().skip(1).map(|line| line.split(',').nth(1).unwrap().to_owned()).collect()
@@ -130,8 +124,8 @@ fn images_of_another_order_of_channels_are_refused() {
     let pixels: Vec<u8> = (0..60 * 8 * 8 * 3).map(|i: u32| (i.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
     write_npy(&scratch.path("last.npy"), &[60, 8, 8, 3], &pixels);
     write_npy(&scratch.path("first.npy"), &[60, 3, 8, 8], &pixels);
-    let args = SMALL.iter().filter(|arg| !arg.starts_with("--data=") && !arg.contains("augment.kind")).copied();
-    scratch.dec(args.chain(["last.npy", "--out=run"]));
+    let args = small(&["last.npy", "--out=run"]).into_iter().filter(|arg| !arg.contains("augment.kind"));
+    scratch.dec(args);
     assert_eq!(scratch.json("run/summary.json")["rows"]["kind"], "colour");
     scratch.dec(["predict", "run", "last.npy"]).ok();
     scratch

@@ -271,26 +271,17 @@ fn damaged(path: &Path, error: &dyn std::fmt::Display) -> Error {
 
 #[cfg(test)]
 mod tests {
-    use std::path::PathBuf;
-
+    use super::super::testing::{file, ROOMY};
     use super::super::Values;
     use super::*;
 
-    fn file(name: &str) -> PathBuf {
-        Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/files").join(name)
-    }
-
-    fn roomy() -> Pick<'static> {
-        Pick { most_bytes: 1 << 20, ..Pick::default() }
-    }
-
     fn problem(name: &str) -> String {
-        read(&file(name), &roomy()).map_or_else(|error| error.to_string(), |table| format!("{table:?}"))
+        read(&file(name), &ROOMY).map_or_else(|error| error.to_string(), |table| format!("{table:?}"))
     }
 
     #[test]
     fn reads_what_parquet_reads() -> Result<()> {
-        let pick = Pick { label_column: Some("species"), ..roomy() };
+        let pick = Pick { label_column: Some("species"), ..ROOMY };
         let expected = super::super::parquet::read(&file("plain.parquet"), &pick)?;
         let bits = |table: &Table| match &table.values {
             Values::F32(values) => values.mapv(f32::to_bits),
@@ -310,11 +301,11 @@ mod tests {
     fn refuses_nothing_too_much_and_other_files() -> std::io::Result<()> {
         assert!(problem("empty.feather").contains("the file holds no rows"));
         assert!(problem("plain.parquet").contains("not a whole Arrow file or stream"));
-        assert!(matches!(read(&file("huge.feather"), &roomy()), Err(Error::Memory(_))));
+        assert!(matches!(read(&file("huge.feather"), &ROOMY), Err(Error::Memory(_))));
         let folder = tempfile::tempdir()?;
         let path = folder.path().join("old.feather");
         std::fs::write(&path, b"FEA1 and more")?;
-        let text = read(&path, &roomy()).map_or_else(|error| error.to_string(), |_| String::new());
+        let text = read(&path, &ROOMY).map_or_else(|error| error.to_string(), |_| String::new());
         assert!(text.contains("Feather of version 1"), "{text}");
         Ok(())
     }
@@ -327,14 +318,14 @@ mod tests {
             let whole = std::fs::read(file(name))?;
             for length in (0..whole.len()).step_by(31) {
                 std::fs::write(&path, &whole[..length])?;
-                let result = read(&path, &roomy());
+                let result = read(&path, &ROOMY);
                 assert!(matches!(result, Err(Error::Data { .. })), "{name} {length}: {result:?}");
             }
         }
         // A stream may end between two messages, but that is worth a note.
         let whole = std::fs::read(file("plain.arrows"))?;
         std::fs::write(&path, &whole[..whole.len() - 8])?;
-        let notes = read(&path, &roomy()).map(|table| table.notes).unwrap_or_default();
+        let notes = read(&path, &ROOMY).map(|table| table.notes).unwrap_or_default();
         assert!(notes.iter().any(|note| note.contains("without its end mark")), "{notes:?}");
         Ok(())
     }

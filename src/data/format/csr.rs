@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::{Csr, Pick};
+use super::{reserved, Csr, Pick};
 use crate::error::{Error, Result};
 
 /// Bytes that one entry takes while the entries are put in order: once as a triplet, once in its row.
@@ -31,27 +31,39 @@ impl Entries {
 
     /// Puts the entries in order and adds up those of one place. Every row is below `shape[0]`.
     pub fn into_csr(self, path: &Path, shape: [usize; 2]) -> Result<Csr> {
-        let mut starts = vec![0_u64; shape[0] + 1];
-        for &row in &self.rows {
-            starts[row as usize + 1] += 1;
-        }
-        for row in 0..shape[0] {
-            starts[row + 1] += starts[row];
-        }
-        let mut next = starts.clone();
-        let mut columns = vec![0; self.columns.len()];
-        let mut values = vec![0.0; self.values.len()];
-        for ((&row, &column), &value) in self.rows.iter().zip(&self.columns).zip(&self.values) {
-            let at = next[row as usize];
-            next[row as usize] += 1;
-            columns[at as usize] = column;
-            values[at as usize] = value;
-        }
+        let places = self.rows.iter().zip(&self.columns).zip(&self.values);
+        let mut csr = by_rows(path, shape, places.map(|((&row, &column), &value)| (row, column, value)))?;
         drop(self);
-        let mut csr = Csr { shape, starts, columns, values };
         tidy(path, &mut csr)?;
         Ok(csr)
     }
+}
+
+/// Entries (row, column, value) in any order as rows, each with its entries in the order in which they came. Every row is below
+/// `shape[0]`.
+pub fn by_rows(path: &Path, shape: [usize; 2], entries: impl Iterator<Item = (u32, u32, f32)> + Clone) -> Result<Csr> {
+    let mut starts: Vec<u64> = reserved(path, shape[0] + 1)?;
+    starts.resize(shape[0] + 1, 0);
+    let mut count = 0;
+    for (row, ..) in entries.clone() {
+        starts[row as usize + 1] += 1;
+        count += 1;
+    }
+    for row in 0..shape[0] {
+        starts[row + 1] += starts[row];
+    }
+    let mut columns = reserved(path, count)?;
+    columns.resize(count, 0u32);
+    let mut values = reserved(path, count)?;
+    values.resize(count, 0f32);
+    let mut next = starts.clone();
+    for (row, column, value) in entries {
+        let to = &mut next[row as usize];
+        columns[*to as usize] = column;
+        values[*to as usize] = value;
+        *to += 1;
+    }
+    Ok(Csr { shape, starts, columns, values })
 }
 
 /// Refuses a matrix that takes too much memory as it is, its rows in order.

@@ -10,7 +10,7 @@ use csv::StringRecord;
 use self::column::{Column, Role};
 use self::header::Header;
 use self::records::Records;
-use super::{Pick, Table};
+use super::{listing, Pick, Table};
 use crate::error::{Error, Result};
 
 mod assemble;
@@ -171,9 +171,5 @@ pub(super) fn shown(text: &str) -> String {
 
 /// Names for a message: not too many.
 pub(super) fn list(names: &[String]) -> String {
-    let mut text = names.iter().take(8).map(|name| shown(name)).collect::<Vec<_>>().join(", ");
-    if names.len() > 8 {
-        text.push_str(&format!(" and {} more", names.len() - 8));
-    }
-    text
+    listing(names, shown)
 }

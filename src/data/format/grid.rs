@@ -4,7 +4,7 @@ use std::path::Path;
 
 use ndarray::Array2;
 
-use super::{Pick, Values};
+use super::{no_room, reserved, Pick, Values};
 use crate::error::{Error, Result};
 
 /// What holds the numbers of a column without loss.
@@ -114,17 +114,6 @@ impl Grid {
             Error::data(path, format!("does not hold {rows} rows of {width} ({error}); write it again"))
         })
     }
-}
-
-fn no_room(path: &Path) -> Error {
-    Error::Memory(format!("{}: its values do not fit into memory; give fewer rows or columns", path.display()))
-}
-
-/// An empty vector with room for `size` values.
-pub(super) fn reserved<T>(path: &Path, size: usize) -> Result<Vec<T>> {
-    let mut values = Vec::new();
-    values.try_reserve_exact(size).map_err(|_| no_room(path))?;
-    Ok(values)
 }
 
 /// Mean, deviation and bounds of the values of a column, to choose between float32 and float64.

@@ -6,8 +6,8 @@ use std::path::Path;
 
 use hdf5_pure::{Dataset, File, FormatError, Group};
 
-use super::grid::{reserved, Grid};
-use super::{Pick, Table, Values};
+use super::grid::Grid;
+use super::{listing, reserved, Pick, Table, Values};
 use crate::error::{Error, Result};
 
 mod frame;
@@ -21,8 +21,6 @@ use number::Number;
 const WINDOW: u64 = 4 << 20;
 /// Chunks are decompressed once each if a row of them takes no more than that.
 const MOST_WINDOW: u64 = 128 << 20;
-/// As many names are listed in an error.
-const NAMES_SHOWN: usize = 8;
 /// How files of a layout that is not read become such that are.
 const RESAVE: &str = "resave it in Python with anndata.read_h5ad(p).write_h5ad(q)";
 
@@ -236,7 +234,10 @@ impl<'a> H5<'a> {
                 format!("an HDF5 file without X, layers or obsm, so not AnnData; {RESAVE}, or give another file");
             return Ok(Error::data(self.path, problem));
         }
-        Ok(Error::data(self.path, format!("there is no array {name}; there are {}; name one of them", listing(&there))))
+        Ok(Error::data(
+            self.path,
+            format!("there is no array {name}; there are {}; name one of them", listing(&there, str::to_owned)),
+        ))
     }
 
     /// The names of what a group holds, sorted.
@@ -359,7 +360,7 @@ fn texts(h5: &H5, obs: Option<&Frame>, column: &str, rows: usize) -> Result<Vec<
         let there = obs.map(|obs| obs.names(h5)).transpose()?.unwrap_or_default();
         let problem = match there.is_empty() {
             true => format!("there is no column {column}, because obs has no columns; leave it out"),
-            false => format!("obs has no column {column}; it has {}; name one of them", listing(&there)),
+            false => format!("obs has no column {column}; it has {}; name one of them", listing(&there, str::to_owned)),
         };
         return Err(Error::data(h5.path, problem));
     };
@@ -385,7 +386,7 @@ fn choose(h5: &H5, names: &[String]) -> Result<Option<Vec<usize>>> {
             let problem = if names.contains(name) {
                 format!("column {name} is picked twice; name it once")
             } else {
-                format!("no column is called \"{name}\"; it has {}; correct the name", listing(names))
+                format!("no column is called \"{name}\"; it has {}; correct the name", listing(names, str::to_owned))
             };
             return Err(Error::data(h5.path, problem));
         };
@@ -394,31 +395,13 @@ fn choose(h5: &H5, names: &[String]) -> Result<Option<Vec<usize>>> {
     Ok(Some(chosen))
 }
 
-/// "a, b and 3 more".
-fn listing(names: &[String]) -> String {
-    let shown = names[..names.len().min(NAMES_SHOWN)].join(", ");
-    match names.len().saturating_sub(NAMES_SHOWN) {
-        0 => shown,
-        more => format!("{shown} and {more} more"),
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use std::path::PathBuf;
-
     use ndarray::array;
 
+    use super::super::testing::{file, ROOMY};
     use super::super::Csr;
     use super::*;
-
-    fn file(name: &str) -> PathBuf {
-        Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/files").join(name)
-    }
-
-    fn roomy() -> Pick<'static> {
-        Pick { most_bytes: 1 << 20, ..Pick::default() }
-    }
 
     fn problem(name: &str, pick: &Pick) -> String {
         read(&file(name), pick).map_or_else(|error| error.to_string(), |table| format!("{table:?}"))
@@ -443,7 +426,7 @@ mod tests {
 
     #[test]
     fn reads_sparse_rows_with_names_and_labels() -> Result<()> {
-        let table = read(&file("csr.h5ad"), &Pick { label_column: Some("louvain"), ..roomy() })?;
+        let table = read(&file("csr.h5ad"), &Pick { label_column: Some("louvain"), ..ROOMY })?;
         assert_eq!(table.values, Values::Csr(counts()));
         assert_eq!(table.ids, ["cell0", "cell1", "cell2", "cell3", "cell4", "cell5"]);
         assert_eq!(table.columns, ["gene0", "gene1", "gene2", "gene3"]);
@@ -454,7 +437,7 @@ mod tests {
 
     #[test]
     fn reads_sparse_columns_as_rows() -> Result<()> {
-        let table = read(&file("csc.h5ad"), &Pick { label_column: Some("batch"), ..roomy() })?;
+        let table = read(&file("csc.h5ad"), &Pick { label_column: Some("batch"), ..ROOMY })?;
         assert_eq!(table.values, Values::Csr(counts()));
         assert_eq!(labels(&table), ["1", "1", "2", "2", "3", "3"]);
         Ok(())
@@ -463,11 +446,11 @@ mod tests {
     #[test]
     fn picks_columns_in_their_order() -> Result<()> {
         let columns = ["gene3".to_owned(), "gene1".to_owned()];
-        let sparse = read(&file("csr.h5ad"), &Pick { columns: &columns, ..roomy() })?;
+        let sparse = read(&file("csr.h5ad"), &Pick { columns: &columns, ..ROOMY })?;
         let Values::Csr(csr) = sparse.values else { panic!("not sparse") };
         assert_eq!((csr.shape, &csr.starts[..]), ([6, 2], &[0, 0, 2, 2, 4, 4, 6][..]));
         assert_eq!((&csr.columns[..], &csr.values[..]), (&[0, 1, 0, 1, 0, 1][..], &[3., 1., 9., 3., 15., 5.][..]));
-        let pick = Pick { columns: &columns, array: Some("layers/raw"), ..roomy() };
+        let pick = Pick { columns: &columns, array: Some("layers/raw"), ..ROOMY };
         let dense = read(&file("csr.h5ad"), &pick)?;
         let expected = array![[0., 0.], [3., 1.], [0., 0.], [9., 3.], [0., 0.], [15., 5.]];
         assert_eq!(dense.values, Values::F32(expected));
@@ -477,7 +460,7 @@ mod tests {
 
     #[test]
     fn reads_obsm_and_every_kind_of_obs_column() -> Result<()> {
-        let pick = Pick { array: Some("obsm/X_pca"), label_column: Some("good"), id_column: Some("donor"), ..roomy() };
+        let pick = Pick { array: Some("obsm/X_pca"), label_column: Some("good"), id_column: Some("donor"), ..ROOMY };
         let table = read(&file("csr.h5ad"), &pick)?;
         let expected = ndarray::Array2::from_shape_fn((6, 2), |(i, j)| (2 * i + j) as f32);
         assert_eq!(table.values, Values::F32(expected));
@@ -489,20 +472,20 @@ mod tests {
 
     #[test]
     fn reads_the_layout_before_0_7() -> Result<()> {
-        let pick = Pick { label_column: Some("louvain"), ..roomy() };
+        let pick = Pick { label_column: Some("louvain"), ..ROOMY };
         let table = read(&file("old_sparse.h5ad"), &pick)?;
         let expected = Csr { shape: [2, 3], starts: vec![0, 2, 3], columns: vec![0, 2, 1], values: vec![1., 5., 5.] };
         assert_eq!(table.values, Values::Csr(expected));
         assert_eq!((labels(&table), &table.ids[..]), (vec!["T", "-"], &["c0".to_owned(), "c1".to_owned()][..]));
         assert_eq!(table.columns, ["g0", "g1", "g2"]);
-        let table = read(&file("old_sparse.h5ad"), &Pick { array: Some("obsm/X_pca"), ..roomy() })?;
+        let table = read(&file("old_sparse.h5ad"), &Pick { array: Some("obsm/X_pca"), ..ROOMY })?;
         assert_eq!(table.values, Values::F32(array![[1., 2.], [3., 4.]]));
         Ok(())
     }
 
     #[test]
     fn reads_categories_beside_their_codes() -> Result<()> {
-        let table = read(&file("categories.h5ad"), &Pick { label_column: Some("louvain"), ..roomy() })?;
+        let table = read(&file("categories.h5ad"), &Pick { label_column: Some("louvain"), ..ROOMY })?;
         assert_eq!(table.values, Values::U8(array![[0, 1], [2, 3], [4, 5]]));
         assert_eq!(labels(&table), ["T", "-", "B"]);
         assert!(table.columns.is_empty());
@@ -511,21 +494,21 @@ mod tests {
 
     #[test]
     fn names_what_is_there() {
-        let text = problem("csr.h5ad", &Pick { array: Some("layers/nope"), ..roomy() });
+        let text = problem("csr.h5ad", &Pick { array: Some("layers/nope"), ..ROOMY });
         assert!(text.contains("there are X, layers/raw, obsm/X_pca"), "{text}");
-        let text = problem("csr.h5ad", &Pick { label_column: Some("nope"), ..roomy() });
+        let text = problem("csr.h5ad", &Pick { label_column: Some("nope"), ..ROOMY });
         assert!(text.contains("it has batch, donor, good, louvain"), "{text}");
-        let text = problem("csr.h5ad", &Pick { columns: &["nope".to_owned()], ..roomy() });
+        let text = problem("csr.h5ad", &Pick { columns: &["nope".to_owned()], ..ROOMY });
         assert!(text.contains("\"nope\"; it has gene0, gene1"), "{text}");
-        assert!(problem("other.h5ad", &roomy()).contains("not AnnData"));
-        assert!(problem("plain.parquet", &roomy()).contains("not an HDF5 file"));
+        assert!(problem("other.h5ad", &ROOMY).contains("not AnnData"));
+        assert!(problem("plain.parquet", &ROOMY).contains("not an HDF5 file"));
     }
 
     #[test]
     fn refuses_nothing_and_too_much() {
-        assert!(problem("empty.h5ad", &roomy()).contains("X has 0 rows and 3 columns"));
+        assert!(problem("empty.h5ad", &ROOMY).contains("X has 0 rows and 3 columns"));
         for array in ["X", "layers/s"] {
-            let result = read(&file("huge.h5ad"), &Pick { array: Some(array), ..roomy() });
+            let result = read(&file("huge.h5ad"), &Pick { array: Some(array), ..ROOMY });
             assert!(matches!(result, Err(Error::Memory(_))), "{array}: {result:?}");
         }
     }
@@ -537,7 +520,7 @@ mod tests {
         let path = folder.path().join("cut.h5ad");
         for length in (0..whole.len()).step_by(97) {
             std::fs::write(&path, &whole[..length])?;
-            let result = read(&path, &roomy());
+            let result = read(&path, &ROOMY);
             assert!(matches!(result, Err(Error::Data { .. })), "{length}: {result:?}");
         }
         Ok(())

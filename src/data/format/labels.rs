@@ -7,10 +7,10 @@ use std::path::Path;
 use csv::StringRecord;
 
 use super::delimited::column::Cell;
-use super::delimited::header::{is_class_name, Header};
+use super::delimited::header::Header;
 use super::delimited::records::Records;
 use super::delimited::{list, shown};
-use super::Pick;
+use super::{is_class_name, Pick};
 use crate::error::{Error, Result};
 
 /// Reads labels from text: one a line, or the column of this name (without a header: of this number, from 1) of CSV or TSV.
@@ -75,7 +75,7 @@ fn is_header(first: &str, labels: &[Option<String>]) -> bool {
     }
     let unlike = !counts.is_empty() && counts.keys().all(|other| Cell::of(other, false) != Cell::Text);
     let alone = !counts.contains_key(first) && !counts.is_empty() && counts.values().all(|&count| count > 1);
-    is_class_name(first) || unlike || alone
+    is_class_name(first.trim()) || unlike || alone
 }
 
 /// Reads one of several columns.

@@ -20,6 +20,8 @@ mod read;
 mod record;
 mod safetensors;
 mod svmlight;
+#[cfg(test)]
+mod testing;
 
 use std::path::Path;
 
@@ -232,10 +234,47 @@ impl Pick<'_> {
     }
 }
 
-/// The first of `names`, for a message.
-pub(super) fn shown_names(names: &[String]) -> String {
+/// Names of columns that hold classes.
+const CLASS_NAMES: [&str; 12] = [
+    "class",
+    "label",
+    "labels",
+    "target",
+    "species",
+    "y",
+    "diagnosis",
+    "category",
+    "cluster",
+    "celltype",
+    "cell_type",
+    "group",
+];
+
+/// Whether a column of this name likely holds classes.
+fn is_class_name(name: &str) -> bool {
+    CLASS_NAMES.iter().any(|class| class.eq_ignore_ascii_case(name))
+}
+
+/// The first of `names` as `shown` writes them: "a, b and 3 more".
+fn listing<T: AsRef<str>>(names: &[T], shown: impl Fn(&str) -> String) -> String {
     const MOST: usize = 8;
-    let first: Vec<String> = names.iter().take(MOST).map(|name| format!("{name:?}")).collect();
+    let first: Vec<String> = names.iter().take(MOST).map(|name| shown(name.as_ref())).collect();
     let more = if names.len() > MOST { format!(" and {} more", names.len() - MOST) } else { String::new() };
     first.join(", ") + &more
+}
+
+/// The first of `names` in quotes.
+pub(super) fn shown_names(names: &[String]) -> String {
+    listing(names, |name| format!("{name:?}"))
+}
+
+fn no_room(path: &Path) -> Error {
+    Error::Memory(format!("{}: its values do not fit into memory; give fewer rows or columns", path.display()))
+}
+
+/// An empty vector with room for `size` values.
+fn reserved<T>(path: &Path, size: usize) -> Result<Vec<T>> {
+    let mut values = Vec::new();
+    values.try_reserve_exact(size).map_err(|_| no_room(path))?;
+    Ok(values)
 }

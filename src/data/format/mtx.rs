@@ -390,24 +390,14 @@ mod tests {
     use std::io::Write;
 
     use super::*;
+    use crate::data::format::testing::ROOMY;
     use crate::data::format::Csr;
-
-    const PICK: Pick = Pick {
-        columns: &[],
-        categorical: &[],
-        label_column: None,
-        id_column: None,
-        array: None,
-        image_size: None,
-        folder_labels: false,
-        most_bytes: 1 << 20,
-    };
 
     fn parse(text: &[u8]) -> Result<Table> {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("m.mtx");
         std::fs::write(&path, text).unwrap();
-        read_file(&path, &PICK)
+        read_file(&path, &ROOMY)
     }
 
     fn csr(table: &Table) -> &Csr {
@@ -508,7 +498,7 @@ mod tests {
         let folder = ten_x(MATRIX_TEXT, "AA-1\nCC-1\n", GENES_TEXT);
         assert!(is_10x_folder(folder.path()));
         assert!(!is_10x_folder(&folder.path().join("features.tsv")));
-        let table = read_folder(folder.path(), &PICK).unwrap();
+        let table = read_folder(folder.path(), &ROOMY).unwrap();
         assert_eq!(table.ids, ["AA-1", "CC-1"]);
         assert_eq!(table.columns, ["A", "A-1", "B"]);
         assert_eq!(csr(&table).shape, [2, 3]);
@@ -522,12 +512,12 @@ mod tests {
     fn columns_of_a_10x_folder_are_picked_in_order() {
         let folder = ten_x(MATRIX_TEXT, "AA-1\nCC-1\n", GENES_TEXT);
         let wanted = ["B".to_owned(), "A".to_owned()];
-        let table = read_folder(folder.path(), &Pick { columns: &wanted, ..PICK }).unwrap();
+        let table = read_folder(folder.path(), &Pick { columns: &wanted, ..ROOMY }).unwrap();
         assert_eq!(table.columns, wanted);
         assert_eq!(csr(&table).columns, [1, 0]);
         assert_eq!(csr(&table).values, [5.0, 6.0]);
         for wrong in [["C".to_owned()].as_slice(), &["A".to_owned(), "A".to_owned()]] {
-            assert!(read_folder(folder.path(), &Pick { columns: wrong, ..PICK }).is_err());
+            assert!(read_folder(folder.path(), &Pick { columns: wrong, ..ROOMY }).is_err());
         }
     }
 
@@ -539,12 +529,12 @@ mod tests {
             ("AA-1\nCC-1\n", "E1\tA\n", "has 1 names, but the matrix has 3 rows"),
         ] {
             let folder = ten_x(MATRIX_TEXT, barcodes, genes);
-            let error = read_folder(folder.path(), &PICK).unwrap_err().to_string();
+            let error = read_folder(folder.path(), &ROOMY).unwrap_err().to_string();
             assert!(error.contains(part), "{error}");
         }
         let folder = ten_x(MATRIX_TEXT, "AA-1\nCC-1\n", GENES_TEXT);
         std::fs::remove_file(folder.path().join("features.tsv")).unwrap();
-        assert!(read_folder(folder.path(), &PICK).unwrap_err().to_string().contains("genes.tsv"));
+        assert!(read_folder(folder.path(), &ROOMY).unwrap_err().to_string().contains("genes.tsv"));
     }
 
     #[test]

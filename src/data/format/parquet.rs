@@ -197,16 +197,9 @@ fn cannot_open(path: &Path, error: &std::io::Error) -> Error {
 mod tests {
     use ndarray::{array, Array2};
 
+    use super::super::testing::{file, ROOMY};
     use super::super::Values;
     use super::*;
-
-    fn file(name: &str) -> PathBuf {
-        Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/files").join(name)
-    }
-
-    fn roomy() -> Pick<'static> {
-        Pick { most_bytes: 1 << 20, ..Pick::default() }
-    }
 
     fn problem(name: &str, pick: &Pick) -> String {
         read(&file(name), pick).map_or_else(|error| error.to_string(), |table| format!("{table:?}"))
@@ -219,7 +212,7 @@ mod tests {
 
     #[test]
     fn reads_numbers_texts_and_nulls() -> Result<()> {
-        let table = read(&file("plain.parquet"), &roomy())?;
+        let table = read(&file("plain.parquet"), &ROOMY)?;
         assert_eq!(table.columns, ["a", "b", "truth", "kind=u", "kind=v", "kind=w"]);
         let values = floats(&table);
         assert_eq!(values.dim(), (24, 6));
@@ -241,7 +234,7 @@ mod tests {
     #[test]
     fn takes_labels_ids_and_categories_by_name() -> Result<()> {
         let categorical = ["species".to_owned(), "b".to_owned()];
-        let pick = Pick { label_column: Some("truth"), id_column: Some("b"), categorical: &categorical, ..roomy() };
+        let pick = Pick { label_column: Some("truth"), id_column: Some("b"), categorical: &categorical, ..ROOMY };
         let table = read(&file("plain.parquet"), &pick)?;
         assert_eq!(table.columns, ["a", "kind=u", "kind=v", "kind=w", "species=p", "species=q"]);
         assert_eq!(table.ids[..3], ["0", "1", "2"]);
@@ -249,7 +242,7 @@ mod tests {
         let values = floats(&table);
         assert!(values[[1, 4]].is_nan() && values[[1, 5]].is_nan());
         assert_eq!((values[[2, 4]], values[[2, 5]]), (1.0, 0.0));
-        let table = read(&file("plain.parquet"), &Pick { label_column: Some("species"), ..roomy() })?;
+        let table = read(&file("plain.parquet"), &Pick { label_column: Some("species"), ..ROOMY })?;
         assert_eq!(table.labels.map(|labels| labels[..2].to_vec()), Some(vec![Some("p".to_owned()), None]));
         Ok(())
     }
@@ -257,13 +250,13 @@ mod tests {
     #[test]
     fn picks_columns_in_their_order() -> Result<()> {
         let columns = ["truth".to_owned(), "species".to_owned(), "b".to_owned()];
-        let table = read(&file("plain.parquet"), &Pick { columns: &columns, ..roomy() })?;
+        let table = read(&file("plain.parquet"), &Pick { columns: &columns, ..ROOMY })?;
         assert_eq!(table.columns, ["truth", "species=p", "species=q", "b"]);
         assert_eq!(floats(&table).row(4).to_vec(), [1., 1., 0., 4.]);
         assert!(table.notes.is_empty(), "{:?}", table.notes);
-        let text = problem("plain.parquet", &Pick { columns: &["c".to_owned()], ..roomy() });
+        let text = problem("plain.parquet", &Pick { columns: &["c".to_owned()], ..ROOMY });
         assert!(text.contains("no column is called \"c\"; it has columns a, b, truth, kind"), "{text}");
-        let text = problem("plain.parquet", &Pick { columns: &["when".to_owned()], ..roomy() });
+        let text = problem("plain.parquet", &Pick { columns: &["when".to_owned()], ..ROOMY });
         assert!(text.contains("column when is of type Date32"), "{text}");
         Ok(())
     }
@@ -271,46 +264,46 @@ mod tests {
     #[test]
     fn takes_lists_as_rows() -> Result<()> {
         let expected = Array2::from_shape_fn((24, 4), |(i, j)| (4 * i + j) as f32);
-        let table = read(&file("lists.parquet"), &roomy())?;
+        let table = read(&file("lists.parquet"), &ROOMY)?;
         assert_eq!(floats(&table), &expected);
         assert_eq!(table.columns, ["emb_0", "emb_1", "emb_2", "emb_3"]);
         assert_eq!(table.notes, ["column text is text and left out"]);
-        let table = read(&file("lists_beside.parquet"), &Pick { array: Some("emb"), ..roomy() })?;
+        let table = read(&file("lists_beside.parquet"), &Pick { array: Some("emb"), ..ROOMY })?;
         assert_eq!(floats(&table), &expected);
-        let table = read(&file("lists_beside.parquet"), &roomy())?;
+        let table = read(&file("lists_beside.parquet"), &ROOMY)?;
         assert_eq!(table.columns, ["x"]);
         assert!(table.notes[0].contains("column emb holds lists of numbers and is left out"), "{:?}", table.notes);
-        let text = problem("ragged.parquet", &roomy());
+        let text = problem("ragged.parquet", &ROOMY);
         assert!(text.contains("row 6 of column emb holds 3 numbers where earlier rows hold 4"), "{text}");
         Ok(())
     }
 
     #[test]
     fn chooses_the_narrowest_type_that_is_enough() -> Result<()> {
-        let table = read(&file("bytes.parquet"), &roomy())?;
+        let table = read(&file("bytes.parquet"), &ROOMY)?;
         assert_eq!(
             table.values,
             Values::U8(Array2::from_shape_fn((24, 2), |(i, j)| if j == 0 { i as u8 } else { 255 }))
         );
-        let table = read(&file("big.parquet"), &roomy())?;
+        let table = read(&file("big.parquet"), &ROOMY)?;
         assert_eq!(table.values, Values::F64(Array2::from_shape_fn((24, 1), |(i, _)| 1e9 + 0.25 * i as f64)));
         Ok(())
     }
 
     #[test]
     fn reads_parts_by_name() -> Result<()> {
-        let table = read(&file("parts"), &roomy())?;
+        let table = read(&file("parts"), &ROOMY)?;
         assert_eq!(table.values, Values::F32(array![[0.], [1.], [2.], [3.]]));
-        let text = problem("parts_differ", &roomy());
+        let text = problem("parts_differ", &ROOMY);
         assert!(text.contains("part-1.parquet: this part has column x of type Float64 where"), "{text}");
         Ok(())
     }
 
     #[test]
     fn refuses_nothing_too_much_and_other_files() {
-        assert!(problem("empty.parquet", &roomy()).contains("the file holds no rows"));
-        assert!(problem("plain.feather", &roomy()).contains("not a whole Parquet file"));
-        assert!(problem("missing.parquet", &roomy()).contains("cannot be opened"));
+        assert!(problem("empty.parquet", &ROOMY).contains("the file holds no rows"));
+        assert!(problem("plain.feather", &ROOMY).contains("not a whole Parquet file"));
+        assert!(problem("missing.parquet", &ROOMY).contains("cannot be opened"));
         let result = read(&file("big.parquet"), &Pick { most_bytes: 191, ..Pick::default() });
         assert!(matches!(result, Err(Error::Memory(_))), "{result:?}");
     }
@@ -322,14 +315,14 @@ mod tests {
         let path = folder.path().join("cut.parquet");
         for length in (0..whole.len()).step_by(41) {
             std::fs::write(&path, &whole[..length])?;
-            let result = read(&path, &roomy());
+            let result = read(&path, &ROOMY);
             assert!(matches!(result, Err(Error::Data { .. })), "{length}: {result:?}");
         }
         // The end of the file is whole, but the data before it are not.
         let mut hollow = whole.clone();
         hollow.drain(4..400);
         std::fs::write(&path, &hollow)?;
-        assert!(matches!(read(&path, &roomy()), Err(Error::Data { .. })));
+        assert!(matches!(read(&path, &ROOMY), Err(Error::Data { .. })));
         Ok(())
     }
 }

@@ -39,7 +39,7 @@ pub fn read(path: &Path, format: Option<Format>, pick: &Pick) -> Result<Table> {
     }
     let format = match format.or_else(|| by_content(&head)).or_else(|| by_name(path)) {
         Some(format) => format,
-        None => by_text(path, &mut file)?,
+        None => by_text(path, &head)?,
     };
     match format {
         Format::Npy | Format::Idx => array::read_table(&mut Input::open(path)?),
@@ -149,19 +149,28 @@ fn by_content(head: &[u8]) -> Option<Format> {
         (b"\xff\xff\xff\xff", Format::Arrow), // an IPC stream
         (b"\x00\x00", Format::Idx),
     ];
-    if head.starts_with(&[0x1f, 0x8b]) {
-        let mut inner = vec![0; HEAD];
-        let found = MultiGzDecoder::new(head).read(&mut inner).unwrap_or(0);
-        if found == 0 {
+    if let Some(inner) = inflated(head) {
+        if inner.is_empty() {
             return Some(Format::Npy); // whose reader says what is wrong with the gzip data
         }
-        return by_content(&inner[..found]).filter(|format| matches!(format, Format::Npy | Format::Idx | Format::Mtx));
+        return by_content(&inner).filter(|format| matches!(format, Format::Npy | Format::Idx | Format::Mtx));
     }
     // A safetensors header: its length, then JSON.
     if head.len() > 9 && head[8] == b'{' && u64::from_le_bytes(head[..8].try_into().ok()?) < 100_000_000 {
         return Some(Format::Safetensors);
     }
     MAGIC.into_iter().find(|(magic, _)| head.starts_with(magic)).map(|(_, format)| format)
+}
+
+/// The first bytes inside gzip data; `None` for other data.
+fn inflated(head: &[u8]) -> Option<Vec<u8>> {
+    if !head.starts_with(&[0x1f, 0x8b]) {
+        return None;
+    }
+    let mut inner = vec![0; HEAD];
+    let found = MultiGzDecoder::new(head).read(&mut inner).unwrap_or(0);
+    inner.truncate(found);
+    Some(inner)
 }
 
 fn by_name(path: &Path) -> Option<Format> {
@@ -182,18 +191,9 @@ fn by_name(path: &Path) -> Option<Format> {
 }
 
 /// Text is svmlight where its lines are `label index:value …`, else a table; what is no text is refused with its first bytes.
-fn by_text(path: &Path, file: &mut (impl BufRead + Seek)) -> Result<Format> {
-    let unreadable = |e: std::io::Error| Error::data(path, format!("cannot be read: {e}"));
-    file.rewind().map_err(unreadable)?;
-    let mut head = vec![0; HEAD];
-    let found = fill(path, file, &mut head)?;
-    head.truncate(found);
-    file.rewind().map_err(unreadable)?;
-    if head.starts_with(&[0x1f, 0x8b]) {
-        let mut inner = vec![0; HEAD];
-        let found = MultiGzDecoder::new(head.as_slice()).read(&mut inner).unwrap_or(0);
-        head = inner[..found].to_vec();
-    }
+fn by_text(path: &Path, head: &[u8]) -> Result<Format> {
+    let inner = inflated(head);
+    let head = inner.as_deref().unwrap_or(head);
     if head.iter().any(|&byte| byte < 9 || (13 < byte && byte < 32 && byte != 27)) {
         let bytes: Vec<String> = head.iter().take(4).map(|byte| format!("{byte:02x}")).collect();
         return Err(Error::data(
@@ -205,7 +205,7 @@ fn by_text(path: &Path, file: &mut (impl BufRead + Seek)) -> Result<Format> {
             ),
         ));
     }
-    let text = String::from_utf8_lossy(&head);
+    let text = String::from_utf8_lossy(head);
     let sparse_line = |line: &str| {
         let mut cells = line.split_ascii_whitespace();
         cells.next().is_some_and(|label| label.parse::<f64>().is_ok())

@@ -11,7 +11,7 @@ use arrow_array::RecordBatch;
 use arrow_schema::{DataType, Schema};
 
 use super::grid::Kind;
-use super::{Pick, Table};
+use super::{is_class_name, listing, Pick, Table};
 use crate::error::{Error, Result};
 
 mod fill;
@@ -22,28 +22,10 @@ use text::Texts;
 
 /// The column in which pandas keeps the index of a data frame.
 const PANDAS_INDEX: &str = "__index_level_0__";
-/// Names that say that a column of text holds labels.
-const LABEL_NAMES: [&str; 12] = [
-    "class",
-    "label",
-    "labels",
-    "target",
-    "species",
-    "y",
-    "diagnosis",
-    "category",
-    "cluster",
-    "celltype",
-    "cell_type",
-    "group",
-];
 /// As many different texts can become columns of 0 and 1 without being asked for.
 const MOST_CATEGORIES: usize = 32;
 /// What the name of a column takes in memory, about.
 const NAME_BYTES: u64 = 40;
-/// As many names are listed in an error or a note.
-const NAMES_SHOWN: usize = 8;
-
 /// A file, or several that are read as one, with columns of one schema.
 pub(super) trait Source {
     /// What errors name.
@@ -188,15 +170,16 @@ impl Plan {
         if numbers && !lists.is_empty() {
             self.features.retain(|(at, _)| !lists.contains(at));
             let what = if lists.len() == 1 { "holds lists of numbers and is" } else { "hold lists of numbers and are" };
-            self.notes.push(format!("{} {what} left out; take it alone with data.array", listing(&names)));
+            self.notes.push(format!("{} {what} left out; take it alone with data.array", columns_listed(&names)));
         } else if lists.len() > 1 {
-            let problem = format!("{} each hold lists of numbers; name one of them as data.array", listing(&names));
+            let problem =
+                format!("{} each hold lists of numbers; name one of them as data.array", columns_listed(&names));
             return Err(Error::data(source.path(), problem));
         }
         self.guess_categories = numbers || lists.is_empty();
         if !unusable.is_empty() {
             let is = if unusable.len() == 1 { "is" } else { "are" };
-            let which = listing(&unusable);
+            let which = columns_listed(&unusable);
             self.notes.push(format!("{which} {is} of a type that is not supported and left out"));
         }
         Ok(())
@@ -207,7 +190,7 @@ impl Plan {
 fn find(path: &Path, schema: &Schema, name: &str) -> Result<usize> {
     schema.fields().iter().position(|field| field.name() == name).ok_or_else(|| {
         let names: Vec<&str> = schema.fields().iter().map(|field| field.name().as_str()).collect();
-        let problem = format!("no column is called \"{name}\"; it has {}; correct the name", listing(&names));
+        let problem = format!("no column is called \"{name}\"; it has {}; correct the name", columns_listed(&names));
         Error::data(path, problem)
     })
 }
@@ -243,13 +226,9 @@ fn named_role(source: &dyn Source, pick: &Pick, at: usize) -> Result<Role> {
 }
 
 /// "column a", or "columns a, b and 3 more".
-fn listing(names: &[&str]) -> String {
-    let shown = names[..names.len().min(NAMES_SHOWN)].join(", ");
+fn columns_listed(names: &[&str]) -> String {
     let word = if names.len() == 1 { "column" } else { "columns" };
-    match names.len().saturating_sub(NAMES_SHOWN) {
-        0 => format!("{word} {shown}"),
-        more => format!("{word} {shown} and {more} more"),
-    }
+    format!("{word} {}", listing(names, str::to_owned))
 }
 
 /// What the texts of a file decided.
@@ -310,10 +289,10 @@ fn survey(source: &dyn Source, pick: &Pick, plan: &Plan, rows: usize) -> Result<
             }
         }
     }
-    left.retain(|name| !is_label_name(name));
+    left.retain(|name| !is_class_name(name));
     if !left.is_empty() {
         let is = if left.len() == 1 { "is" } else { "are" };
-        done.notes.push(format!("{} {is} text and left out", listing(&left)));
+        done.notes.push(format!("{} {is} text and left out", columns_listed(&left)));
     }
     Ok(done)
 }
@@ -322,10 +301,6 @@ fn survey(source: &dyn Source, pick: &Pick, plan: &Plan, rows: usize) -> Result<
 fn push(done: &mut Surveyed, names: Vec<String>, content: Content) {
     done.slots.push(Slot { at: done.columns.len(), width: names.len(), content });
     done.columns.extend(names);
-}
-
-fn is_label_name(name: &str) -> bool {
-    LABEL_NAMES.iter().any(|label| label.eq_ignore_ascii_case(name))
 }
 
 /// Decides over one column of text, and notes what a person did not ask for.
@@ -355,7 +330,7 @@ fn fate(
         );
         return Err(Error::data(source.path(), problem));
     }
-    if is_label_name(name) {
+    if is_class_name(name) {
         done.notes.push(format!("column {name} looks like labels and is left out; score with --label-column {name}"));
         return Ok(Fate::Left);
     }

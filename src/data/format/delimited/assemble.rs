@@ -5,9 +5,10 @@ use std::path::Path;
 use ndarray::Array2;
 
 use super::column::{Cell, Cells, Column, Role, Symbols, MISSING, MOST_CATEGORIES};
-use super::header::{is_class_name, Header};
+use super::header::Header;
 use super::records::Style;
 use super::{list, shown};
+use crate::data::format::is_class_name;
 use crate::data::format::{Pick, Table, Values};
 use crate::error::{Error, Result};
 
@@ -165,7 +166,7 @@ impl<'a> Assembly<'a> {
 
     fn take_numbers(&mut self, name: String, column: Column) {
         let numbers = column.into_numbers(self.style.decimal_comma);
-        if self.header.present && self.pick.columns.is_empty() && is_class_name(&name) {
+        if self.header.present && self.pick.columns.is_empty() && is_class_name(name.trim()) {
             let whole = numbers.iter().all(|x| x.is_nan() || x.fract() == 0.0);
             if whole {
                 self.notes.push(format!(
@@ -189,7 +190,7 @@ impl<'a> Assembly<'a> {
                 ),
             ));
         }
-        let class = is_class_name(&name) && self.header.present;
+        let class = is_class_name(name.trim()) && self.header.present;
         if class && !asked {
             self.notes
                 .push(format!("column {short} looks like labels and is left out; score with --label-column {short}"));

@@ -10,27 +10,6 @@ use super::records::Style;
 use super::{list, shown};
 use crate::error::{Error, Result};
 
-/// Names of columns that hold classes, in lower case.
-const CLASS_NAMES: [&str; 12] = [
-    "class",
-    "label",
-    "labels",
-    "target",
-    "species",
-    "y",
-    "diagnosis",
-    "category",
-    "cluster",
-    "celltype",
-    "cell_type",
-    "group",
-];
-
-/// Whether a column of this name likely holds classes.
-pub(in crate::data::format) fn is_class_name(name: &str) -> bool {
-    CLASS_NAMES.contains(&name.trim().to_lowercase().as_str())
-}
-
 /// The columns' names.
 #[derive(Debug)]
 pub(in crate::data::format) struct Header {

@@ -8,18 +8,10 @@ use std::path::Path;
 use ndarray::array;
 
 use super::*;
+use crate::data::format::testing::ROOMY;
 use crate::data::format::Values;
 
-const ALL: Pick<'static> = Pick {
-    columns: &[],
-    categorical: &[],
-    label_column: None,
-    id_column: None,
-    array: None,
-    image_size: None,
-    folder_labels: false,
-    most_bytes: 1 << 30,
-};
+const ALL: Pick<'static> = Pick { most_bytes: 1 << 30, ..ROOMY };
 
 fn take(text: impl AsRef<[u8]>, pick: &Pick) -> Result<Table> {
     read(Path::new("x.csv"), &mut text.as_ref(), pick)

@@ -1,7 +1,8 @@
 //! Sparse matrices, by rows (CSR) or by columns (CSC).
 
-use super::super::grid::{reserved, Kind, Spread};
-use super::super::Csr;
+use super::super::csr::by_rows;
+use super::super::grid::{Kind, Spread};
+use super::super::{reserved, Csr};
 use super::H5;
 use crate::error::{Error, Result};
 
@@ -127,28 +128,11 @@ fn transposed(h5: &H5, shape: [usize; 2], raw: &Raw) -> Result<Csr> {
     let entries = raw.places.len();
     let bytes = (entries as u64).saturating_mul(16).saturating_add((shape[0] as u64 + shape[1] as u64) * 8);
     h5.pick.check_bytes(h5.path, "its values, while columns become rows,", bytes)?;
-    let mut starts: Vec<u64> = reserved(h5.path, shape[0] + 1)?;
-    starts.resize(shape[0] + 1, 0);
-    for &row in &raw.places {
-        starts[row as usize + 1] += 1;
-    }
-    for row in 0..shape[0] {
-        starts[row + 1] += starts[row];
-    }
-    let mut columns = reserved(h5.path, entries)?;
-    columns.resize(entries, 0u32);
-    let mut values = reserved(h5.path, entries)?;
-    values.resize(entries, 0f32);
-    let mut next = starts.clone();
-    for (column, bounds) in raw.starts.windows(2).enumerate() {
-        for entry in bounds[0] as usize..bounds[1] as usize {
-            let to = &mut next[raw.places[entry] as usize];
-            columns[*to as usize] = column as u32;
-            values[*to as usize] = raw.values[entry];
-            *to += 1;
-        }
-    }
-    Ok(Csr { shape, starts, columns, values })
+    let of_column = |(column, bounds): (usize, &[u64])| {
+        let entries = bounds[0] as usize..bounds[1] as usize;
+        entries.map(move |entry| (raw.places[entry], column as u32, raw.values[entry]))
+    };
+    by_rows(h5.path, shape, raw.starts.windows(2).enumerate().flat_map(of_column))
 }
 
 /// Renames columns, sorts each row, adds up what stands twice, as scipy does, and drops zeros, all in place.
