@@ -12,7 +12,7 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 /// Every failure of the library.
 ///
 /// The variants group by what the user would mend, which is also what the exit code says
-/// ([`Error::exit_code`]): the command or recipe (2), the data (3), the training (4), the memory (6).
+/// ([`Error::exit_code`]): the command or recipe (2), the data (3), the training (4), the memory (6), rows unlike those of training (7).
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -36,6 +36,10 @@ pub enum Error {
     /// Rows that were read but cannot be clustered (NaN, all the same, too few).
     #[error("{0}")]
     Rows(String),
+
+    /// New rows of which more than allowed are unlike the training rows.
+    #[error("{0}")]
+    Outliers(String),
 
     /// Training that diverged or collapsed.
     #[error("{0}")]
@@ -139,6 +143,7 @@ impl Error {
             Self::Training(_) | Self::Diverged { .. } | Self::Collapsed { .. } => 4,
             Self::Unsaved(_) => 5,
             Self::Memory(_) => 6,
+            Self::Outliers(_) => 7,
             Self::Interrupted => 130,
             Self::Fetch(_) | Self::Torch(_) | Self::Fault(_) => 1,
         }

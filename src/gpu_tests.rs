@@ -169,7 +169,7 @@ const WIDTHS: [i64; 5] = [20, 16, 130, 24, 3];
 /// after, and the losses' sum.
 fn trained(device: Device, loss: &str, augmentation: Option<Augmentation>, graphs: bool, adam: bool) -> Vec<Tensor> {
     let values = Array2::from_shape_fn((110, 20), |(i, j)| ((i * i * 7 + j * 31 + i * j) % 256) as u8);
-    let rows = Rows::new(&Features::U8(values), 1.0 / 128.0, device).unwrap();
+    let rows = Rows::new(&Features::U8(values), &crate::data::Scaling::Factor(1.0 / 128.0), device).unwrap();
     let network = Autoencoder::new(&WIDTHS, device, Init::Normal(0.3)).unwrap();
     let value = |i: usize| (crate::data::hash(i as u64) >> 40) as f32 / (1 << 24) as f32 * 0.8 - 0.4;
     let parameters: Vec<Tensor> = network.named_parameters().into_iter().map(|(_, parameter)| parameter).collect();

@@ -29,12 +29,15 @@ pub mod control;
 pub mod data;
 pub mod error;
 pub mod export;
+mod files;
 #[cfg(test)]
 mod gpu_tests;
 pub mod kmeans;
 pub mod metrics;
 pub mod model;
 pub mod objective;
+pub mod output;
+mod protobuf;
 pub mod report;
 pub mod run;
 pub mod stage;

@@ -56,6 +56,7 @@ impl Parts {
             alpha: ALPHA,
             intake: const { &Intake { selected: None, offset: None } },
             scaling: &Scaling::Factor(SCALE),
+            profile: None,
         }
     }
 

@@ -3,12 +3,12 @@
 use std::hint::black_box;
 
 use criterion::{Criterion, Throughput};
-use dec::data::{Batches, Dataset, Rows};
+use dec::data::{Batches, Dataset, Rows, Scaling};
 use tch::Device;
 
 pub fn bench(criterion: &mut Criterion, digits: &Dataset) {
     let n = digits.n_rows() as u64;
-    let rows = Rows::new(&digits.features, 0.02, Device::Cpu).unwrap();
+    let rows = Rows::new(&digits.features, &Scaling::Factor(0.02), Device::Cpu).unwrap();
     let mut group = criterion.benchmark_group("an epoch of batches");
     group.throughput(Throughput::Elements(n));
     group.bench_function("indices", |b| {

@@ -2,7 +2,7 @@
 
 use criterion::{Criterion, Throughput};
 use dec::control::Control;
-use dec::data::{Dataset, Rows};
+use dec::data::{Dataset, Rows, Scaling};
 use dec::kmeans::{fit, KMeansParams};
 use ndarray::Array2;
 use tch::Device;
@@ -11,9 +11,9 @@ const RAW_ROWS: usize = 5_000;
 
 pub fn bench(criterion: &mut Criterion, digits: &Dataset) {
     let first: Vec<usize> = (0..RAW_ROWS).collect();
-    let raw = Rows::new(&digits.features.select(&first), 0.02, Device::Cpu).unwrap();
+    let raw = Rows::new(&digits.features.select(&first), &Scaling::Factor(0.02), Device::Cpu).unwrap();
     // Ten columns of digits' pixels: rows with clusters in them, as latent rows have.
-    let all = Rows::new(&digits.features, 0.02, Device::Cpu).unwrap().to_tensor().unwrap();
+    let all = Rows::new(&digits.features, &Scaling::Factor(0.02), Device::Cpu).unwrap().to_tensor().unwrap();
     let narrow = Rows::from_tensor(all.narrow(1, 350, 10).contiguous());
 
     let mut group = criterion.benchmark_group("k-means");

@@ -7,10 +7,9 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use clap::Args;
 use dec::backend::memory::human;
 use dec::config::Config;
-use dec::data::{Dataset, Features, RowKind, RowRule, Scaling};
+use dec::data::{Dataset, RowKind, RowRule, Scaling};
 use dec::run::estimate;
 use dec::state::{Task, ToldBy};
-use ndarray::{Array2, ArrayView1};
 
 use super::recipe::{load_data, RecipeArgs};
 
@@ -38,7 +37,7 @@ impl InspectArgs {
         if self.recipe_file {
             return super::print(&commented(&recipe.config, &task));
         }
-        super::print(&page(&recipe.config, &dataset, &task))
+        super::print(&page(&recipe.config, &dataset, &task)?)
     }
 }
 
@@ -50,39 +49,42 @@ struct Health {
 }
 
 impl Health {
-    fn of(dataset: &Dataset) -> Self {
-        match &dataset.features {
-            Features::U8(rows) => Self::of_rows(rows, |value| value.into()),
-            Features::F32(rows) => Self::of_rows(rows, f32::to_bits),
-        }
-    }
-
     /// Rows and columns that repeat another are told by 64 bits of hash.
-    fn of_rows<T: Copy>(rows: &Array2<T>, bits: impl Fn(T) -> u32) -> Self {
-        let hash = |values: ArrayView1<T>| {
+    fn of(dataset: &Dataset) -> dec::Result<Self> {
+        let mut columns: Vec<DefaultHasher> = vec![DefaultHasher::new(); dataset.n_features()];
+        let mut varies = vec![false; dataset.n_features()];
+        let (mut first, mut rows) = (Vec::new(), HashSet::new());
+        dataset.features.each_row(|number, row| {
+            if number == 0 {
+                first = row.to_vec();
+            }
             let mut hasher = DefaultHasher::new();
-            values.iter().for_each(|&value| bits(value).hash(&mut hasher));
-            hasher.finish()
-        };
-        let is_constant = |column: &ArrayView1<T>| column.iter().all(|&value| bits(value) == bits(column[0]));
-        let constant_columns = rows.columns().into_iter().filter(is_constant).count();
-        let distinct: HashSet<u64> = rows.columns().into_iter().map(hash).collect();
-        let different: HashSet<u64> = rows.rows().into_iter().map(hash).collect();
-        Self {
+            for (j, value) in row.iter().enumerate() {
+                value.to_bits().hash(&mut hasher);
+                value.to_bits().hash(&mut columns[j]);
+                varies[j] |= value.to_bits() != first[j].to_bits();
+            }
+            rows.insert(hasher.finish());
+        })?;
+        let constant_columns = varies.iter().filter(|varies| !**varies).count();
+        let distinct: HashSet<u64> = columns.iter().map(DefaultHasher::finish).collect();
+        Ok(Self {
             constant_columns,
-            duplicate_columns: (rows.ncols() - distinct.len()).saturating_sub(constant_columns.saturating_sub(1)),
-            duplicate_rows: rows.nrows() - different.len(),
-        }
+            duplicate_columns: (columns.len() - distinct.len()).saturating_sub(constant_columns.saturating_sub(1)),
+            duplicate_rows: dataset.n_rows() - rows.len(),
+        })
     }
 }
 
 /// One screen.
-fn page(config: &Config, dataset: &Dataset, task: &Task) -> String {
+fn page(config: &Config, dataset: &Dataset, task: &Task) -> dec::Result<String> {
     let mut lines: Vec<(&str, String)> = vec![("data", dataset.name.clone())];
     let (n, d, element) = (dataset.n_rows(), dataset.n_features(), dataset.features.element_bytes());
-    let (health, needed) = (Health::of(dataset), estimate(config, n, d, element).peak());
+    let in_memory = if task.rows.is_streamed() { 0 } else { element };
+    let (health, needed) = (Health::of(dataset)?, estimate(config, n, d, in_memory).peak());
     let kind = if element == 1 { "bytes" } else { "float32" };
-    lines.push(("rows", format!("{n} of {d} values ({kind}, {})", human((n * d * element) as u64))));
+    let streamed = if task.rows.is_streamed() { ", read a batch at a time" } else { "" };
+    lines.push(("rows", format!("{n} of {d} values ({kind}, {}{streamed})", human((n * d * element) as u64))));
     if let Some(selection) = &dataset.intake.selected {
         lines.push((
             "columns",
@@ -116,10 +118,10 @@ fn page(config: &Config, dataset: &Dataset, task: &Task) -> String {
         ),
     ));
     lines.push(("memory", format!("about {} at the most in training", human(needed))));
-    lines.iter().fold(String::new(), |mut text, (name, value)| {
+    Ok(lines.iter().fold(String::new(), |mut text, (name, value)| {
         let _ = writeln!(text, "{name:<10} {value}");
         text
-    })
+    }))
 }
 
 fn some(names: &[String]) -> String {

@@ -3,6 +3,7 @@
 mod config;
 mod console;
 mod evaluate;
+mod export;
 mod fetch;
 mod inspect;
 mod interrupt;
@@ -46,6 +47,8 @@ enum Command {
     Sweep(sweep::SweepArgs),
     /// Score clusters that are there against labels
     Evaluate(evaluate::EvaluateArgs),
+    /// Write a run's predictor in another format
+    Export(export::ExportArgs),
     /// Say what a file holds and what training would make of it, and train nothing
     Inspect(inspect::InspectArgs),
     /// Print the fully resolved recipe as TOML, and train nothing
@@ -65,6 +68,8 @@ Examples:
   dec --set pretrain.epochs=5 --set cluster.tol=0.01
   dec sweep --config seeds                       three seeds and one table
   dec predict runs/… new.csv -o clusters.csv
+  dec predict runs/… cells.h5ad -o out.h5ad      clusters in obs and obsm, for scanpy; .parquet, .arrow, .npy too
+  dec export runs/… --to onnx                    the predictor for ONNX Runtime
   dec evaluate runs/… --labels y.csv             scores, and which class is which cluster
   dec resume runs/…                              go on after Ctrl-C, a kill, or a power failure
 
@@ -76,7 +81,7 @@ A run leaves in its directory: config.toml, events.jsonl, summary.json, assignme
 until it has finished also checkpoints.
 
 Exit codes: 0 done, 1 other failure, 2 usage or recipe, 3 data, 4 training diverged or collapsed, 5 results not saved, 6 out of
-memory, 130 interrupted (129 and 143 by SIGHUP and SIGTERM).";
+memory, 7 more outliers than --max-outliers allows, 130 interrupted (129 and 143 by SIGHUP and SIGTERM).";
 
 impl Args {
     /// Runs what was asked for.
@@ -90,7 +95,13 @@ impl Args {
         let console = console::Console::start(self.quiet, self.verbose);
         if !matches!(
             self.command,
-            Some(Command::Predict(_) | Command::Evaluate(_) | Command::Inspect(_) | Command::Config(_))
+            Some(
+                Command::Predict(_)
+                    | Command::Export(_)
+                    | Command::Evaluate(_)
+                    | Command::Inspect(_)
+                    | Command::Config(_)
+            )
         ) {
             interrupt::install(&console)?; // those have nothing to save: Ctrl-C ends them at once
         }
@@ -100,6 +111,7 @@ impl Args {
             Some(Command::Predict(args)) => args.run(),
             Some(Command::Sweep(args)) => args.run(&console),
             Some(Command::Evaluate(args)) => args.run(),
+            Some(Command::Export(args)) => args.run(),
             Some(Command::Inspect(args)) => args.run(),
             Some(Command::Config(args)) => args.run(),
             Some(Command::Fetch(args)) => args.run(&console),

@@ -7,11 +7,20 @@ use anyhow::Context;
 use clap::Args;
 use dec::backend::DeviceRequest;
 use dec::config::{Config, DataConfig, Recipe, Threads};
-use dec::data::{self, Dataset, Reading, Source};
+use dec::data::{self, Dataset, Reading, Rows, Scaling, Source};
 use dec::export::LoadedPredictor;
-use dec::run::{
-    assignments_csv, check_writable, write_atomic, Assignment, Content, Model, RunDir, CONFIG, SUMMARY, WEIGHTS,
-};
+use dec::model::Profile;
+use dec::output::{Header, OutputFormat, Scores, TableWriter};
+use dec::run::{assignments_csv, check_writable, Assignment, Content, Model, RunDir, CONFIG, SUMMARY, WEIGHTS};
+use tch::{Device, Kind, Tensor};
+
+/// Values and rows that are labelled together at the most.
+const BLOCK_VALUES: usize = 1 << 24;
+const MOST_ROWS: usize = 1 << 16;
+/// The score above which a row counts as an outlier: one in a hundred training rows is.
+const OUTLIER: f64 = 0.99;
+/// Clusters whose shares are shown.
+const MOST_SHOWN: usize = 20;
 
 #[derive(Debug, Args)]
 pub struct PredictArgs {
@@ -28,9 +37,26 @@ pub struct PredictArgs {
     #[arg(long, value_name = "DIR")]
     data_dir: Option<PathBuf>,
 
-    /// Where to write row, id, cluster and confidence as CSV [default: stdout]
+    /// Where to write row, id, cluster, confidence, second choice, entropy and outlier score: .csv, .tsv, .parquet, .arrow, .npy
+    /// (the clusters alone), or .h5ad (a copy of an .h5ad with the answer in it) [default: CSV to stdout]
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
+
+    /// Write the latent rows too
+    #[arg(long, requires = "output")]
+    embedding: bool,
+
+    /// Write the soft assignments to all clusters too
+    #[arg(long, requires = "output")]
+    memberships: bool,
+
+    /// Rows whose confidence is below this get the cluster -1
+    #[arg(long, value_name = "SHARE")]
+    min_confidence: Option<f32>,
+
+    /// Exit with code 7 where a larger share of the rows is farther out than 99 of 100 training rows
+    #[arg(long, value_name = "SHARE")]
+    max_outliers: Option<f64>,
 
     /// How the rows are read, as in a recipe (data.missing=drop, data.format=csv, ...); may be repeated
     #[arg(short, long, value_name = "data.KEY=VALUE")]
@@ -76,21 +102,63 @@ impl PredictArgs {
             reading.categorical = of_values.collect::<BTreeSet<_>>().into_iter().collect();
         }
         let reading = Reading { intake: Some(&intake), names: &names, ..reading.reading() };
-        let source = Source { source: rows, dir: self.data_dir.as_deref(), labels: None, reading };
+        let source = Source { source: rows, more: &[], dir: self.data_dir.as_deref(), labels: None, reading };
         let dataset = data::load(&source).context("the rows cannot be used")?;
-        let assignment = labeller.label(dataset, model)?;
-        if let Some(place) = assignment.confidence.iter().position(|confidence| !confidence.is_finite()) {
-            let problem = format!(
-                "{rows}: row {} (counted from 0) gives no finite confidence: its values are too large for the model",
-                assignment.rows[place]
-            );
-            return Err(dec::Error::Rows(problem).into());
+        labeller.check(&dataset, model)?;
+        let mut table = self.table(&labeller, &dataset, rows)?;
+        let mut tally = Tally::default();
+        let size = (BLOCK_VALUES / dataset.n_features().max(1)).clamp(1, MOST_ROWS);
+        for start in (0..dataset.n_rows()).step_by(size) {
+            let chosen: Vec<usize> = (start..(start + size).min(dataset.n_rows())).collect();
+            let mut block = labeller.label(&dataset, &chosen)?;
+            if let Some(place) = block.assignment.confidence.iter().position(|confidence| !confidence.is_finite()) {
+                let problem = format!(
+                    "{rows}: row {} (counted from 0) gives no finite confidence: its values are too large for the model",
+                    chosen[place]
+                );
+                return Err(dec::Error::Rows(problem).into());
+            }
+            tally.add(&block.assignment);
+            self.mark_unsure(&mut block.assignment);
+            table.write(&block)?;
         }
-        let csv = assignments_csv(&assignment);
-        match &self.output {
-            Some(output) => Ok(write_atomic(output, &csv)?),
-            None => super::print(&String::from_utf8(csv)?),
+        table.finish()?;
+        match labeller.profile() {
+            Some(profile) => tally.compare(profile, self.max_outliers),
+            None if self.max_outliers.is_some() => {
+                Err(dec::Error::Config("--max-outliers: this model is of a version that kept no distances".to_owned()))
+            }
+            None => Ok(()),
+        }?;
+        Ok(())
+    }
+
+    /// Opens what is written to, before the work starts.
+    fn table(&self, labeller: &Labeller, dataset: &Dataset, rows: &str) -> dec::Result<Table> {
+        let Some(output) = &self.output else {
+            return Ok(Table::Stdout { begun: false, ids: !dataset.ids.is_empty() });
+        };
+        let device = output.metadata().is_ok_and(|found| !found.is_file());
+        let format = if device { OutputFormat::Csv } else { OutputFormat::of(output)? };
+        let [n_clusters, n_latent] = labeller.shape();
+        let scores = Scores { second: true, entropy: true, outlier: labeller.profile().is_some() };
+        let embedding = self.embedding || format == OutputFormat::H5ad;
+        let (has_ids, memberships) = (!dataset.ids.is_empty(), self.memberships);
+        let header = Header { has_ids, n_clusters, n_latent, embedding, memberships, scores };
+        let left_out = format.leaves_out(&header);
+        if !left_out.is_empty() {
+            tracing::info!("{} has no room for: {}", output.display(), left_out.join(", "));
         }
+        let source = Path::new(rows);
+        let is_h5ad = source.extension().is_some_and(|extension| extension == "h5ad");
+        let writer = dec::output::create(output, format, header, Some(source).filter(|_| is_h5ad))?;
+        Ok(Table::File { writer, embedding, memberships })
+    }
+
+    fn mark_unsure(&self, assignment: &mut Assignment) {
+        let Some(least) = self.min_confidence else { return };
+        let rows = assignment.labels.iter_mut().zip(&assignment.confidence);
+        rows.filter(|(_, confidence)| **confidence < least).for_each(|(label, _)| *label = -1);
     }
 
     fn model_and_rows(&self) -> dec::Result<(&Path, &str)> {
@@ -140,13 +208,18 @@ impl PredictArgs {
     }
 }
 
+/// Refuses a directory without the weights of a finished run.
+pub fn check_is_run(run: &Path) -> dec::Result<()> {
+    if run.join(WEIGHTS).exists() && !matches!(RunDir::content(run), Content::Unfinished) {
+        return Ok(());
+    }
+    let why = unfinished(&run.join(WEIGHTS)).unwrap_or_else(|| format!("is no run directory: it has no {WEIGHTS}"));
+    Err(dec::Error::data(run, why))
+}
+
 fn load(model: &Path, device: tch::Device) -> dec::Result<Labeller> {
     if model.is_dir() {
-        if !model.join(WEIGHTS).exists() || matches!(RunDir::content(model), Content::Unfinished) {
-            let why =
-                unfinished(&model.join(WEIGHTS)).unwrap_or_else(|| format!("is no run directory: it has no {WEIGHTS}"));
-            return Err(dec::Error::data(model, why));
-        }
+        check_is_run(model)?;
         return Ok(Labeller::Run(Box::new(Model::load(model, device)?)));
     }
     if !model.exists() {
@@ -157,36 +230,173 @@ fn load(model: &Path, device: tch::Device) -> dec::Result<Labeller> {
     Ok(Labeller::Module(Box::new(LoadedPredictor::load(model, device)?)))
 }
 
+/// Rows that were labelled together.
+struct Block {
+    assignment: Assignment,
+    z: Tensor,
+    q: Tensor,
+}
+
 impl Labeller {
-    fn label(&self, dataset: Dataset, model: &Path) -> dec::Result<Assignment> {
+    fn shape(&self) -> [usize; 2] {
+        match self {
+            Self::Run(run) => run.shape(),
+            Self::Module(module) => [module.n_clusters() as usize, module.n_latent() as usize],
+        }
+    }
+
+    fn profile(&self) -> Option<&Profile> {
+        match self {
+            Self::Run(run) => run.profile.as_ref(),
+            Self::Module(module) => module.profile().filter(|_| module.centroids().is_some()),
+        }
+    }
+
+    /// Refuses rows of another width or shape.
+    fn check(&self, dataset: &Dataset, model: &Path) -> dec::Result<()> {
         let expected = match self {
             Self::Run(run) => run.n_features,
             Self::Module(module) => module.n_features(),
         };
         if let Self::Run(run) = self {
-            run.check_shape(&dataset)?;
+            run.check_shape(dataset)?;
         }
-        if dataset.n_features() as i64 != expected {
-            return Err(dec::Error::Rows(format!(
-                "{} has {} features a row, but {} was trained on {expected}; give it rows like those it was trained on",
-                dataset.name,
-                dataset.n_features(),
-                model.display()
-            )));
+        if dataset.n_features() as i64 == expected {
+            return Ok(());
         }
-        let assignment = match self {
-            Self::Run(run) => run.predict(&dataset.features)?,
+        Err(dec::Error::Rows(format!(
+            "{} has {} features a row, but {} was trained on {expected}; give it rows like those it was trained on",
+            dataset.name,
+            dataset.n_features(),
+            model.display()
+        )))
+    }
+
+    /// Labels the rows of these numbers.
+    fn label(&self, dataset: &Dataset, chosen: &[usize]) -> dec::Result<Block> {
+        let features = dataset.features.select(chosen);
+        let (z, q, assignment) = match self {
+            Self::Run(run) => {
+                let (z, q) = run.transform(&features)?;
+                let assignment = run.assign(&z, &q)?;
+                (z, q, assignment)
+            }
             Self::Module(module) => {
-                let mut rows = dataset.features.to_tensor()?;
+                let mut rows =
+                    Rows::new(&features, &Scaling::Factor(1.0), Device::Cpu)?.stored_block(0, chosen.len() as i64)?;
                 if let Some(offset) = &dataset.intake.offset {
                     // The module takes it off itself.
-                    rows = rows.f_to_kind(tch::Kind::Double)?.f_add(&tch::Tensor::f_from_slice(&offset.to_vec())?)?;
+                    rows = rows.f_to_kind(Kind::Double)?.f_add(&Tensor::f_from_slice(&offset.to_vec())?)?;
                 }
-                let (labels, confidence) = module.predict(&rows)?;
-                Assignment { rows: (0..dataset.n_rows()).collect(), labels, confidence, ids: Vec::new() }
+                let (z, q) = (module.encode(&rows)?, module.soft_assignment(&rows)?);
+                let labels = data::values_of(&q.f_argmax(1, false)?)?;
+                let nowhere = Tensor::f_zeros([module.n_clusters(), module.n_latent()], (Kind::Float, Device::Cpu))?;
+                let centroids = module.centroids().unwrap_or(&nowhere);
+                let assignment = Assignment::of(&z, &q, labels, centroids, self.profile())?;
+                (z, q, assignment)
             }
         };
-        Ok(Assignment { ids: dataset.ids, ..assignment })
+        let ids = match dataset.ids.is_empty() {
+            true => Vec::new(),
+            false => chosen.iter().map(|&row| dataset.ids[row].clone()).collect(),
+        };
+        Ok(Block { assignment: Assignment { rows: chosen.to_vec(), ids, ..assignment }, z, q })
+    }
+}
+
+/// Where the answer goes.
+enum Table {
+    Stdout { begun: bool, ids: bool },
+    File { writer: Box<dyn TableWriter>, embedding: bool, memberships: bool },
+}
+
+impl Table {
+    fn write(&mut self, block: &Block) -> anyhow::Result<()> {
+        let assignment = &block.assignment;
+        match self {
+            Self::Stdout { begun, .. } => {
+                let text = String::from_utf8(assignments_csv(assignment))?;
+                let header = text.find('\n').map_or(0, |end| end + 1);
+                super::print(if *begun { &text[header..] } else { &text })?;
+                *begun = true;
+            }
+            Self::File { writer, embedding, memberships } => {
+                let values = |wanted: bool, tensor: &Tensor| wanted.then(|| data::values_of::<f32>(tensor)).transpose();
+                let (z, q) = (values(*embedding, &block.z)?, values(*memberships, &block.q)?);
+                assignment.write(&mut **writer, z.as_deref(), q.as_deref())?;
+            }
+        }
+        Ok(())
+    }
+
+    fn finish(self) -> anyhow::Result<()> {
+        match self {
+            Self::Stdout { begun: true, .. } => Ok(()),
+            Self::Stdout { ids, .. } => super::print(if ids {
+                "row,id,cluster,confidence,second,entropy,outlier\n"
+            } else {
+                "row,cluster,confidence,second,entropy,outlier\n"
+            }),
+            Self::File { writer, .. } => {
+                writer.finish()?;
+                Ok(())
+            }
+        }
+    }
+}
+
+/// What is said of all rows at the end.
+#[derive(Default)]
+struct Tally {
+    rows: usize,
+    outliers: usize,
+    confidence: f64,
+    sizes: Vec<usize>,
+}
+
+impl Tally {
+    fn add(&mut self, assignment: &Assignment) {
+        self.rows += assignment.rows.len();
+        let outlier = assignment.outlier.iter().flatten();
+        self.outliers += outlier.filter(|&&score| f64::from(score) > OUTLIER).count();
+        self.confidence += assignment.confidence.iter().map(|&value| f64::from(value)).sum::<f64>();
+        for &label in &assignment.labels {
+            let label = label as usize;
+            if label >= self.sizes.len() {
+                self.sizes.resize(label + 1, 0);
+            }
+            self.sizes[label] += 1;
+        }
+    }
+
+    /// Says how these rows compare with those of training, and refuses more outliers than `most`.
+    fn compare(&self, profile: &Profile, most: Option<f64>) -> dec::Result<()> {
+        let n = self.rows.max(1) as f64;
+        let outliers = self.outliers as f64 / n;
+        let percent = |share: f64| format!("{:.1}", 100.0 * share);
+        let shares = profile.shares.iter().enumerate().map(|(cluster, &share)| {
+            let size = self.sizes.get(cluster).copied().unwrap_or(0) as f64;
+            format!("{} ({})", percent(size / n), percent(f64::from(share)))
+        });
+        let shown: Vec<String> = shares.take(MOST_SHOWN).collect();
+        let more = if profile.shares.len() > MOST_SHOWN { ", ..." } else { "" };
+        tracing::info!(
+            "{} rows, in brackets those of training: outliers {} % (1.0), mean confidence {:.3} ({:.3}), clusters {}{more} %",
+            self.rows,
+            percent(outliers),
+            self.confidence / n,
+            profile.confidence,
+            shown.join(", ")
+        );
+        match most {
+            Some(most) if outliers > most => Err(dec::Error::Outliers(format!(
+                "{} % of the rows are farther out than 99 of 100 training rows, and --max-outliers allows {} %: these rows are \
+                 unlike those of training",
+                percent(outliers),
+                percent(most)
+            ))),
+            _ => Ok(()),
+        }
     }
 }
 

@@ -10,13 +10,13 @@ use dec::data::{self, Dataset, Source};
 
 #[derive(Debug, PartialEq, Args)]
 pub struct RecipeArgs {
-    /// Rows: a file or folder, "-" for standard input, "builtin" (10,000 digits) or "mnist" (70,000) [default: the recipe's, else
-    /// builtin]
+    /// Rows: a file or folder (or several, whose rows follow each other), "-" for standard input, "builtin" (10,000 digits) or
+    /// "mnist" (70,000) [default: the recipe's, else builtin]
     ///
     /// NPY, IDX, NPZ, CSV and TSV, Parquet, Arrow and Feather, AnnData (.h5ad), Matrix Market and 10x folders, safetensors,
     /// svmlight, folders of PNG and JPEG images. `dec inspect DATA` says what would be made of it.
     #[arg(value_name = "DATA", conflicts_with = "data")]
-    rows: Option<String>,
+    rows: Vec<String>,
 
     /// Recipe: a TOML file, or the name of a built-in one (`dec config --list` shows them)
     #[arg(short, long, value_name = "FILE|NAME", default_value = "default")]
@@ -53,6 +53,26 @@ pub struct RecipeArgs {
     /// Which array of a file that holds several: a member, a tensor, layers/NAME or obsm/NAME
     #[arg(long, value_name = "NAME")]
     array: Option<String>,
+
+    /// The layer of AnnData to use instead of X: --array layers/NAME
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["array", "obsm"])]
+    layer: Option<String>,
+
+    /// The embedding of AnnData to use instead of X: --array obsm/NAME
+    #[arg(long, value_name = "NAME", conflicts_with = "array")]
+    obsm: Option<String>,
+
+    /// Text columns to turn into one 0/1 column for each of their values, separated by commas
+    #[arg(long, value_name = "NAMES", value_delimiter = ',')]
+    categorical: Vec<String>,
+
+    /// Height and width that a folder's images are resized to
+    #[arg(long, value_name = "HEIGHTxWIDTH")]
+    image_size: Option<String>,
+
+    /// Megabytes that the rows may take; larger ones are read a batch at a time [default: what memory there is]
+    #[arg(long, value_name = "MB")]
+    max_memory: Option<u64>,
 
     /// Directory with MNIST's four files; implies --data mnist
     #[arg(long, value_name = "DIR")]
@@ -93,7 +113,7 @@ impl RecipeArgs {
     pub fn resolve(&self) -> dec::Result<Recipe> {
         let mut recipe = Recipe::load(&self.config)?;
         self.choose_data(&mut recipe.config)?;
-        recipe.set(&self.reading_settings())?;
+        recipe.set(&self.reading_settings()?)?;
         recipe.set(&self.set)?;
         let config = &mut recipe.config;
         if let Some(labels) = &self.labels {
@@ -119,24 +139,34 @@ impl RecipeArgs {
     }
 
     /// What the options about reading come to, as settings.
-    fn reading_settings(&self) -> Vec<String> {
+    fn reading_settings(&self) -> dec::Result<Vec<String>> {
         let text = |value: &str| toml::Value::from(value).to_string();
+        let within = |folder: &str, name: &Option<String>| name.as_ref().map(|name| format!("{folder}/{name}"));
+        let array = self.array.clone().or(within("layers", &self.layer)).or(within("obsm", &self.obsm));
         let given = [
             ("format", &self.format),
             ("label_column", &self.label_column),
             ("id_column", &self.id_column),
             ("missing", &self.missing),
-            ("array", &self.array),
+            ("array", &array),
         ];
         let mut settings: Vec<String> = given
             .into_iter()
             .filter_map(|(key, value)| Some(format!("data.{key}={}", text(value.as_deref()?))))
             .collect();
-        if !self.columns.is_empty() {
-            let names = toml::Value::from(self.columns.clone());
-            settings.push(format!("data.columns={names}"));
+        for (key, names) in [("columns", &self.columns), ("categorical", &self.categorical)] {
+            if !names.is_empty() {
+                settings.push(format!("data.{key}={}", toml::Value::from(names.clone())));
+            }
         }
-        settings
+        if let Some(size) = &self.image_size {
+            let sides = size.split_once(['x', 'X']).and_then(|(h, w)| Some([h.parse::<u32>().ok()?, w.parse().ok()?]));
+            let [height, width] = sides
+                .ok_or_else(|| dec::Error::Config(format!("--image-size {size:?}: give height and width as 32x32")))?;
+            settings.push(format!("data.image_size=[{height},{width}]"));
+        }
+        settings.extend(self.max_memory.map(|megabytes| format!("data.max_memory={megabytes}")));
+        Ok(settings)
     }
 
     /// Whether somebody has said how many clusters there are: by an option, a setting, or a recipe of their own.
@@ -148,13 +178,19 @@ impl RecipeArgs {
 
     /// Applies `--data` and `--data-dir`; the recipe's labels belong to the recipe's rows and go with them.
     fn choose_data(&self, config: &mut Config) -> dec::Result<()> {
-        let source = match (self.rows.as_ref().or(self.data.as_ref()), &self.data_dir) {
+        let source = match (self.rows.first().or(self.data.as_ref()), &self.data_dir) {
             (Some(data), _) => data.clone(),
             (None, Some(_)) if matches!(config.data.source.as_str(), "builtin" | "mnist") => "mnist".to_owned(),
             _ => config.data.source.clone(),
         };
-        if source != config.data.source {
+        let more = match self.rows.get(1..) {
+            Some(more) => more.to_vec(),
+            None if source != config.data.source => Vec::new(),
+            None => config.data.more.clone(),
+        };
+        if source != config.data.source || more != config.data.more {
             config.data.source = source;
+            config.data.more = more;
             config.data.labels = None;
             config.data.dir = None;
         }
@@ -193,6 +229,6 @@ pub fn set_threads(threads: Threads) -> dec::Result<()> {
 pub fn load_data(config: &Config) -> anyhow::Result<Dataset> {
     let data = &config.data;
     let (dir, labels) = (data.dir.as_deref(), data.labels.as_deref());
-    let source = Source { source: &data.source, dir, labels, reading: data.reading() };
+    let source = Source { source: &data.source, more: &data.more, dir, labels, reading: data.reading() };
     data::load(&source).context("the data cannot be used")
 }

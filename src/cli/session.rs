@@ -12,7 +12,7 @@ use dec::report::results_table;
 use dec::run::{
     estimate, Checkpoint, Checkpoints, EventLog, Fitted, Identity, Keeper, Moment, RunDir, Summary, Trainer, EVENTS,
 };
-use dec::state::{Run, StageId};
+use dec::state::{stays_streamed, Run, StageId};
 
 use super::console::{Console, Progress};
 use super::interrupt;
@@ -47,12 +47,13 @@ impl Session {
             );
             recipe.config.n_clusters = classes;
         }
-        let element_bytes = dataset.features.element_bytes();
+        let streamed = stays_streamed(&recipe.config, &dataset.features);
+        let element_bytes = if streamed { 0 } else { dataset.features.element_bytes() };
         estimate(&recipe.config, dataset.n_rows(), dataset.n_features(), element_bytes).check(available_bytes())?;
         let identity = Identity {
             recipe: recipe.name.clone(),
             data: dataset.name.clone(),
-            rows_sha256: dataset.rows_sha256(),
+            rows_sha256: dataset.rows_sha256()?,
             labels_sha256: dataset.labels_sha256(),
             device: device_name(device),
             threads: threads::count(),

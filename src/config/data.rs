@@ -15,6 +15,9 @@ pub struct DataConfig {
     /// `builtin` (10,000 MNIST test digits), `mnist` (all 70,000), the path of a file or folder in any [`Format`], or `-` for
     /// standard input. Default `builtin`.
     pub source: String,
+    /// Further files or folders, whose rows follow those of `source`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub more: Vec<String>,
     /// For `mnist`: directory of its four files. Default: the cache that `dec fetch mnist` fills.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub dir: Option<PathBuf>,
@@ -62,6 +65,7 @@ impl Default for DataConfig {
     fn default() -> Self {
         Self {
             source: "builtin".to_owned(),
+            more: Vec::new(),
             dir: None,
             labels: None,
             format: None,

@@ -102,7 +102,7 @@ pub fn earliest_use(key: &str) -> Use {
         "pretrain" => Use::Pretraining,
         "finetune" => Use::Finetuning,
         "start" | "cluster" => Use::Start, // over-clustering trains by [cluster]
-        "checkpoint" | "guard" => Use::Nothing,
+        "checkpoint" | "guard" | "output" => Use::Nothing,
         _ => Use::Always,
     }
 }
@@ -164,7 +164,7 @@ mod tests {
             (Use::Pretraining, "pretrain"),
             (Use::Finetuning, "finetune"),
             (Use::Start, "start cluster"),
-            (Use::Nothing, "checkpoint guard"),
+            (Use::Nothing, "checkpoint guard output"),
         ];
         let mut config = Config::default();
         config.sweep.insert("pretrain.lr".to_owned(), vec![toml::Value::Float(0.1)]);

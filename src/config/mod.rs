@@ -17,6 +17,7 @@ mod kmeans;
 pub(crate) mod lengths;
 mod model;
 mod optimisation;
+mod output;
 mod pretrain;
 mod range;
 mod recipe;
@@ -43,6 +44,7 @@ pub use keys::{changed_keys, earliest_use, Use};
 pub use kmeans::KMeansConfig;
 pub use model::{ModelConfig, WeightInit};
 pub use optimisation::{Optimisation, OptimiserKind};
+pub use output::OutputConfig;
 pub use pretrain::{PretrainConfig, PretrainMethod};
 pub use recipe::{Recipe, BUILT_IN};
 pub use schedule::{Schedule, ScheduleKind};
@@ -87,6 +89,8 @@ pub struct Config {
     pub checkpoint: CheckpointConfig,
     /// What a run does about training that goes wrong.
     pub guard: GuardConfig,
+    /// What is written besides the files that always are.
+    pub output: OutputConfig,
     /// Dotted keys and the values that `dec sweep` gives them, one run for each combination. Default: none.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub sweep: BTreeMap<String, Vec<toml::Value>>,
@@ -111,6 +115,7 @@ impl Default for Config {
             cluster: ClusterConfig::default(),
             checkpoint: CheckpointConfig::default(),
             guard: GuardConfig::default(),
+            output: OutputConfig::default(),
             sweep: BTreeMap::new(),
         }
     }
@@ -131,6 +136,7 @@ impl Config {
         let plain = |config: &Self| Self {
             checkpoint: CheckpointConfig::default(),
             guard: GuardConfig::default(),
+            output: OutputConfig::default(),
             threads: Threads::Auto,
             device: String::new(),
             ..config.clone()
@@ -144,9 +150,11 @@ impl Config {
         let data = &mut self.data;
         data.dir = data.dir.as_deref().map(absolute);
         data.labels = data.labels.as_deref().map(absolute);
-        if crate::data::is_path(&data.source) {
-            if let Some(source) = absolute(Path::new(&data.source)).to_str() {
-                source.clone_into(&mut data.source);
+        for source in std::iter::once(&mut data.source).chain(&mut data.more) {
+            if crate::data::is_path(source) {
+                if let Some(path) = absolute(Path::new(source)).to_str() {
+                    *source = path.to_owned();
+                }
             }
         }
     }

@@ -25,6 +25,9 @@ pub struct StartConfig {
     pub over_clustering: OverClustering,
     /// Epochs of each of these rounds, at least 1, or `auto` (by the number of rows). Default `auto`.
     pub over_clustering_epochs: Count,
+    /// Spectral: rows that the search sees, at least 1: so many at random of more; the others go to the clusters of their nearest
+    /// neighbours among them. Default 100,000.
+    pub max_rows: usize,
 }
 
 impl Default for StartConfig {
@@ -36,6 +39,7 @@ impl Default for StartConfig {
             networks: Count::Auto,
             over_clustering: OverClustering::Auto,
             over_clustering_epochs: Count::Auto,
+            max_rows: 100_000,
         }
     }
 }
@@ -62,7 +66,8 @@ impl StartConfig {
         for factor in self.over_clustering.clone().given().unwrap_or_default() {
             require("start.over_clustering", factor, (1.0..=1000.0).contains(&factor), "factors from 1 to 1000")?;
         }
-        optional_at_least_one("start.over_clustering_epochs", self.over_clustering_epochs.given())
+        optional_at_least_one("start.over_clustering_epochs", self.over_clustering_epochs.given())?;
+        at_least_one("start.max_rows", self.max_rows as u64)
     }
 }
 
@@ -79,6 +84,7 @@ mod tests {
             ("start.networks", "0", |c| c.start.networks = Count::Given(0)),
             ("start.over_clustering", "0.5", |c| c.start.over_clustering = OverClustering::Given(vec![3.0, 0.5])),
             ("start.over_clustering_epochs", "0", |c| c.start.over_clustering_epochs = Count::Given(0)),
+            ("start.max_rows", "0", |c| c.start.max_rows = 0),
         ]);
     }
 }

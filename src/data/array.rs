@@ -1,12 +1,15 @@
 //! From a file's header and bytes to features or labels; the formats differ only in their headers.
 
+use std::sync::Arc;
+
 use ndarray::{Array2, ArrayView, IxDyn, ShapeBuilder};
 
 use super::element::{Element, Endian};
 use super::format::{Table, Values};
 use super::header::{hex, Header};
 use super::input::{Body, Input};
-use super::{idx, npy};
+use super::source::FileRows;
+use super::{idx, npy, Streamed};
 use crate::error::Result;
 
 /// Reads the header of whichever format the first bytes belong to.
@@ -30,8 +33,9 @@ fn read_header(input: &mut Input) -> Result<Header> {
     }
 }
 
-/// Reads rows; images where the file has three or four dimensions of their kind.
-pub(super) fn read_table(input: &mut Input) -> Result<Table> {
+/// Reads rows; images where the file has three or four dimensions of their kind. Those of a plain file that take more than
+/// `most_resident` bytes stay there.
+pub(super) fn read_table(input: &mut Input, most_resident: u64) -> Result<Table> {
     let header = read_header(input)?;
     let count = checked_count(input, &header)?;
     let (n_rows, rest) = match header.shape.as_slice() {
@@ -48,6 +52,14 @@ pub(super) fn read_table(input: &mut Input) -> Result<Table> {
     let Header { element, endian, .. } = header;
     let copies = if header.is_transposed() { 2 } else { 1 };
     let body = Body { count, size: element.size(), copies, claim: &header.describe() };
+    let large = (count as u64).saturating_mul(element.size() as u64) > most_resident && !header.is_transposed();
+    if let Some((file, start)) = if large { input.stay(body)? } else { None } {
+        let (path, shape) = (input.path().to_owned(), [shape.0, shape.1]);
+        let rows = FileRows { path, file, start, element, endian, shape };
+        let mut table = Table { values: Values::Rows(Streamed::new(Arc::new(rows))), ..Table::default() };
+        table.take_shape(rest);
+        return Ok(table);
+    }
     let values = match element {
         Element::U8 => {
             let values = input.read_body(body, |bytes, out: &mut Vec<u8>| out.extend_from_slice(bytes))?;

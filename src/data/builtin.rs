@@ -16,7 +16,7 @@ const LABELS: &[u8] = include_bytes!("builtin/t10k-labels-idx1-ubyte.gz");
 pub(super) fn load() -> Result<Dataset> {
     let images = Path::new("built-in t10k-images-idx3-ubyte.gz");
     let labels = Path::new("built-in t10k-labels-idx1-ubyte.gz");
-    let table = array::read_table(&mut Input::from_bytes(images, IMAGES)?)?;
+    let table = array::read_table(&mut Input::from_bytes(images, IMAGES)?, u64::MAX)?;
     let found = table::dataset(images, table, Wishes::default())?;
     let labels = array::read_labels(&mut Input::from_bytes(labels, LABELS)?)?;
     Ok(Dataset { labels: Some(labels), name: "MNIST test digits (built in)".to_owned(), ..found })

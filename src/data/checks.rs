@@ -1,7 +1,5 @@
 //! Whether rows can be clustered, asked before any work is done on them.
 
-use ndarray::{Array2, ArrayView2};
-
 use super::scaling::quantile;
 use super::{Dataset, Features};
 use crate::error::{Error, Result};
@@ -12,10 +10,19 @@ use crate::error::{Error, Result};
 ///
 /// [`Error::Rows`] with how many there are and where the first one is, row and column counted from 0.
 pub fn check_finite(dataset: &Dataset) -> Result<()> {
-    let Features::F32(rows) = &dataset.features else { return Ok(()) };
-    let Some((row, column)) = first_not_finite(rows) else { return Ok(()) };
-    let n_nan = rows.iter().filter(|value| value.is_nan()).count();
-    let n_infinite = rows.iter().filter(|value| value.is_infinite()).count();
+    let features = &dataset.features;
+    if features.are_bytes() {
+        return Ok(());
+    }
+    let of_row = |number: usize, row: &[f32]| {
+        row.iter().position(|value| !value.is_finite()).map(|column| (number, column, row[column]))
+    };
+    let Some((row, column, value)) = features.find_row(of_row)? else { return Ok(()) };
+    let (mut n_nan, mut n_infinite) = (0, 0);
+    features.each_row(|_, row| {
+        n_nan += row.iter().filter(|value| value.is_nan()).count();
+        n_infinite += row.iter().filter(|value| value.is_infinite()).count();
+    })?;
     let counted = match (n_nan, n_infinite) {
         (nan, 0) => format!("{nan} NaN"),
         (0, infinite) => format!("{infinite} infinite"),
@@ -23,17 +30,12 @@ pub fn check_finite(dataset: &Dataset) -> Result<()> {
     };
     let range = if n_infinite > 0 { " (values are read as float32: beyond ±3.4e38 they are infinite)" } else { "" };
     Err(Error::Rows(format!(
-        "{}: {counted} of its {} x {} values; the first is {} at row {row}, column {column}, both counted from 0\
+        "{}: {counted} of its {} x {} values; the first is {value} at row {row}, column {column}, both counted from 0\
          {range}. Leave those rows out or fill the values in, e.g. with numpy.nan_to_num",
         dataset.name,
-        rows.nrows(),
-        rows.ncols(),
-        rows[[row, column]]
+        features.n_rows(),
+        features.n_features(),
     )))
-}
-
-fn first_not_finite(rows: &Array2<f32>) -> Option<(usize, usize)> {
-    rows.indexed_iter().find(|(_, value)| !value.is_finite()).map(|(place, _)| place)
 }
 
 /// Values whose greatest is below this are all but 0 in float32.
@@ -45,9 +47,15 @@ const TINY: f32 = 1e-30;
 ///
 /// [`Error::Rows`] with the largest of them, and the remedy.
 pub fn check_magnitude(dataset: &Dataset) -> Result<()> {
-    let Features::F32(rows) = &dataset.features else { return Ok(()) };
-    let greatest = rows.iter().fold(0.0f32, |most, value| most.max(value.abs()));
-    if greatest == 0.0 || greatest >= TINY {
+    if dataset.features.are_bytes() {
+        return Ok(());
+    }
+    let mut greatest = 0.0f32;
+    let large_enough = dataset.features.find_row(|_, row| {
+        greatest = row.iter().fold(greatest, |most, value| most.max(value.abs()));
+        (greatest >= TINY).then_some(())
+    })?;
+    if large_enough.is_some() || greatest == 0.0 {
         return Ok(());
     }
     Err(Error::Rows(format!(
@@ -64,14 +72,20 @@ const ABSURD: f64 = 300.0;
 
 /// The row, column and value of the first value of a table that lies absurdly far out: 300 times as far from the column's median as
 /// 99 of 100 values are. A slip of a unit or a decimal point, mostly, which the scaling of its column is ruled by.
-pub fn first_absurd(features: &Features) -> Option<(usize, usize, f32)> {
-    let Features::F32(rows) = features else { return None };
-    let step = rows.nrows().div_ceil(SAMPLE).max(1);
-    let usual: Vec<(f32, f64)> = rows
+///
+/// # Errors
+///
+/// [`Error::Data`] where rows that stay in a file cannot be read.
+pub fn first_absurd(features: &Features) -> Result<Option<(usize, usize, f32)>> {
+    if features.are_bytes() {
+        return Ok(None);
+    }
+    let sample = features.sample(SAMPLE)?;
+    let usual: Vec<(f32, f64)> = sample
         .columns()
         .into_iter()
         .map(|column| {
-            let mut values: Vec<f32> = column.iter().step_by(step).copied().collect();
+            let mut values = column.to_vec();
             let middle = quantile(values.clone(), 0.5).unwrap_or(0.0) as f32;
             values.iter_mut().for_each(|value| *value = (*value - middle).abs());
             (middle, quantile(values, USUAL).unwrap_or(0.0))
@@ -81,8 +95,10 @@ pub fn first_absurd(features: &Features) -> Option<(usize, usize, f32)> {
         let (middle, usual) = usual[j];
         usual > 0.0 && f64::from((value - middle).abs()) > ABSURD * usual
     };
-    let found = rows.indexed_iter().find(|&((_, j), &value)| is_absurd(j, value));
-    found.map(|((i, j), &value)| (i, j, value))
+    features.find_row(|i, row| {
+        let found = row.iter().enumerate().find(|&(j, &value)| is_absurd(j, value));
+        found.map(|(j, &value)| (i, j, value))
+    })
 }
 
 /// Refuses values below 0, which count nothing.
@@ -91,10 +107,15 @@ pub fn first_absurd(features: &Features) -> Option<(usize, usize, f32)> {
 ///
 /// [`Error::Rows`] with where the first one is, row and column counted from 0.
 pub fn check_counts(dataset: &Dataset) -> Result<()> {
-    let Features::F32(rows) = &dataset.features else { return Ok(()) };
-    match rows.indexed_iter().find(|(_, value)| **value < 0.0) {
+    if dataset.features.are_bytes() {
+        return Ok(());
+    }
+    let below = |row: usize, values: &[f32]| {
+        values.iter().position(|&value| value < 0.0).map(|column| (row, column, values[column]))
+    };
+    match dataset.features.find_row(below)? {
         None => Ok(()),
-        Some(((row, column), value)) => Err(Error::Rows(format!(
+        Some((row, column, value)) => Err(Error::Rows(format!(
             "{}: {value} at row {row}, column {column}, both counted from 0, is no count, and data.scale=counts takes \
              nothing below 0; use data.scale=centre for rows that are not counts",
             dataset.name
@@ -116,7 +137,7 @@ pub fn check_clusterable(dataset: &Dataset, n_clusters: usize) -> Result<()> {
         format!("has {n_rows} rows of 0 values: there is nothing to cluster by")
     } else if n_rows < n_clusters {
         format!("has {n_rows} rows, fewer than the {n_clusters} clusters asked for; give more rows or ask for fewer clusters")
-    } else if all_rows_the_same(&dataset.features) {
+    } else if all_rows_the_same(&dataset.features)? {
         format!("all its rows ({n_rows}) are the same: there is nothing to tell clusters apart by")
     } else {
         return Ok(());
@@ -124,12 +145,13 @@ pub fn check_clusterable(dataset: &Dataset, n_clusters: usize) -> Result<()> {
     Err(Error::Rows(format!("{}: {problem}", dataset.name)))
 }
 
-fn all_rows_the_same(features: &Features) -> bool {
-    fn same<T: PartialEq>(rows: ArrayView2<T>) -> bool {
-        rows.outer_iter().all(|row| row == rows.row(0))
-    }
-    match features {
-        Features::U8(rows) => same(rows.view()),
-        Features::F32(rows) => same(rows.view()),
-    }
+fn all_rows_the_same(features: &Features) -> Result<bool> {
+    let mut first = Vec::new();
+    let other = features.find_row(|number, row| {
+        if number == 0 {
+            first = row.to_vec();
+        }
+        (row != first).then_some(())
+    })?;
+    Ok(other.is_none())
 }

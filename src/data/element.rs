@@ -13,6 +13,7 @@ pub(super) enum Element {
     U64,
     I64,
     F16,
+    Bf16,
     F32,
     F64,
 }
@@ -38,6 +39,7 @@ macro_rules! for_each_number {
             Element::U64 => for_each_number!(@as u64, $endian, $bytes, $value => $body),
             Element::I64 => for_each_number!(@as i64, $endian, $bytes, $value => $body),
             Element::F16 => for_each_number!(@as u16, $endian, $bytes, bits => { let $value = f16_to_f32(bits); $body }),
+            Element::Bf16 => for_each_number!(@as u16, $endian, $bytes, bits => { let $value = f32::from_bits(u32::from(bits) << 16); $body }),
             Element::F32 => for_each_number!(@as f32, $endian, $bytes, $value => $body),
             Element::F64 => for_each_number!(@as f64, $endian, $bytes, $value => $body),
         }
@@ -58,7 +60,7 @@ impl Element {
     pub fn size(self) -> usize {
         match self {
             Self::Bool | Self::U8 | Self::I8 => 1,
-            Self::U16 | Self::I16 | Self::F16 => 2,
+            Self::U16 | Self::I16 | Self::F16 | Self::Bf16 => 2,
             Self::U32 | Self::I32 | Self::F32 => 4,
             Self::U64 | Self::I64 | Self::F64 => 8,
         }
@@ -77,6 +79,7 @@ impl Element {
             Self::U64 => "uint64",
             Self::I64 => "int64",
             Self::F16 => "float16",
+            Self::Bf16 => "bfloat16",
             Self::F32 => "float32",
             Self::F64 => "float64",
         }

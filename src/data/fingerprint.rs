@@ -2,50 +2,45 @@
 
 use sha2::{Digest, Sha256};
 
-use super::{Dataset, Features};
+use super::Dataset;
+use crate::error::Result;
+
+/// Bytes that are hashed at once: a call for each value takes far longer than the hash.
+const BLOCK_BYTES: usize = 1 << 16;
 
 impl Dataset {
     /// Of the rows: their number, width, type and values.
-    pub fn rows_sha256(&self) -> String {
+    ///
+    /// # Errors
+    /// [`crate::Error::Data`] where rows that stay in a file cannot be read.
+    pub fn rows_sha256(&self) -> Result<String> {
         let mut hash = Sha256::new();
         hash.update((self.n_rows() as u64).to_le_bytes());
         hash.update((self.n_features() as u64).to_le_bytes());
-        match &self.features {
-            Features::U8(rows) => {
-                hash.update(b"u8");
-                match rows.as_slice() {
-                    Some(values) => hash.update(values),
-                    None => rows.iter().for_each(|value| hash.update([*value])),
-                }
+        let bytes = self.features.are_bytes();
+        hash.update(if bytes { "u8" } else { "f32" });
+        let mut block = Vec::with_capacity(BLOCK_BYTES);
+        self.features.each_row(|_, row| {
+            match bytes {
+                true => block.extend(row.iter().map(|&value| value as u8)),
+                false => row.iter().for_each(|value| block.extend(value.to_le_bytes())),
             }
-            Features::F32(rows) => {
-                hash.update(b"f32");
-                update(&mut hash, rows.iter().map(|value| value.to_le_bytes()));
+            if block.len() >= BLOCK_BYTES {
+                hash.update(&block);
+                block.clear();
             }
-        }
-        hex(hash)
+        })?;
+        hash.update(&block);
+        Ok(hex(hash))
     }
 
     /// Of the labels, where there are some.
     pub fn labels_sha256(&self) -> Option<String> {
         let labels = self.labels.as_ref()?;
         let mut hash = Sha256::new();
-        update(&mut hash, labels.iter().map(|label| label.to_le_bytes()));
+        labels.iter().for_each(|label| hash.update(label.to_le_bytes()));
         Some(hex(hash))
     }
-}
-
-/// In blocks: a call for each value takes far longer than the hash.
-fn update<const N: usize>(hash: &mut Sha256, values: impl Iterator<Item = [u8; N]>) {
-    let mut block = Vec::with_capacity(1 << 16);
-    for value in values {
-        block.extend_from_slice(&value);
-        if block.len() + N > 1 << 16 {
-            hash.update(&block);
-            block.clear();
-        }
-    }
-    hash.update(&block);
 }
 
 fn hex(hash: Sha256) -> String {
@@ -54,7 +49,9 @@ fn hex(hash: Sha256) -> String {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
     use super::*;
+    use crate::data::Features;
     use ndarray::{array, Array2};
 
     fn dataset(features: Features, labels: Option<Vec<i64>>) -> Dataset {
@@ -63,7 +60,7 @@ mod tests {
 
     #[test]
     fn a_value_a_type_or_a_shape_makes_another_data_set() {
-        let rows = |features| dataset(features, None).rows_sha256();
+        let rows = |features| dataset(features, None).rows_sha256().unwrap();
         let table = array![[1.0f32, 2.0], [3.0, 4.0]];
         let base = rows(Features::F32(table.clone()));
         assert_eq!(base, rows(Features::F32(table.clone())));

@@ -34,6 +34,8 @@ pub(super) struct Body<'a> {
 pub(super) struct Input<'a> {
     path: PathBuf,
     reader: Box<dyn Read + 'a>,
+    /// The file itself, where it is a regular one.
+    file: Option<File>,
     /// Bytes read so far, after decompression.
     offset: u64,
     /// All bytes of the file, as it is, where that is known without reading: not for pipes.
@@ -60,7 +62,9 @@ impl<'a> Input<'a> {
         }
         let length = metadata.is_file().then_some(metadata.len());
         let file = File::open(path).map_err(|e| Error::data(path, cannot_open(&e)))?;
-        Input::new(path, BufReader::with_capacity(CHUNK_BYTES, file), length)
+        let same = if metadata.is_file() { file.try_clone().ok() } else { None };
+        let input = Input::new(path, BufReader::with_capacity(CHUNK_BYTES, file), length)?;
+        Ok(Input { file: same, ..input })
     }
 
     /// Reads from memory; `path` is what messages call it.
@@ -86,12 +90,34 @@ impl<'a> Input<'a> {
         }
         let gzip = start.starts_with(&GZIP_MAGIC);
         let reader: Box<dyn Read + 'a> = if gzip { Box::new(MultiGzDecoder::new(reader)) } else { Box::new(reader) };
-        Ok(Self { path: path.to_owned(), reader, offset: 0, length, gzip, cut_off: false })
+        Ok(Self { path: path.to_owned(), reader, file: None, offset: 0, length, gzip, cut_off: false })
     }
 
     /// Bytes read so far, after decompression.
     pub fn offset(&self) -> u64 {
         self.offset
+    }
+
+    /// What messages call it.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The file and the byte at which the rest begins, which must be exactly what `body` says, to be read later; `None` for what
+    /// is no plain file.
+    ///
+    /// # Errors
+    /// [`Error::Data`] for a file that is shorter or longer.
+    pub fn stay(&mut self, body: Body) -> Result<Option<(File, u64)>> {
+        if self.gzip {
+            return Ok(None);
+        }
+        let (Some(file), Some(length)) = (self.file.take(), self.length) else { return Ok(None) };
+        let (expected, found) = ((body.count * body.size) as u64, length.saturating_sub(self.offset));
+        if found != expected {
+            return Err(self.wrong_length(body.claim, expected, self.offset, Some(found)));
+        }
+        Ok(Some((file, self.offset)))
     }
 
     /// An error about this file.

@@ -76,17 +76,31 @@ impl Intake {
 /// float64 rows as float32, with the offset that keeps what tells them apart; `None` where rounding loses nothing that matters. The
 /// flag says whether float64 itself was too coarse.
 pub(super) fn narrow(rows: Array2<f64>) -> (Array2<f32>, Option<Array1<f64>>, bool) {
-    let moments = moments(rows.view());
-    let coarse = |step: f64| moments.iter().any(|m| m.deviation > 0.0 && m.greatest * step > ROUGH * m.deviation);
-    if !coarse(STEP_F32) {
-        return (rows.mapv(|value| value as f32), None, false);
+    let mut columns = vec![Column::default(); rows.ncols()];
+    for pass in Pass::ALL {
+        rows.rows().into_iter().for_each(|row| columns.iter_mut().zip(row).for_each(|(c, &value)| c.add(pass, value)));
     }
-    let offset: Array1<f64> = moments
-        .iter()
-        .map(|m| if m.greatest * STEP_F32 > ROUGH * m.deviation && m.mean.is_finite() { m.mean } else { 0.0 })
-        .collect();
-    let lost = coarse(STEP_F64);
-    (less(rows.view(), &offset), Some(offset), lost)
+    match offset_of(&columns) {
+        (None, lost) => (rows.mapv(|value| value as f32), None, lost),
+        (Some(offset), lost) => (less(rows.view(), &offset), Some(offset), lost),
+    }
+}
+
+/// The offset for columns of float64, as [`narrow`] takes it off, and whether float64 was too coarse.
+pub(super) fn offset_of(columns: &[Column]) -> (Option<Array1<f64>>, bool) {
+    let coarse = |step: f64| columns.iter().any(|c| c.deviation() > 0.0 && c.greatest * step > ROUGH * c.deviation());
+    if !coarse(STEP_F32) {
+        return (None, false);
+    }
+    let offset = columns.iter().map(|column| {
+        let far = column.greatest * STEP_F32 > ROUGH * column.deviation() && column.mean().is_finite();
+        if far {
+            column.mean()
+        } else {
+            0.0
+        }
+    });
+    (Some(offset.collect()), coarse(STEP_F64))
 }
 
 /// float64 rows less `offset`, as float32.
@@ -98,52 +112,146 @@ pub(super) fn less(rows: ArrayView2<f64>, offset: &Array1<f64>) -> Array2<f32> {
     out
 }
 
-struct Moments {
-    mean: f64,
-    deviation: f64,
+/// What is known of a column of float64 after two passes over it; values that are NaN do not count.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Column {
+    count: f64,
+    sum: f64,
+    squares: f64,
     greatest: f64,
 }
 
-/// Of each column, over its values that are not NaN; those of an infinite one are NaN.
-fn moments(rows: ArrayView2<f64>) -> Vec<Moments> {
-    rows.axis_iter(Axis(1))
-        .map(|column| {
-            let known = || column.iter().filter(|value| !value.is_nan());
-            let n = known().count().max(1) as f64;
-            let mean = known().sum::<f64>() / n;
-            let deviation = (known().map(|value| (value - mean).powi(2)).sum::<f64>() / n).sqrt();
-            Moments { mean, deviation, greatest: known().fold(0.0, |most: f64, value| most.max(value.abs())) }
+/// Two passes over the values: sums first, then squares of differences from the mean.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) enum Pass {
+    Sums,
+    Squares,
+}
+
+impl Pass {
+    pub const ALL: [Self; 2] = [Self::Sums, Self::Squares];
+}
+
+impl Column {
+    /// The next value in a pass.
+    pub fn add(&mut self, pass: Pass, value: f64) {
+        match pass {
+            _ if value.is_nan() => {}
+            Pass::Sums => {
+                self.count += 1.0;
+                self.sum += value;
+                self.greatest = self.greatest.max(value.abs());
+            }
+            Pass::Squares => self.squares += (value - self.mean()).powi(2),
+        }
+    }
+
+    /// Of its known values; 0 without any.
+    pub fn mean(&self) -> f64 {
+        self.sum / self.count.max(1.0)
+    }
+
+    fn deviation(&self) -> f64 {
+        (self.squares / self.count.max(1.0)).sqrt()
+    }
+}
+
+/// Rows whose values other than 0 can be gone through.
+pub(super) trait Entries {
+    /// n and d.
+    fn shape(&self) -> [usize; 2];
+
+    /// Calls `f` with row, column and value of each value other than 0, row by row.
+    fn each(&self, f: &mut dyn FnMut(usize, usize, f64)) -> Result<()>;
+}
+
+impl Entries for Csr {
+    fn shape(&self) -> [usize; 2] {
+        self.shape
+    }
+
+    fn each(&self, f: &mut dyn FnMut(usize, usize, f64)) -> Result<()> {
+        for row in 0..self.shape[0] {
+            for at in self.starts[row] as usize..self.starts[row + 1] as usize {
+                f(row, self.columns[at] as usize, self.values[at].into());
+            }
+        }
+        Ok(())
+    }
+}
+
+impl<T: Copy + Into<f64>> Entries for Array2<T> {
+    fn shape(&self) -> [usize; 2] {
+        [self.nrows(), self.ncols()]
+    }
+
+    fn each(&self, f: &mut dyn FnMut(usize, usize, f64)) -> Result<()> {
+        let entries = self.indexed_iter().map(|(place, &value)| (place, value.into()));
+        entries.filter(|(_, value)| *value != 0.0).for_each(|((row, column), value)| f(row, column, value));
+        Ok(())
+    }
+}
+
+impl Entries for Features {
+    fn shape(&self) -> [usize; 2] {
+        [self.n_rows(), self.n_features()]
+    }
+
+    fn each(&self, f: &mut dyn FnMut(usize, usize, f64)) -> Result<()> {
+        self.each_row(|number, row| {
+            let entries = row.iter().enumerate().filter(|(_, value)| **value != 0.0);
+            entries.for_each(|(column, &value)| f(number, column, value.into()));
         })
-        .collect()
+    }
 }
 
 /// The `count` columns in which ln(1 + x) of rows brought to their median total varies the most, ascending; of columns that
 /// are not 0 in two rows at least. Where values below 0 occur, x itself.
-pub(super) fn most_variable(rows: &Csr, count: usize) -> Vec<usize> {
-    let [n, d] = rows.shape;
-    let row = |i: usize| rows.starts[i] as usize..rows.starts[i + 1] as usize;
-    let counted = rows.values.iter().all(|&value| value >= 0.0);
-    let totals: Vec<f64> = (0..n).map(|i| rows.values[row(i)].iter().map(|&v| f64::from(v)).sum()).collect();
+pub(super) fn most_variable(rows: &impl Entries, count: usize) -> Result<Vec<usize>> {
+    let [n, d] = rows.shape();
+    let (mut totals, mut counted) = (vec![0.0; n], true);
+    rows.each(&mut |row, _, value| {
+        totals[row] += value;
+        counted = counted && value >= 0.0;
+    })?;
     let mut sorted: Vec<f64> = totals.iter().copied().filter(|&total| total > 0.0).collect();
     sorted.sort_unstable_by(f64::total_cmp);
     let median = sorted.get(sorted.len() / 2).copied().unwrap_or(1.0);
     let (mut sums, mut squares, mut present) = (vec![0.0; d], vec![0.0; d], vec![0u32; d]);
-    for (i, total) in totals.iter().enumerate() {
-        for place in row(i) {
-            let (column, value) = (rows.columns[place] as usize, f64::from(rows.values[place]));
-            let value = if counted { (value * median / total.max(f64::MIN_POSITIVE)).ln_1p() } else { value };
-            sums[column] += value;
-            squares[column] += value * value;
-            present[column] += u32::from(value != 0.0);
-        }
-    }
+    rows.each(&mut |row, column, value| {
+        let value = if counted { (value * median / totals[row].max(f64::MIN_POSITIVE)).ln_1p() } else { value };
+        sums[column] += value;
+        squares[column] += value * value;
+        present[column] += u32::from(value != 0.0);
+    })?;
     let n = n.max(1) as f64;
     let variance = |j: usize| squares[j] / n - (sums[j] / n).powi(2);
     let mut columns: Vec<usize> = (0..d).filter(|&j| present[j] >= 2).collect();
     columns.sort_by(|&a, &b| variance(b).total_cmp(&variance(a)).then(a.cmp(&b)));
     columns.truncate(count);
     columns.sort_unstable();
-    columns
+    Ok(columns)
+}
+
+impl Csr {
+    /// These columns alone, ascending.
+    pub(super) fn columns(&self, chosen: &[usize]) -> Self {
+        let mut place_of = vec![u32::MAX; self.shape[1]];
+        chosen.iter().enumerate().for_each(|(place, &column)| place_of[column] = place as u32);
+        let mut kept =
+            Self { shape: [self.shape[0], chosen.len()], starts: vec![0], columns: Vec::new(), values: Vec::new() };
+        for row in 0..self.shape[0] {
+            for at in self.starts[row] as usize..self.starts[row + 1] as usize {
+                let place = place_of[self.columns[at] as usize];
+                if place != u32::MAX {
+                    kept.columns.push(place);
+                    kept.values.push(self.values[at]);
+                }
+            }
+            kept.starts.push(kept.values.len() as u64);
+        }
+        kept
+    }
 }
 
 /// Sparse rows as dense ones, of the columns in `selected` alone where that is given.
@@ -172,6 +280,7 @@ pub(super) fn keep_columns(features: &Features, columns: &[usize]) -> Features {
     match features {
         Features::U8(rows) => Features::U8(rows.select(Axis(1), columns)),
         Features::F32(rows) => Features::F32(rows.select(Axis(1), columns)),
+        Features::Streamed(rows) => Features::Streamed(rows.columns(columns.iter().copied().map(Some).collect())),
     }
 }
 
@@ -208,7 +317,9 @@ mod tests {
             }
             csr.starts.push(csr.values.len() as u64);
         }
-        assert_eq!(most_variable(&csr, 2), [2, 3]);
+        assert_eq!(most_variable(&csr, 2).unwrap(), [2, 3]);
+        assert_eq!(most_variable(&dense_rows, 2).unwrap(), [2, 3]);
+        assert_eq!(dense(&csr.columns(&[1, 3]), None), dense_rows.select(Axis(1), &[1, 3]));
         assert_eq!(dense(&csr, None), dense_rows);
         assert_eq!(dense(&csr, Some(&[2, 3])), dense_rows.select(Axis(1), &[2, 3]));
     }

@@ -11,6 +11,7 @@ mod builtin;
 mod cache;
 mod checks;
 mod element;
+mod features;
 mod fetch;
 mod fingerprint;
 mod format;
@@ -18,17 +19,18 @@ mod header;
 mod idx;
 mod input;
 mod intake;
+mod joined;
 mod mnist;
 mod npy;
 mod rows;
 mod scale;
 mod scaling;
 mod shape;
+mod source;
 mod table;
 
 use std::path::Path;
 
-use ndarray::{s, Array2, Axis};
 use serde::Serialize;
 
 use crate::backend::available_bytes;
@@ -37,6 +39,7 @@ use input::Input;
 
 pub use cache::{cache_dir, mnist_dir};
 pub use checks::{check_clusterable, check_counts, check_finite, check_magnitude, first_absurd};
+pub use features::Features;
 pub use fetch::{fetch_mnist, FetchProgress, Fetched, Outcome, DEFAULT_MIRRORS};
 pub use format::{Format, Pick};
 pub use intake::{Intake, Selection};
@@ -45,6 +48,7 @@ pub(crate) use rows::{hash, index_of};
 pub use scale::Scale;
 pub use scaling::{RowKind, RowRule, Scaling};
 pub use shape::{guess_image, LEAST_SIDE};
+pub use source::{RowSource, Streamed, Width};
 pub use table::{FeatureChoice, Missing};
 
 /// Rows to cluster, as they were read: unscaled, in the file's order.
@@ -98,68 +102,6 @@ impl Channels {
 impl Default for Channels {
     fn default() -> Self {
         Self::new(1, false)
-    }
-}
-
-/// The values of a [`Dataset`], shape [n_rows, n_features], row-major.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Features {
-    /// Bytes, as IDX images and `uint8` NPY files have them: a quarter of the memory of `f32`.
-    U8(Array2<u8>),
-    /// Everything else, converted to single precision.
-    F32(Array2<f32>),
-}
-
-impl Default for Features {
-    fn default() -> Self {
-        Self::F32(Array2::zeros((0, 0)))
-    }
-}
-
-impl Features {
-    /// The number of rows.
-    pub fn n_rows(&self) -> usize {
-        match self {
-            Self::U8(a) => a.nrows(),
-            Self::F32(a) => a.nrows(),
-        }
-    }
-
-    /// The number of values in a row.
-    pub fn n_features(&self) -> usize {
-        match self {
-            Self::U8(a) => a.ncols(),
-            Self::F32(a) => a.ncols(),
-        }
-    }
-
-    /// Bytes of a value.
-    pub fn element_bytes(&self) -> usize {
-        match self {
-            Self::U8(_) => 1,
-            Self::F32(_) => 4,
-        }
-    }
-
-    /// A copy of the rows with these indices, in this order; an index may come more than once.
-    ///
-    /// # Panics
-    ///
-    /// If an index is not below [`Features::n_rows`].
-    pub fn select(&self, rows: &[usize]) -> Self {
-        match self {
-            Self::U8(a) => Self::U8(a.select(Axis(0), rows)),
-            Self::F32(a) => Self::F32(a.select(Axis(0), rows)),
-        }
-    }
-
-    /// At most so many of the rows, evenly spread, as float32.
-    fn sample(&self, most: usize) -> Array2<f32> {
-        let step = self.n_rows().div_ceil(most).max(1);
-        match self {
-            Self::U8(a) => a.slice(s![..;step, ..]).mapv(f32::from),
-            Self::F32(a) => a.slice(s![..;step, ..]).to_owned(),
-        }
     }
 }
 
@@ -220,6 +162,8 @@ pub struct Source<'a> {
     /// For `mnist`: the directory of its four files. Default: [`mnist_dir`], which `dec fetch mnist` fills. The other
     /// sources do not use it.
     pub dir: Option<&'a Path>,
+    /// Further files or folders, whose rows follow those of `source`.
+    pub more: &'a [String],
     /// A file with one label a row ([`read_labels`]); replaces the labels that the rows come with. Default: none.
     pub labels: Option<&'a Path>,
     /// What to take from a file, and how.
@@ -264,10 +208,18 @@ pub fn is_path(source: &str) -> bool {
 /// [`Error::Data`] for a file that is missing, damaged, of an unsupported type, or whose labels are not one a row;
 /// [`Error::Rows`] for NaN or infinite values; [`Error::Memory`] for more than there is memory for.
 pub fn load(source: &Source) -> Result<Dataset> {
+    let several = std::iter::once(source.source).chain(source.more.iter().map(String::as_str));
+    if let Some(name) = several.clone().find(|name| !is_path(name)).filter(|_| !source.more.is_empty()) {
+        return Err(Error::Config(format!("{name} is no file: only files and folders are joined to one data set")));
+    }
     let mut dataset = match source.source {
         "builtin" => builtin::load()?,
         "mnist" => mnist::load(source.dir)?,
-        path => read(Path::new(path), &source.reading)?,
+        path => {
+            let paths: Vec<&Path> =
+                std::iter::once(path).chain(source.more.iter().map(String::as_str)).map(Path::new).collect();
+            read(&paths, &source.reading)?
+        }
     };
     if let Some(path) = source.labels {
         let labels = read_labels(path, source.reading.pick.label_column)?;
@@ -287,7 +239,7 @@ pub fn load(source: &Source) -> Result<Dataset> {
     Ok(dataset)
 }
 
-/// Reads the rows of one file or folder, as `reading` says.
+/// Reads the rows of one file or folder, or of several that are one data set, as `reading` says.
 ///
 /// Bytes stay bytes, everything else becomes float32; where that would lose what tells rows apart, as with times in
 /// nanoseconds, each column's mean is taken off in float64 first ([`Intake`]).
@@ -295,11 +247,18 @@ pub fn load(source: &Source) -> Result<Dataset> {
 /// # Errors
 ///
 /// [`Error::Data`], with the place in the file where that helps; [`Error::Memory`].
-pub fn read(path: &Path, reading: &Reading) -> Result<Dataset> {
+pub fn read(paths: &[&Path], reading: &Reading) -> Result<Dataset> {
     let most_bytes = reading.most_bytes();
-    let table = format::read(path, reading.format, &Pick { most_bytes, ..reading.pick })?;
+    let pick = Pick { most_bytes, ..reading.pick };
+    let tables = paths.iter().map(|path| format::read(path, reading.format, &pick)).collect::<Result<_>>()?;
+    let path = paths.first().copied().unwrap_or(Path::new(""));
     let Reading { missing, features, intake, names, .. } = *reading;
-    table::dataset(path, table, table::Wishes { missing, features, intake, names, most_bytes })
+    let wishes = table::Wishes { missing, features, intake, names, most_bytes };
+    let mut dataset = table::dataset(path, joined::join(paths, tables)?, wishes)?;
+    if paths.len() > 1 {
+        dataset.name += &format!(" and {} more", paths.len() - 1);
+    }
+    Ok(dataset)
 }
 
 /// Reads one file of rows, whatever its format: [`read`] with nothing asked for.
@@ -308,7 +267,7 @@ pub fn read(path: &Path, reading: &Reading) -> Result<Dataset> {
 ///
 /// As for [`read`].
 pub fn read_rows(path: &Path) -> Result<Dataset> {
-    read(path, &Reading::default())
+    read(&[path], &Reading::default())
 }
 
 /// Reads one label a row: an NPY (numbers or strings) or IDX file of shape `[n]` or `[n, 1]`, a CSV (`column` names its column where

@@ -1,7 +1,10 @@
 //! Rows as tensors, and where ndarray meets tch.
 //!
-//! Rows stay resident in the type they were read in (uint8 images stay uint8) and become scaled float32 a batch at a
-//! time. Only those that are centred, as images on a background other than 0 are, are float32 throughout.
+//! Rows are resident on the device, or streamed: read a batch at a time from where they lie. Either way they come in the type
+//! they were read in (uint8 images stay uint8) and become scaled float32 a batch at a time; those that are centred, as images on
+//! a background other than 0 are, come as float32. So a streamed batch has the bits of a resident one.
+
+use std::sync::Arc;
 
 use ndarray::{Array2, ArrayView2};
 use rand::seq::SliceRandom;
@@ -10,76 +13,187 @@ use rand_xoshiro::rand_core::SeedableRng;
 use rand_xoshiro::Xoshiro256PlusPlus;
 use tch::{no_grad, Device, Kind, TchError, Tensor};
 
-use super::Features;
+use super::{Features, Scaling, Streamed};
 use crate::backend::dense;
 use crate::error::Result;
 
 /// How many values a block of a whole-data pass holds at its widest (2,000 units by 8,000 rows, say): 64 MiB of float32.
 const BLOCK_VALUES: i64 = 1 << 24;
+/// Values that are scaled at once on their way to the device.
+const SCALED_VALUES: usize = 1 << 20;
 
-/// Rows \[n, d\] resident on a device; the float32 values that training sees are `scale` times the stored ones.
+/// Rows \[n, d\]; the float32 values that training sees are a factor times the stored ones.
 #[derive(Debug)]
 pub struct Rows {
-    stored: Tensor,
+    stored: Stored,
     scale: f64,
 }
 
+#[derive(Debug)]
+enum Stored {
+    Resident(Tensor),
+    Streamed { rows: Streamed, scaling: Arc<Scaling>, device: Device },
+}
+
+impl Stored {
+    fn share(&self) -> Self {
+        match self {
+            Self::Resident(tensor) => Self::Resident(tensor.shallow_clone()),
+            Self::Streamed { rows, scaling, device } => {
+                Self::Streamed { rows: rows.clone(), scaling: Arc::clone(scaling), device: *device }
+            }
+        }
+    }
+}
+
 impl Rows {
-    /// The `features` on `device`, to be multiplied by `scale`.
+    /// Those of `features` that `order` names, scaled, on `device`.
     ///
     /// # Errors
-    /// A libtorch failure, such as a device without room for them.
-    pub fn new(features: &Features, scale: f64, device: Device) -> Result<Self> {
-        Ok(Self { stored: features.to_tensor()?.f_to_device(device)?, scale })
+    /// A libtorch failure, such as a device without room for them; rows that cannot be read.
+    pub fn resident(features: &Features, order: &[usize], scaling: &Scaling, device: Device) -> Result<Self> {
+        let (n, d) = (order.len(), features.n_features());
+        let kind = if scaling.is_factor() && features.are_bytes() { Kind::Uint8 } else { Kind::Float };
+        let stored = Tensor::f_empty([n as i64, d as i64], (kind, device))?;
+        let size = (SCALED_VALUES / d.max(1)).max(1);
+        for start in (0..n).step_by(size) {
+            let chosen = &order[start..(start + size).min(n)];
+            let mut part = stored.f_narrow(0, start as i64, chosen.len() as i64)?;
+            part.f_copy_(&scaled(features, chosen.iter().copied(), scaling)?)?;
+        }
+        Ok(Self { stored: Stored::Resident(stored), scale: scaling.factor() })
+    }
+
+    /// All of `rows`, to be read and scaled when they are needed, and brought to `device` then.
+    pub fn streamed(rows: Streamed, scaling: Scaling, device: Device) -> Self {
+        let scale = scaling.factor();
+        Self { stored: Stored::Streamed { rows, scaling: Arc::new(scaling), device }, scale }
+    }
+
+    /// All of `features`: streamed if they are, else resident.
+    ///
+    /// # Errors
+    /// As for [`Rows::resident`].
+    pub fn new(features: &Features, scaling: &Scaling, device: Device) -> Result<Self> {
+        match features {
+            Features::Streamed(rows) => Ok(Self::streamed(rows.clone(), scaling.clone(), device)),
+            _ => Self::resident(features, &(0..features.n_rows()).collect::<Vec<_>>(), scaling, device),
+        }
     }
 
     /// Rows that need no scaling, such as a layer's codes; another type than float32 is converted.
     pub fn from_tensor(rows: Tensor) -> Self {
-        Self { stored: rows.to_kind(Kind::Float).contiguous(), scale: 1.0 }
+        Self { stored: Stored::Resident(rows.to_kind(Kind::Float).contiguous()), scale: 1.0 }
     }
 
     /// The same rows, sharing their memory.
     pub fn shallow_clone(&self) -> Self {
-        Self { stored: self.stored.shallow_clone(), scale: self.scale }
+        Self { stored: self.stored.share(), scale: self.scale }
+    }
+
+    /// The first `n` of them (all, where there are no more), sharing their memory.
+    ///
+    /// # Errors
+    /// A libtorch failure.
+    pub fn first(&self, n: i64) -> Result<Self> {
+        if n >= self.n_rows() {
+            return Ok(self.shallow_clone());
+        }
+        let stored = match self.stored.share() {
+            Stored::Resident(tensor) => Stored::Resident(tensor.f_narrow(0, 0, n)?),
+            Stored::Streamed { rows, scaling, device } => {
+                let rows = rows.select(&(0..n as usize).collect::<Vec<_>>());
+                Stored::Streamed { rows, scaling, device }
+            }
+        };
+        Ok(Self { stored, scale: self.scale })
     }
 
     /// n.
     pub fn n_rows(&self) -> i64 {
-        self.stored.size()[0]
+        match &self.stored {
+            Stored::Resident(tensor) => tensor.size()[0],
+            Stored::Streamed { rows, .. } => rows.shape()[0] as i64,
+        }
     }
 
     /// d.
     pub fn n_features(&self) -> i64 {
-        self.stored.size()[1]
+        match &self.stored {
+            Stored::Resident(tensor) => tensor.size()[1],
+            Stored::Streamed { rows, .. } => rows.shape()[1] as i64,
+        }
     }
 
-    /// Where the rows are.
+    /// Where the rows are, or are brought to.
     pub fn device(&self) -> Device {
-        self.stored.device()
+        match &self.stored {
+            Stored::Resident(tensor) => tensor.device(),
+            Stored::Streamed { device, .. } => *device,
+        }
+    }
+
+    /// Whether a batch is read when it is needed.
+    pub fn is_streamed(&self) -> bool {
+        matches!(self.stored, Stored::Streamed { .. })
     }
 
     /// The rows at `indices` (int64, \[b\]) as scaled float32 \[b, d\].
     ///
     /// # Errors
-    /// An index outside the rows.
+    /// An index outside the rows; rows that cannot be read.
     pub fn batch(&self, indices: &Tensor) -> Result<Tensor> {
-        self.scaled(self.stored.f_index_select(0, indices)?)
+        let (stored, places) = self.at(indices)?;
+        self.scaled(stored.f_index_select(0, &places)?)
     }
 
     /// The rows at `indices` (int64, \[b\]) as scaled float32 into `out` \[b, d\].
     ///
     /// # Errors
-    /// An index outside the rows (on CUDA that ends the process), another shape.
+    /// An index outside the rows (on CUDA that ends the process), another shape; rows that cannot be read.
     pub fn gather(&self, indices: &Tensor, out: &Tensor) -> Result<()> {
-        dense::gather(&self.stored, indices, self.scale, out)
+        let (stored, places) = self.at(indices)?;
+        dense::gather(&stored, &places, self.scale, out)
+    }
+
+    /// Stored rows among which are those at `indices` (int64, \[b\]), and their places there; [`Rows::scale`] remains to be
+    /// applied.
+    ///
+    /// # Errors
+    /// As for [`Rows::batch`].
+    pub fn at(&self, indices: &Tensor) -> Result<(Tensor, Tensor)> {
+        match &self.stored {
+            Stored::Resident(tensor) => Ok((tensor.shallow_clone(), indices.shallow_clone())),
+            Stored::Streamed { device, .. } => {
+                let chosen: Vec<i64> = values_of(indices)?;
+                let places = Tensor::f_arange(chosen.len() as i64, (Kind::Int64, *device))?;
+                Ok((self.read(chosen.into_iter().map(|row| row as usize))?, places))
+            }
+        }
+    }
+
+    /// Streamed rows, as they would be stored.
+    fn read(&self, chosen: impl ExactSizeIterator<Item = usize>) -> Result<Tensor> {
+        match &self.stored {
+            Stored::Resident(tensor) => Ok(tensor.f_index_select(0, &index_of(&chosen.collect::<Vec<_>>())?)?),
+            Stored::Streamed { rows, scaling, device } => {
+                let features = Features::Streamed(rows.clone());
+                Ok(scaled(&features, chosen, scaling)?.f_to_device(*device)?)
+            }
+        }
+    }
+
+    /// What the stored rows are to be multiplied by.
+    pub fn scale(&self) -> f64 {
+        self.scale
     }
 
     /// The rows from `start` on as scaled float32 into `out` \[b, d\].
     ///
     /// # Errors
-    /// Fewer rows than `out` has, another width.
+    /// Fewer rows than `out` has, another width; rows that cannot be read.
     pub fn copy_range(&self, start: i64, out: &Tensor) -> Result<()> {
-        let rows = self.stored.f_narrow(0, start, out.size()[0])?;
+        let rows = self.stored_block(start, out.size()[0])?;
         let mut out = out.shallow_clone();
         out.f_copy_(&rows)?;
         if self.scale != 1.0 {
@@ -92,7 +206,7 @@ impl Rows {
     /// that `f` needs `width` values a row.
     ///
     /// # Errors
-    /// What `f` fails with.
+    /// What `f` fails with; rows that cannot be read.
     pub fn map_blocks(&self, width: i64, mut f: impl FnMut(&Tensor) -> Result<Tensor>) -> Result<Tensor> {
         no_grad(|| {
             let n = self.n_rows();
@@ -108,22 +222,28 @@ impl Rows {
     /// All rows as scaled float32 \[n, d\], on the rows' device.
     ///
     /// # Errors
-    /// A libtorch failure, such as a device without room for them.
+    /// A libtorch failure, such as a device without room for them; rows that cannot be read.
     pub fn to_tensor(&self) -> Result<Tensor> {
-        self.scaled(self.stored.shallow_clone())
+        self.block(0, self.n_rows())
     }
 
     /// The rows from `start` on as scaled float32 \[length, d\].
     ///
     /// # Errors
-    /// Fewer rows than that.
+    /// Fewer rows than that; rows that cannot be read.
     pub fn block(&self, start: i64, length: i64) -> Result<Tensor> {
-        self.scaled(self.stored.f_narrow(0, start, length)?)
+        self.scaled(self.stored_block(start, length)?)
     }
 
-    /// The rows as they are stored, \[n, d\], and what they are to be multiplied by.
-    pub fn stored(&self) -> (&Tensor, f64) {
-        (&self.stored, self.scale)
+    /// The rows from `start` on as they are stored, \[length, d\]; [`Rows::scale`] remains to be applied.
+    ///
+    /// # Errors
+    /// As for [`Rows::block`].
+    pub fn stored_block(&self, start: i64, length: i64) -> Result<Tensor> {
+        match &self.stored {
+            Stored::Resident(tensor) => Ok(tensor.f_narrow(0, start, length)?),
+            Stored::Streamed { .. } => self.read(start as usize..(start + length) as usize),
+        }
     }
 
     fn scaled(&self, rows: Tensor) -> Result<Tensor> {
@@ -132,17 +252,20 @@ impl Rows {
     }
 }
 
-impl Features {
-    /// The values as a tensor \[n, d\] on the CPU, uint8 or float32 as they are.
-    ///
-    /// # Errors
-    /// A libtorch failure.
-    pub fn to_tensor(&self) -> Result<Tensor> {
-        match self {
-            Self::U8(array) => tensor_of(array.view()),
-            Self::F32(array) => tensor_of(array.view()),
-        }
+/// Rows by their numbers as training stores them, \[b, d\] on the CPU: bytes where they are such and a factor is all that there is
+/// to do, else float32.
+fn scaled(features: &Features, chosen: impl ExactSizeIterator<Item = usize>, scaling: &Scaling) -> Result<Tensor> {
+    let (n, d) = (chosen.len(), features.n_features());
+    let shape = [n as i64, d as i64];
+    if scaling.is_factor() && features.are_bytes() {
+        let mut values = vec![0u8; n * d];
+        features.read_u8(chosen, &mut values)?;
+        return Ok(Tensor::f_from_slice(&values)?.f_view(shape)?);
     }
+    let mut values = vec![0f32; n * d];
+    features.read_f32(chosen, &mut values)?;
+    values.chunks_exact_mut(d.max(1)).for_each(|row| scaling.apply(row));
+    Ok(Tensor::f_from_slice(&values)?.f_view(shape)?)
 }
 
 /// An endless stream of batches of row indices: every epoch another permutation of all rows, its last batch smaller where
@@ -350,7 +473,7 @@ mod tests {
     #[test]
     fn bytes_become_scaled_floats_a_batch_at_a_time() {
         let features = Features::U8(array![[0, 50], [100, 255]]);
-        let rows = Rows::new(&features, 0.02, Device::Cpu).unwrap();
+        let rows = Rows::new(&features, &Scaling::Factor(0.02), Device::Cpu).unwrap();
         let batch = rows.batch(&Tensor::from_slice(&[1i64])).unwrap();
         assert_eq!(values_of::<f32>(&batch).unwrap(), [2.0, 5.1]);
         assert_eq!(array_of(&rows.to_tensor().unwrap()).unwrap(), array![[0.0, 1.0], [2.0, 5.1]]);
@@ -360,7 +483,7 @@ mod tests {
     fn blocks_join_in_order() {
         let n = 20_000;
         let features = Features::F32(Array2::from_shape_fn((n, 1), |(i, _)| i as f32));
-        let rows = Rows::new(&features, 1.0, Device::Cpu).unwrap();
+        let rows = Rows::new(&features, &Scaling::Factor(1.0), Device::Cpu).unwrap();
         let mut blocks = 0;
         let doubled = rows
             .map_blocks(2000, |x| {

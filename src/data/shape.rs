@@ -1,8 +1,9 @@
 //! Whether flat rows are images, by how their values hang together.
 
-use ndarray::ArrayView1;
+use ndarray::{Array2, ArrayView1};
 
 use super::Features;
+use crate::error::Result;
 
 /// Pixels that an image has down and across at least: a file of three dimensions with fewer holds lines, a series or a table.
 pub const LEAST_SIDE: usize = 4;
@@ -28,27 +29,32 @@ pub struct Guess {
 /// In an image a pixel is like the next one and like the one below it, but less like one half a line away; and where a line ends
 /// and the next begins there is a break. In a spectrum or a time series likeness falls with the distance and nothing breaks, and
 /// the features of a table have no order at all. Only squares of 4 x 4 pixels and more are considered.
-pub fn guess_image(features: &Features) -> Option<Guess> {
-    let d = features.n_features();
-    let side = d.isqrt();
-    if side < LEAST_SIDE || side * side != d {
-        return None;
+///
+/// # Errors
+/// [`crate::Error::Data`] where rows that stay in a file cannot be read.
+pub fn guess_image(features: &Features) -> Result<Option<Guess>> {
+    let side = features.n_features().isqrt();
+    if side < LEAST_SIDE || side * side != features.n_features() {
+        return Ok(None);
     }
-    let columns = standardised(features);
-    let within = |lag: usize| mean_correlation(&columns, lag, |place| place % side + lag < side);
+    Ok(guess_square(&standardised(&features.sample(SAMPLE)?), side))
+}
+
+/// The same, of columns that are standardised.
+fn guess_square(columns: &[Option<Vec<f64>>], side: usize) -> Option<Guess> {
+    let within = |lag: usize| mean_correlation(columns, lag, |place| place % side + lag < side);
     let next = within(1)?;
-    let below = mean_correlation(&columns, side, |_| true)?;
+    let below = mean_correlation(columns, side, |_| true)?;
     let near = next.min(below);
     let between = within(side / 2)?;
     // Lines may end in pixels that never vary.
-    let broken = mean_correlation(&columns, 1, |place| place % side + 1 == side).unwrap_or(0.0);
+    let broken = mean_correlation(columns, 1, |place| place % side + 1 == side).unwrap_or(0.0);
     let margin = near - between.max(broken);
     (near > CORRELATION && margin > MARGIN).then_some(Guess { shape: [side, side], margin })
 }
 
-/// The features that vary, each with its place, mean 0 and length 1 over a sample of the rows.
-fn standardised(features: &Features) -> Vec<Option<Vec<f64>>> {
-    let sample = features.sample(SAMPLE);
+/// The features that vary, each with its place, mean 0 and length 1 over the rows.
+fn standardised(sample: &Array2<f32>) -> Vec<Option<Vec<f64>>> {
     let column = |column: ArrayView1<f32>| {
         let mut values: Vec<f64> = column.iter().map(|&value| f64::from(value)).collect();
         let mean = values.iter().sum::<f64>() / values.len().max(1) as f64;
@@ -85,7 +91,7 @@ mod tests {
     #[test]
     fn digits_are_images() {
         let digits = load(&Source { source: "builtin", dir: None, labels: None, ..Source::default() }).unwrap();
-        let found = guess_image(&digits.features).unwrap();
+        let found = guess_image(&digits.features).unwrap().unwrap();
         assert_eq!(found.shape, [28, 28]);
         assert!(found.margin > 0.3, "{}", found.margin);
     }
@@ -93,7 +99,7 @@ mod tests {
     #[test]
     fn tables_spectra_and_rows_of_no_square_are_not() {
         let table = Array2::from_shape_fn((300, 64), |(i, j)| noise(i * 64 + j));
-        assert_eq!(guess_image(&Features::F32(table.clone())), None);
+        assert_eq!(guess_image(&Features::F32(table.clone())).unwrap(), None);
         // A random walk along the row: smooth, and no lines.
         let mut spectra = table.clone();
         for mut row in spectra.rows_mut() {
@@ -101,12 +107,12 @@ mod tests {
                 row[j] += row[j - 1];
             }
         }
-        assert_eq!(guess_image(&Features::F32(spectra)), None);
+        assert_eq!(guess_image(&Features::F32(spectra)).unwrap(), None);
         // One factor behind all features: all alike, at any distance.
         let factor = Array2::from_shape_fn((300, 64), |(i, j)| noise(i) + 0.1 * noise(900_000 + i * 64 + j));
-        assert_eq!(guess_image(&Features::F32(factor)), None);
-        assert_eq!(guess_image(&Features::F32(table.slice(ndarray::s![.., ..63]).to_owned())), None);
-        assert_eq!(guess_image(&Features::U8(Array2::zeros((5, 16)))), None);
-        assert_eq!(guess_image(&Features::U8(Array2::zeros((0, 16)))), None);
+        assert_eq!(guess_image(&Features::F32(factor)).unwrap(), None);
+        assert_eq!(guess_image(&Features::F32(table.slice(ndarray::s![.., ..63]).to_owned())).unwrap(), None);
+        assert_eq!(guess_image(&Features::U8(Array2::zeros((5, 16)))).unwrap(), None);
+        assert_eq!(guess_image(&Features::U8(Array2::zeros((0, 16)))).unwrap(), None);
     }
 }

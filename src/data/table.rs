@@ -2,20 +2,25 @@
 
 use std::collections::HashMap;
 use std::path::Path;
+use std::sync::Arc;
 
 use ndarray::{Array1, Array2, Axis};
 use serde::{Deserialize, Serialize};
 
 use super::format::labels::classes;
 use super::format::{shown_names, Table, Values};
-use super::intake::{dense, keep_columns, less, most_variable, narrow};
-use super::{Channels, Dataset, Features, Intake, Selection};
+use super::intake::{dense, keep_columns, less, most_variable, narrow, offset_of};
+use super::source::SparseRows;
+use super::{Channels, Dataset, Features, Intake, Selection, Streamed};
 use crate::error::{Error, Result};
 
 /// More columns than this, and `auto` keeps those of sparse rows that vary most.
 pub const WIDE: usize = 5000;
 /// How many it keeps: as is usual for gene expression.
 pub const KEPT: usize = 2000;
+
+/// Sparse rows that take more bytes than this as dense ones stay sparse.
+const DENSE_BYTES: u64 = 256 << 20;
 
 /// What becomes of rows with missing values: `data.missing`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -70,7 +75,7 @@ pub(super) fn dataset(path: &Path, mut table: Table, wishes: Wishes) -> Result<D
     for note in &table.notes {
         tracing::info!("{}: {note}", path.display());
     }
-    let selected = if by_name { None } else { select(path, &table, wishes)? };
+    let selected = if by_name { None } else { select(&table, wishes)? };
     let mut intake = Intake { selected, offset: None };
     let columns = match &intake.selected {
         Some(selection) if !table.columns.is_empty() => {
@@ -112,16 +117,47 @@ impl Dataset {
     }
 }
 
+/// Missing values.
+#[derive(Default)]
+struct Holes {
+    count: usize,
+    /// The row and column of the first.
+    first: Option<(usize, usize)>,
+    /// The rows that have some.
+    rows: Vec<usize>,
+}
+
+impl Holes {
+    fn of(values: &Values) -> Result<Self> {
+        let mut holes = Self::default();
+        match values {
+            Values::F32(rows) => {
+                rows.indexed_iter().filter(|(_, v)| v.is_nan()).for_each(|(place, _)| holes.add(place))
+            }
+            Values::F64(rows) => {
+                rows.indexed_iter().filter(|(_, v)| v.is_nan()).for_each(|(place, _)| holes.add(place))
+            }
+            Values::Rows(rows) if !rows.is_bytes() => Features::Streamed(rows.clone()).each_row(|i, row| {
+                row.iter().enumerate().filter(|(_, v)| v.is_nan()).for_each(|(j, _)| holes.add((i, j)));
+            })?,
+            Values::U8(_) | Values::Csr(_) | Values::Rows(_) => {}
+        }
+        Ok(holes)
+    }
+
+    fn add(&mut self, place: (usize, usize)) {
+        self.count += 1;
+        self.first.get_or_insert(place);
+        if self.rows.last() != Some(&place.0) {
+            self.rows.push(place.0);
+        }
+    }
+}
+
 /// Deals with NaN as `missing` says.
 fn fill(path: &Path, table: &mut Table, missing: Missing) -> Result<()> {
-    let holes: Vec<(usize, usize)> = match &table.values {
-        Values::F32(rows) => rows.indexed_iter().filter(|(_, v)| v.is_nan()).map(|(place, _)| place).collect(),
-        Values::F64(rows) => rows.indexed_iter().filter(|(_, v)| v.is_nan()).map(|(place, _)| place).collect(),
-        Values::U8(_) | Values::Csr(_) => Vec::new(),
-    };
-    let Some(&(row, column)) = holes.first() else { return Ok(()) };
-    let mut rows: Vec<usize> = holes.iter().map(|hole| hole.0).collect();
-    rows.dedup();
+    let holes = Holes::of(&table.values)?;
+    let Some((row, column)) = holes.first else { return Ok(()) };
     let n = table.values.shape()[0];
     match missing {
         Missing::Error => {
@@ -133,22 +169,23 @@ fn fill(path: &Path, table: &mut Table, missing: Missing) -> Result<()> {
                 "{}: {} of its values are missing or NaN, in {} of {n} rows; the first is at {place}, counted from 0. \
                      data.missing=mean fills each with its column's mean, data.missing=drop leaves the rows out",
                 path.display(),
-                holes.len(),
-                rows.len()
+                holes.count,
+                holes.rows.len()
             )));
         }
         Missing::Mean => {
             match &mut table.values {
                 Values::F32(rows) => fill_means(rows, |mean| mean as f32),
                 Values::F64(rows) => fill_means(rows, |mean| mean),
+                Values::Rows(rows) => *rows = rows.filled()?,
                 Values::U8(_) | Values::Csr(_) => {}
             }
-            table.notes.push(format!("{} missing values were filled with their columns' means", holes.len()));
+            table.notes.push(format!("{} missing values were filled with their columns' means", holes.count));
         }
         Missing::Drop => {
-            let kept: Vec<usize> = (0..n).filter(|row| rows.binary_search(row).is_err()).collect();
+            let kept: Vec<usize> = (0..n).filter(|row| holes.rows.binary_search(row).is_err()).collect();
             table.keep_rows(&kept);
-            table.notes.push(format!("{} of {n} rows have missing values and are left out", rows.len()));
+            table.notes.push(format!("{} of {n} rows have missing values and are left out", holes.rows.len()));
         }
     }
     Ok(())
@@ -164,7 +201,7 @@ fn fill_means<T: Copy + Into<f64>>(rows: &mut Array2<T>, from: impl Fn(f64) -> T
 
 impl Table {
     /// Takes the columns of these names, in this order. One of a value that does not occur here (`colour=red`) is all 0.
-    fn take_columns(&mut self, path: &Path, names: &[String]) -> Result<()> {
+    pub(super) fn take_columns(&mut self, path: &Path, names: &[String]) -> Result<()> {
         if self.columns == names {
             return Ok(());
         }
@@ -193,6 +230,7 @@ impl Table {
                 let known: Vec<usize> = places.iter().flatten().copied().collect();
                 Values::F32(dense(rows, Some(&known)))
             }
+            Values::Rows(rows) => Values::Rows(rows.columns(places)),
         };
         self.columns = names.to_vec();
         Ok(())
@@ -205,6 +243,7 @@ impl Table {
             Values::F32(rows) => Values::F32(rows.select(Axis(0), kept)),
             Values::F64(rows) => Values::F64(rows.select(Axis(0), kept)),
             Values::Csr(rows) => Values::Csr(rows.clone()),
+            Values::Rows(rows) => Values::Rows(rows.select(kept)),
         };
         if !self.ids.is_empty() {
             self.ids = kept.iter().map(|&row| self.ids[row].clone()).collect();
@@ -227,7 +266,7 @@ fn columns_at<T: Copy + Default>(rows: &Array2<T>, places: &[Option<usize>]) -> 
 }
 
 /// The columns that are kept.
-fn select(path: &Path, table: &Table, wishes: Wishes) -> Result<Option<Selection>> {
+fn select(table: &Table, wishes: Wishes) -> Result<Option<Selection>> {
     let [_, width] = table.values.shape();
     if let Some(intake) = wishes.intake {
         // Rows that have been through the selection already are as welcome as those of the file's width.
@@ -241,34 +280,14 @@ fn select(path: &Path, table: &Table, wishes: Wishes) -> Result<Option<Selection
         (FeatureChoice::Count(count), _) => count,
     };
     let columns = match &table.values {
-        Values::Csr(rows) => most_variable(rows, count),
-        dense_rows => most_variable(&sparse(path, dense_rows)?, count),
+        Values::U8(rows) => most_variable(rows, count)?,
+        Values::F32(rows) => most_variable(rows, count)?,
+        Values::F64(rows) => most_variable(rows, count)?,
+        Values::Csr(rows) => most_variable(rows, count)?,
+        Values::Rows(rows) => most_variable(&Features::Streamed(rows.clone()), count)?,
     };
     tracing::info!("{} of {width} columns are kept, those that vary most (data.features)", columns.len());
     Ok(Some(Selection { of: width, columns }))
-}
-
-/// Dense values as sparse ones, to look at.
-fn sparse(path: &Path, values: &Values) -> Result<super::format::Csr> {
-    let [n, d] = values.shape();
-    let rows: Array2<f32> = match values {
-        Values::U8(rows) => rows.mapv(f32::from),
-        Values::F32(rows) => rows.clone(),
-        Values::F64(rows) => rows.mapv(|value| value as f32),
-        Values::Csr(rows) => return Ok(rows.clone()),
-    };
-    let mut csr = super::format::Csr { shape: [n, d], starts: vec![0], columns: Vec::new(), values: Vec::new() };
-    if u32::try_from(d).is_err() {
-        return Err(Error::data(path, format!("has {d} columns; 4,294,967,295 are the most")));
-    }
-    for row in rows.rows() {
-        for (j, &value) in row.iter().enumerate().filter(|(_, value)| **value != 0.0) {
-            csr.columns.push(j as u32);
-            csr.values.push(value);
-        }
-        csr.starts.push(csr.values.len() as u64);
-    }
-    Ok(csr)
 }
 
 /// The values as features, and what that took into `intake`.
@@ -284,17 +303,28 @@ fn features(path: &Path, values: Values, intake: &mut Intake, wishes: Wishes) ->
         Values::F32(rows) => kept(Features::F32(rows)),
         Values::Csr(rows) => {
             let [n, d] = rows.shape;
-            let bytes = (n as u64).saturating_mul(4 * selected.map_or(d, <[usize]>::len) as u64);
-            if bytes > wishes.most_bytes {
-                return Err(Error::Memory(format!(
-                    "{}: {n} sparse rows of {d} columns take {} MB as dense ones, but {} MB may be used; keep fewer columns \
-                     (data.features=2000)",
-                    path.display(),
-                    bytes / 1_000_000,
-                    wishes.most_bytes / 1_000_000
-                )));
+            let width = selected.map_or(d, <[usize]>::len);
+            if (n as u64).saturating_mul(4 * width as u64) > DENSE_BYTES.min(wishes.most_bytes / 4) {
+                let rows = selected.map_or_else(|| rows.clone(), |columns| rows.columns(columns));
+                Features::Streamed(Streamed::new(Arc::new(SparseRows(rows))))
+            } else {
+                Features::F32(dense(&rows, selected))
             }
-            Features::F32(dense(&rows, selected))
+        }
+        Values::Rows(rows) => {
+            let rows = match selected {
+                Some(columns) => rows.columns(columns.iter().copied().map(Some).collect()),
+                None => rows,
+            };
+            if given.is_none() && rows.is_wide() {
+                let (offset, lost) = offset_of(&rows.moments()?);
+                if lost {
+                    warn_of_loss(path);
+                }
+                intake.offset.clone_from(&offset);
+                return Ok(Features::Streamed(rows.less(offset)));
+            }
+            Features::Streamed(rows)
         }
         Values::F64(rows) => {
             let rows = match selected {
@@ -306,10 +336,7 @@ fn features(path: &Path, values: Values, intake: &mut Intake, wishes: Wishes) ->
             }
             let (narrowed, offset, lost) = narrow(rows);
             if lost {
-                tracing::warn!(
-                    "{}: some columns' values are so far from 0 that float64 rounds what tells rows apart",
-                    path.display()
-                );
+                warn_of_loss(path);
             }
             intake.offset = offset;
             return Ok(Features::F32(narrowed));
@@ -319,16 +346,33 @@ fn features(path: &Path, values: Values, intake: &mut Intake, wishes: Wishes) ->
         (None, plain) => Ok(plain),
         (Some(offset), Features::U8(rows)) => take_off(path, rows.mapv(f64::from), offset, intake),
         (Some(offset), Features::F32(rows)) => take_off(path, rows.mapv(f64::from), offset, intake),
+        (Some(offset), Features::Streamed(rows)) => {
+            check_offset(path, rows.shape()[1], &offset)?;
+            intake.offset = Some(offset.clone());
+            Ok(Features::Streamed(rows.less(Some(offset))))
+        }
+    }
+}
+
+fn warn_of_loss(path: &Path) {
+    tracing::warn!(
+        "{}: some columns' values are so far from 0 that float64 rounds what tells rows apart",
+        path.display()
+    );
+}
+
+fn check_offset(path: &Path, found: usize, offset: &Array1<f64>) -> Result<()> {
+    match offset.len() {
+        expected if expected == found => Ok(()),
+        expected => {
+            Err(Error::data(path, format!("has {found} features a row, but the model was trained on {expected}")))
+        }
     }
 }
 
 /// The rows less a model's offset, which becomes that of `intake`.
 fn take_off(path: &Path, rows: Array2<f64>, offset: Array1<f64>, intake: &mut Intake) -> Result<Features> {
-    if rows.ncols() != offset.len() {
-        let (found, expected) = (rows.ncols(), offset.len());
-        let problem = format!("has {found} features a row, but the model was trained on {expected}");
-        return Err(Error::data(path, problem));
-    }
+    check_offset(path, rows.ncols(), &offset)?;
     let narrowed = less(rows.view(), &offset);
     intake.offset = Some(offset);
     Ok(Features::F32(narrowed))

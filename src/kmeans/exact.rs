@@ -17,12 +17,11 @@ const BLOCK_VALUES: i64 = 1 << 24;
 
 /// Calls `f` with consecutive rows on the CPU, as they are stored, and the factor that they are to be multiplied by.
 fn for_blocks(rows: &Rows, control: &mut Control, mut f: impl FnMut(i64, &Tensor, f64) -> Result<()>) -> Result<()> {
-    let (stored, scale) = rows.stored();
-    let n = rows.n_rows();
+    let (n, scale) = (rows.n_rows(), rows.scale());
     let size = (BLOCK_VALUES / rows.n_features().max(1)).max(1);
     for start in (0..n).step_by(size as usize) {
         control.check()?;
-        let block = stored.f_narrow(0, start, size.min(n - start))?.f_to_device(Device::Cpu)?;
+        let block = rows.stored_block(start, size.min(n - start))?.f_to_device(Device::Cpu)?;
         let block = if block.f_kind()? == Kind::Uint8 { block } else { block.f_to_kind(Kind::Float)? };
         f(start, &block.f_contiguous()?, scale)?;
     }

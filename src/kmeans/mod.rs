@@ -140,21 +140,22 @@ pub(crate) fn check_rows(rows: &Rows, n_clusters: usize) -> Result<()> {
     // Below this bound no sum of squared distances overflows float32.
     let bound = (f64::from(f32::MAX) / (4.0 * n as f64 * d as f64)).sqrt();
     let unusable = |value: f64| !value.is_finite() || value.abs() >= bound;
-    let (stored, scale) = rows.stored();
-    let (least, most) = stored.f_aminmax(None, false)?; // NaN where there is one
-    if unusable(f64::try_from(least)? * scale) || unusable(f64::try_from(most)? * scale) {
-        let size = (CHECKED_VALUES / d).max(1);
-        for start in (0..n).step_by(size as usize) {
-            let values: Vec<f32> = values_of(&rows.block(start, size.min(n - start))?)?;
-            let Some(place) = values.iter().position(|&value| unusable(f64::from(value))) else { continue };
-            let (row, column, value) = (start + place as i64 / d, place as i64 % d, values[place]);
-            let remedy = if value.is_finite() {
-                format!("values below {bound:.1e}: scale the rows down")
-            } else {
-                "finite values".into()
-            };
-            return Err(Error::Rows(format!("row {row} has {value:e} in column {column}: k-means needs {remedy}")));
+    let size = (CHECKED_VALUES / d).max(1);
+    for start in (0..n).step_by(size as usize) {
+        let length = size.min(n - start);
+        let (least, most) = rows.stored_block(start, length)?.f_aminmax(None, false)?; // NaN where there is one
+        if !unusable(f64::try_from(least)? * rows.scale()) && !unusable(f64::try_from(most)? * rows.scale()) {
+            continue;
         }
+        let values: Vec<f32> = values_of(&rows.block(start, length)?)?;
+        let Some(place) = values.iter().position(|&value| unusable(f64::from(value))) else { continue };
+        let (row, column, value) = (start + place as i64 / d, place as i64 % d, values[place]);
+        let remedy = if value.is_finite() {
+            format!("values below {bound:.1e}: scale the rows down")
+        } else {
+            "finite values".into()
+        };
+        return Err(Error::Rows(format!("row {row} has {value:e} in column {column}: k-means needs {remedy}")));
     }
     check_distinct(rows, n_clusters)
 }

@@ -23,7 +23,7 @@ pub(super) struct Space {
 
 impl Space {
     pub fn new(rows: &Rows, control: &mut Control) -> Result<Self> {
-        let (stored, scale) = rows.stored();
+        let (stored, scale) = (rows.stored_block(0, rows.n_rows())?, rows.scale());
         let stored = match stored.f_kind()? {
             Kind::Uint8 | Kind::Float => stored.f_contiguous()?,
             _ => stored.f_to_kind(Kind::Float)?.f_contiguous()?,

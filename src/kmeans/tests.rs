@@ -150,7 +150,7 @@ fn the_number_of_threads_does_not_show() {
 fn bytes_and_the_floats_that_they_stand_for_give_the_same() {
     let stored = bytes(700, 33, 6);
     let scale = 0.02;
-    let rows = Rows::new(&Features::U8(stored), scale, Device::Cpu).unwrap();
+    let rows = Rows::new(&Features::U8(stored), &crate::data::Scaling::Factor(scale), Device::Cpu).unwrap();
     let floats = array_of(&rows.to_tensor().unwrap()).unwrap();
     let of_bytes = fit(&rows, &params(6), &mut Control::ignored()).unwrap();
     let of_floats = fit_array(floats.view(), &params(6)).unwrap();
@@ -276,7 +276,7 @@ fn both_implementations_of_the_passes_take_the_same_way() {
 
 #[test]
 fn a_search_by_either_implementation_of_the_passes_ends_at_the_same() {
-    let rows = Rows::new(&Features::U8(bytes(900, 40, 10)), 0.01, Device::Cpu).unwrap();
+    let rows = Rows::new(&Features::U8(bytes(900, 40, 10)), &crate::data::Scaling::Factor(0.01), Device::Cpu).unwrap();
     let params = KMeansParams { n_init: 4, ..params(5) };
     let space = Space::new(&rows, &mut Control::ignored()).unwrap();
     let norms = Fused::norms(&space).unwrap();

@@ -3,9 +3,12 @@
 pub mod assignment;
 pub mod dense;
 pub mod network;
+pub mod outlier;
+pub mod profile;
 pub mod stack;
 
 pub use assignment::ClusteringLayer;
 pub use dense::{Autoencoder, Init};
 pub use network::{copies, encode_all, encode_filled, set_parameters, LayerPair, Network};
+pub use profile::Profile;
 pub use stack::{Activation, DenseLayer, DenseStack};

@@ -12,11 +12,11 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use tch::Device;
 
-use super::files::{sync_dir, write_atomic};
 use super::keeper::{Keeper, Moment};
 use super::names::{numbers, CHECKPOINTS, EVENTS, FORMAT};
 use super::tensors;
 use crate::error::{Error, Result};
+use crate::files::{sync_dir, write_atomic};
 use crate::state::{Run, State, Task};
 
 mod pack;

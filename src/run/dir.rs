@@ -1,19 +1,22 @@
 //! The run directory: which files there are, who may write there, and what is written at the end.
 
+use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use tch::Tensor;
 
-use super::files::{check_writable, remove_leftovers, write_atomic};
-use super::fitted::{Assignment, Reached};
+use super::fitted::{rows_at, Assignment, Reached};
 use super::lock::Lock;
-use super::names::{has_checkpoint, ASSIGNMENTS, CHECKPOINTS, CONFIG, EVENTS, MODEL, SUMMARY, WEIGHTS};
+use super::names::{has_checkpoint, ASSIGNMENTS, CHECKPOINTS, CONFIG, EVENTS, MODEL, ONNX, SUMMARY, TABLES, WEIGHTS};
 use super::summary::Summary;
 use super::tensors;
-use crate::config::Config;
+use crate::config::{Config, OutputConfig};
+use crate::data::values_of;
 use crate::error::{Error, Result};
 use crate::export::{self, Predictor};
+use crate::files::{self, check_writable, remove_leftovers, write_atomic};
+use crate::output::{self, Header, OutputFormat};
 
 /// What a run's directory holds when a run is to begin there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -90,7 +93,8 @@ impl RunDir {
         let cannot = |path: &Path, why: &dyn std::fmt::Display| {
             Error::output(path, format!("cannot replace what is here: {why}"))
         };
-        let files = [SUMMARY, CONFIG, EVENTS, WEIGHTS, MODEL, ASSIGNMENTS].map(|name| self.file(name));
+        let names = [SUMMARY, CONFIG, EVENTS, WEIGHTS, MODEL, ONNX, ASSIGNMENTS];
+        let files: Vec<PathBuf> = names.into_iter().chain(TABLES).map(|name| self.file(name)).collect();
         if let Some(other) = files.iter().find(|path| path.symlink_metadata().is_ok_and(|found| found.is_dir())) {
             return Err(cannot(other, &"it is a directory"));
         }
@@ -126,13 +130,7 @@ impl RunDir {
 
     /// Bytes that are free on the directory's disk; `None` where that cannot be told.
     pub fn free_bytes(&self) -> Option<u64> {
-        #[cfg(unix)]
-        {
-            let found = nix::sys::statvfs::statvfs(&self.path).ok()?;
-            found.blocks_available().checked_mul(found.fragment_size())
-        }
-        #[cfg(not(unix))]
-        None
+        files::free_bytes(&self.path)
     }
 
     /// Writes what was reached: every file is tried, the smallest first, and the summary last, which names those that
@@ -152,8 +150,17 @@ impl RunDir {
         if reached.network.is_some() {
             tried(WEIGHTS, self.write_weights(&reached.named_tensors()?), &mut failed);
         }
-        if let Some(script) = script(reached)? {
+        if let Some(script) = with_predictor(reached, export::to_torchscript)? {
             tried(MODEL, write_atomic(&self.file(MODEL), &script), &mut failed);
+        }
+        if let Some(table) = further_table(&config.output) {
+            let name = table.file_name();
+            tried(name, self.write_table(reached, config, &table), &mut failed);
+        }
+        if config.output.onnx {
+            let written = with_predictor(reached, |predictor| export::to_onnx(predictor, reached.columns))
+                .and_then(|onnx| onnx.map_or(Ok(()), |onnx| write_atomic(&self.file(ONNX), &onnx)));
+            tried(ONNX, written, &mut failed);
         }
         summary.leave_out(failed.iter().map(|(name, _)| *name));
         tried(SUMMARY, summary.to_json().and_then(|json| write_atomic(&self.file(SUMMARY), &json)), &mut failed);
@@ -178,38 +185,83 @@ impl RunDir {
         }
     }
 
+    /// The assignments in the further format that the recipe asks for.
+    fn write_table(&self, reached: &Reached, config: &Config, table: &Table) -> Result<()> {
+        let (Some(assignment), Some((z, q, places))) = (reached.assignment, &reached.tables) else { return Ok(()) };
+        let shape = [q.size()[1] as usize, z.size()[1] as usize];
+        let Table { format, embedding, memberships } = *table;
+        let header = Header { embedding, memberships, ..assignment.header(shape) };
+        let left_out = format.leaves_out(&header);
+        if !left_out.is_empty() {
+            tracing::info!("{} has no room for: {}", table.file_name(), left_out.join(", "));
+        }
+        let source = Path::new(&config.data.source);
+        let is_h5ad = source.extension().is_some_and(|extension| extension == "h5ad") && config.data.more.is_empty();
+        let mut writer =
+            output::create(&self.file(table.file_name()), format, header, Some(source).filter(|_| is_h5ad))?;
+        let values = |wanted: bool, tensor: &Tensor| match wanted {
+            true => values_of::<f32>(&rows_at(tensor, places)?).map(Some),
+            false => Ok(None),
+        };
+        let (z, q) = (values(embedding, z)?, values(memberships, q)?);
+        assignment.write(&mut *writer, z.as_deref(), q.as_deref())?;
+        writer.finish().map(drop)
+    }
+
     fn write_weights(&self, named: &[(String, Tensor)]) -> Result<()> {
         write_atomic(&self.file(WEIGHTS), &tensors::write(named)?)
     }
 }
 
-/// The predictor, once there are centroids and where the network can be exported.
-fn script(reached: &Reached) -> Result<Option<Vec<u8>>> {
-    let (Some(layer), Some(network)) = (reached.layer, reached.network) else { return Ok(None) };
-    let (Some(encoder), Some(decoder)) = (network.encoder_stack(), network.decoder_stack()) else { return Ok(None) };
-    let pairs = |stack: &crate::model::DenseStack| -> Vec<(Tensor, Tensor)> {
-        let layers = stack.layers().iter();
-        layers.map(|layer| (layer.weight.shallow_clone(), layer.bias.shallow_clone())).collect()
-    };
-    let predictor = Predictor {
-        encoder: &pairs(&encoder),
-        decoder: &pairs(&decoder),
-        centroids: layer.centroids(),
-        alpha: layer.alpha(),
-        intake: reached.intake,
-        scaling: reached.scaling,
-    };
-    export::to_torchscript(&predictor).map(Some)
+/// A table of the assignments besides the CSV.
+struct Table {
+    format: OutputFormat,
+    embedding: bool,
+    memberships: bool,
 }
 
-/// `row,cluster,confidence`, a line for each of the input's rows, in their order; `row,id,cluster,confidence` where rows have names.
+impl Table {
+    fn file_name(&self) -> &'static str {
+        match self.format {
+            OutputFormat::Csv => "embedding.csv", // the plain one is always there
+            OutputFormat::Tsv => "assignments.tsv",
+            OutputFormat::Parquet => "assignments.parquet",
+            OutputFormat::Npy => "assignments.npy",
+            OutputFormat::Arrow => "assignments.arrow",
+            OutputFormat::H5ad => "assignments.h5ad",
+        }
+    }
+}
+
+/// What the recipe asks for besides the plain CSV.
+fn further_table(config: &OutputConfig) -> Option<Table> {
+    let OutputConfig { format, embedding, memberships, .. } = *config;
+    let asked = format != OutputFormat::Csv || embedding || memberships;
+    asked.then_some(Table { format, embedding: embedding || format == OutputFormat::H5ad, memberships })
+}
+
+/// What `make` makes of the predictor, once there are centroids and where the network can be exported.
+fn with_predictor(reached: &Reached, make: impl Fn(&Predictor) -> Result<Vec<u8>>) -> Result<Option<Vec<u8>>> {
+    let (Some(layer), Some(network)) = (reached.layer, reached.network) else { return Ok(None) };
+    Predictor::with(network, layer, (reached.intake, reached.scaling), reached.profile, make)
+}
+
+/// `row,cluster,confidence,second,entropy,outlier`, a line for each of the input's rows, in their order; with `id` behind `row` where
+/// rows have names.
 pub fn assignments_csv(assignment: &Assignment) -> Vec<u8> {
-    let Assignment { rows, labels, confidence, ids } = assignment;
+    let Assignment { rows, labels, confidence, second, entropy, outlier, ids } = assignment;
     let named = ids.len() == rows.len() && !ids.is_empty();
-    let mut text = String::from(if named { "row,id,cluster,confidence\n" } else { "row,cluster,confidence\n" });
-    for (place, ((row, label), confidence)) in rows.iter().zip(labels).zip(confidence).enumerate() {
+    let mut text = String::from(if named { "row,id,cluster,confidence" } else { "row,cluster,confidence" });
+    text.push_str(if outlier.is_some() { ",second,entropy,outlier\n" } else { ",second,entropy\n" });
+    for (place, row) in rows.iter().enumerate() {
         let id = if named { quoted(&ids[place]) + "," } else { String::new() };
-        text.push_str(&format!("{row},{id}{label},{confidence}\n"));
+        let (label, confidence, second, entropy) = (labels[place], confidence[place], second[place], entropy[place]);
+        // Writing to a String cannot fail.
+        let _ = write!(text, "{row},{id}{label},{confidence},{second},{entropy}");
+        if let Some(outlier) = outlier {
+            let _ = write!(text, ",{}", outlier[place]);
+        }
+        text.push('\n');
     }
     text.into_bytes()
 }
@@ -281,11 +333,20 @@ mod tests {
 
     #[test]
     fn assignments_are_a_line_a_row() {
-        let assignment =
-            Assignment { rows: vec![0, 7], labels: vec![3, 1], confidence: vec![0.5, 1.0], ids: Vec::new() };
-        assert_eq!(assignments_csv(&assignment), b"row,cluster,confidence\n0,3,0.5\n7,1,1\n");
-        let named = Assignment { ids: vec!["a".to_owned(), "b, \"c\"".to_owned()], ..assignment };
-        let expected = "row,id,cluster,confidence\n0,a,3,0.5\n7,\"b, \"\"c\"\"\",1,1\n";
+        let assignment = Assignment {
+            rows: vec![0, 7],
+            labels: vec![3, 1],
+            confidence: vec![0.5, 1.0],
+            second: vec![0, 2],
+            entropy: vec![0.75, 0.0],
+            outlier: None,
+            ids: Vec::new(),
+        };
+        assert_eq!(assignments_csv(&assignment), b"row,cluster,confidence,second,entropy\n0,3,0.5,0,0.75\n7,1,1,2,0\n");
+        let ids = vec!["a".to_owned(), "b, \"c\"".to_owned()];
+        let named = Assignment { ids, outlier: Some(vec![0.25, 1.0]), ..assignment };
+        let expected =
+            "row,id,cluster,confidence,second,entropy,outlier\n0,a,3,0.5,0,0.75,0.25\n7,\"b, \"\"c\"\"\",1,1,2,0,1\n";
         assert_eq!(String::from_utf8(assignments_csv(&named)).unwrap(), expected);
     }
 }

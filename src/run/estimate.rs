@@ -10,6 +10,7 @@ use crate::config::{
     lengths, Config, Count, KMeansEngine, ObjectiveKind, OptimiserKind, PretrainMethod, Scale, StartMethod,
 };
 use crate::error::{Error, Result};
+use crate::stage::kmeans::SEEN_VALUES;
 
 /// Bytes of a float32 value, and of a 64-bit number.
 const FLOAT: u64 = 4;
@@ -59,7 +60,7 @@ pub struct Estimate {
 }
 
 /// What a run of `config` on the CPU will keep in memory, for `n_rows` rows of `n_features` values that were read as
-/// `element_bytes` bytes each (1 for uint8, 4 for what became float32).
+/// `element_bytes` bytes each (1 for uint8, 4 for what became float32; 0 for rows that are read a batch at a time).
 ///
 /// `auto` is taken for what it comes to; where that depends on the rows' values, for the smaller of the two.
 ///
@@ -159,6 +160,7 @@ impl<'a> Sizes<'a> {
         let n = n_rows.min(config.data.limit.unwrap_or(usize::MAX));
         let widths = lengths::widths(&config.model, n_features, false, i64::try_from(n).unwrap_or(i64::MAX));
         let stored = match config.data.scale {
+            _ if read == 0 => 0,
             Scale::Centre | Scale::Standardise | Scale::Counts | Scale::Unit => FLOAT,
             Scale::Auto | Scale::Factor(_) => read,
         };
@@ -177,11 +179,11 @@ impl<'a> Sizes<'a> {
     /// The rows are shuffled, scaled, and become a tensor; the network is there already.
     fn ordering(&self) -> Moment {
         let values = product(&[self.n, self.d]);
-        let copies = product(&[values, self.read.max(self.stored), 2]);
+        let copies = product(&[values, self.stored]);
         let rows = Part {
             name: "the rows, shuffled and scaled",
             bytes: copies.saturating_add(product(&[self.n, LONG])),
-            least: product(&[values, self.read + self.stored]),
+            least: product(&[values, self.stored]),
             remedy: "data.limit",
         };
         Moment { name: "bringing the rows into order", parts: vec![rows, self.weights(1)] }
@@ -199,6 +201,10 @@ impl<'a> Sizes<'a> {
             KMeansEngine::Tensor => 0,
         };
         let (bytes, least) = state(self.d.max(self.m));
+        // Rows that are read a batch at a time are resident as far as the search sees them.
+        let read =
+            if self.stored == 0 { product(&[self.n, self.d]).min(SEEN_VALUES.unsigned_abs()) * FLOAT } else { 0 };
+        let copy = copy.saturating_add(read);
         let search = Part {
             name: "the search for centroids",
             bytes: bytes.saturating_add(copy).saturating_add(product(&[self.n, 3 * LONG])),
@@ -239,12 +245,12 @@ impl<'a> Sizes<'a> {
         if self.config.start.method == StartMethod::Spectral && self.k > 1 {
             let neighbours = self.neighbours();
             // Numbers and distances of the neighbours, as found, sorted and as a list; then lists of edges, and one list of all.
-            let making = product(&[self.n, 24 + 82 * neighbours]);
+            let making = product(&[self.seen(), 24 + 82 * neighbours]);
             parts.push(Part {
                 name: "the graph of neighbours",
                 bytes: making.saturating_add(self.graphs()),
-                least: product(&[self.n, 28 * neighbours]),
-                remedy: "start.method=kmeans, start.n_neighbours, data.limit",
+                least: product(&[self.seen(), 28 * neighbours]),
+                remedy: "start.method=kmeans, start.n_neighbours, start.max_rows",
             });
         }
         Moment { name: "the graph of the start", parts }
@@ -252,25 +258,26 @@ impl<'a> Sizes<'a> {
 
     fn eigenvectors(&self) -> Moment {
         let mut parts = vec![self.rows(), self.weights(self.networks()), self.latent(2)];
-        let remedy = "start.method=kmeans, n_clusters, data.limit";
+        let remedy = "start.method=kmeans, n_clusters, start.max_rows";
+        let seen = self.seen();
         match self.config.start.method {
             StartMethod::Spectral if self.k > 1 => {
                 let wanted = self.vectors();
                 // Blocks of vectors: more of them while they are made orthogonal and rotated.
-                let (values, few, most) = if self.n <= DENSE || wanted.saturating_mul(2) >= self.n {
-                    (product(&[self.n, self.n]), 3, 4)
+                let (values, few, most) = if seen <= DENSE || wanted.saturating_mul(2) >= seen {
+                    (product(&[seen, seen]), 3, 4)
                 } else {
-                    let width = (wanted + (wanted / 4).max(8)).next_multiple_of(16).min(self.n);
-                    (product(&[self.n, width]), 4, 7)
+                    let width = (wanted + (wanted / 4).max(8)).next_multiple_of(16).min(seen);
+                    (product(&[seen, width]), 4, 7)
                 };
                 parts.push(Part {
                     name: "eigenvectors",
                     bytes: product(&[values, most, FLOAT]),
                     least: product(&[values, few, FLOAT]),
-                    remedy: "start.method=kmeans, start.n_vectors, n_clusters, data.limit",
+                    remedy: "start.method=kmeans, start.n_vectors, n_clusters, start.max_rows",
                 });
-                let (graphs, votes) = (self.graphs(), product(&[self.n, 20, LONG, self.networks()]));
-                let (bytes, least) = (graphs.saturating_add(votes), product(&[self.n, 8 * self.neighbours()]));
+                let (graphs, votes) = (self.graphs(), product(&[seen, 20, LONG, self.networks()]));
+                let (bytes, least) = (graphs.saturating_add(votes), product(&[seen, 8 * self.neighbours()]));
                 parts.push(Part { name: "the graph and the clusterings", bytes, least, remedy });
             }
             StartMethod::Gmm => {
@@ -365,17 +372,22 @@ impl<'a> Sizes<'a> {
     /// bytes, which are images mostly, there is one graph.
     fn graphs(&self) -> u64 {
         let graphs = if self.read == 1 { 1 } else { 3 }; // the third is the sum of two
-        product(&[self.n, (graphs + 1) * 13 * self.neighbours() + 16])
+        product(&[self.seen(), (graphs + 1) * 13 * self.neighbours() + 16])
+    }
+
+    /// Rows that a spectral start sees.
+    fn seen(&self) -> u64 {
+        self.n.min(self.config.start.max_rows as u64)
     }
 
     fn neighbours(&self) -> u64 {
-        self.config.start.n_neighbours.clamp(1, self.n.max(2) - 1)
+        self.config.start.n_neighbours.clamp(1, self.seen().max(2) - 1)
     }
 
     /// Eigenvectors that are asked for.
     fn vectors(&self) -> u64 {
-        let finest = self.k.saturating_mul(FINEST).min(self.n / 10).max(self.k.saturating_mul(2));
-        self.config.start.n_vectors.given().unwrap_or(finest).min(self.n)
+        let finest = self.k.saturating_mul(FINEST).min(self.seen() / 10).max(self.k.saturating_mul(2));
+        self.config.start.n_vectors.given().unwrap_or(finest).min(self.seen())
     }
 
     /// Networks that vote on the start.
@@ -461,8 +473,10 @@ mod tests {
         large_batch.pretrain.batch_size = 1 << 20;
         let text = refusal(&large_batch, 1 << 20, 8, 10 * GB);
         has(&text, &["pretraining would take", "for a batch's activations", "pretrain.batch_size"]);
-        has(&refusal(&plain, 10_000_000, 10, 5 * GB), &["eigenvectors", "start.method=kmeans"]);
-        has(&refusal(&plain, 1_000_000, 5_000, 30 * GB), &["40 GB for the rows, shuffled and scaled", "data.limit"]);
+        let mut all_seen = plain.clone();
+        all_seen.start.max_rows = 10_000_000;
+        has(&refusal(&all_seen, 10_000_000, 10, 5 * GB), &["eigenvectors", "start.method=kmeans", "start.max_rows"]);
+        has(&refusal(&plain, 1_000_000, 5_000, 15 * GB), &["20 GB for the rows, shuffled and scaled", "data.limit"]);
         let mut layers = plain.clone();
         layers.pretrain.method = PretrainMethod::Layerwise;
         layers.start.method = StartMethod::KMeans;

@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{json, Value};
 
-use super::faults;
 use crate::control::{Event, Observer};
 use crate::error::{Error, Result};
+use crate::files::faults;
 
 /// Writes events to a file, each line in one go. Lines that cannot be written (a full disk) are kept and tried again with the
 /// next; training goes on.

@@ -10,7 +10,9 @@ use crate::config::Config;
 use crate::control::{Control, MethodResult, Rollback, StageTime};
 use crate::data::{self, values_of, Channels, Dataset, Features, Intake, RowKind, RowRule, Rows, Scaling};
 use crate::error::{Error, Result};
-use crate::model::{encode_all, set_parameters, ClusteringLayer, Network};
+use crate::model::profile::second_and_entropy;
+use crate::model::{encode_all, set_parameters, ClusteringLayer, Network, Profile};
+use crate::output::{Chunk, Header, Scores, TableWriter};
 use crate::state::{new_network, State};
 
 /// Which cluster each row belongs to, in the order of the input's rows.
@@ -22,6 +24,13 @@ pub struct Assignment {
     pub labels: Vec<i64>,
     /// The soft assignment q to that cluster.
     pub confidence: Vec<f32>,
+    /// The cluster with the next largest q; −1 where there is one cluster alone.
+    pub second: Vec<i64>,
+    /// The entropy −Σ q ln q, in nats.
+    pub entropy: Vec<f32>,
+    /// How far out each row is in its cluster, as a share of the training rows, 0 to 1 ([`crate::model::outlier`]); none where the
+    /// model is of a version that did not keep that.
+    pub outlier: Option<Vec<f32>>,
     /// The rows' names, or none.
     pub ids: Vec<String>,
 }
@@ -33,6 +42,61 @@ pub struct Image {
     pub shape: [usize; 2],
     /// Their channels.
     pub channels: Channels,
+}
+
+impl Assignment {
+    /// Of rows in the order of z \[n, m\] and q \[n, k\], numbered from 0, without names.
+    ///
+    /// # Errors
+    /// A libtorch failure.
+    pub fn of(z: &Tensor, q: &Tensor, labels: Vec<i64>, centroids: &Tensor, profile: Option<&Profile>) -> Result<Self> {
+        let chosen = Tensor::f_from_slice(&labels)?.f_to_device(q.device())?.f_unsqueeze(1)?;
+        let confidence = values_of(&q.f_gather(1, &chosen, false)?.f_squeeze_dim(1)?)?;
+        let (second, entropy) = second_and_entropy(q, &labels)?;
+        let outlier = profile.map(|profile| profile.scores(z, &labels, centroids)).transpose()?;
+        Ok(Self { rows: (0..labels.len()).collect(), labels, confidence, second, entropy, outlier, ids: Vec::new() })
+    }
+
+    /// The rows at these places, which have these numbers.
+    pub(super) fn at(&self, places: &[usize], rows: Vec<usize>) -> Self {
+        fn at<T: Clone>(values: &[T], places: &[usize]) -> Vec<T> {
+            places.iter().map(|&place| values[place].clone()).collect()
+        }
+        Self {
+            rows,
+            labels: at(&self.labels, places),
+            confidence: at(&self.confidence, places),
+            second: at(&self.second, places),
+            entropy: at(&self.entropy, places),
+            outlier: self.outlier.as_ref().map(|outlier| at(outlier, places)),
+            ids: if self.ids.is_empty() { Vec::new() } else { at(&self.ids, places) },
+        }
+    }
+
+    /// What a table of it holds, for a model of k clusters and m latent values.
+    pub fn header(&self, [n_clusters, n_latent]: [usize; 2]) -> Header {
+        let scores = Scores { second: true, entropy: true, outlier: self.outlier.is_some() };
+        Header { has_ids: !self.ids.is_empty(), n_clusters, n_latent, embedding: false, memberships: false, scores }
+    }
+
+    /// Writes all of it to `table`, with the latent rows and soft assignments where these are given.
+    ///
+    /// # Errors
+    /// As for [`TableWriter::write`].
+    pub fn write(&self, table: &mut dyn TableWriter, z: Option<&[f32]>, q: Option<&[f32]>) -> Result<()> {
+        let rows: Vec<u64> = self.rows.iter().map(|&row| row as u64).collect();
+        table.write(&Chunk {
+            rows: &rows,
+            ids: Some(&self.ids[..]).filter(|ids| !ids.is_empty()),
+            cluster: &self.labels,
+            confidence: &self.confidence,
+            second: Some(&self.second),
+            entropy: Some(&self.entropy),
+            outlier: self.outlier.as_deref(),
+            z,
+            q,
+        })
+    }
 }
 
 impl Image {
@@ -91,6 +155,8 @@ pub struct Model {
     pub network: Box<dyn Network>,
     /// The centroids.
     pub layer: ClusteringLayer,
+    /// What the training rows were like; `None` of a version that did not keep that.
+    pub profile: Option<Profile>,
 }
 
 impl Model {
@@ -112,7 +178,7 @@ impl Model {
     /// # Errors
     /// [`Error::Rows`] for rows of another width, or a libtorch failure.
     pub fn transform(&self, features: &Features) -> Result<(Tensor, Tensor)> {
-        let rows = Rows::new(&self.scaling.stored(features.clone()), self.scaling.factor(), self.network.device())?;
+        let rows = Rows::new(features, &self.scaling, self.network.device())?;
         let z = encode_all(&*self.network, &rows, &Control::ignored())?;
         let q = self.layer.log_soft_assign_all(&z)?.f_exp()?;
         Ok((z, q))
@@ -123,11 +189,23 @@ impl Model {
     /// # Errors
     /// As for [`Model::transform`].
     pub fn predict(&self, features: &Features) -> Result<Assignment> {
-        let (_, q) = self.transform(features)?;
-        let (confidence, labels) = q.f_max_dim(1, false)?;
-        let rows = (0..features.n_rows()).collect();
-        let (labels, confidence) = (values_of(&labels)?, values_of(&confidence)?);
-        Ok(Assignment { rows, labels, confidence, ids: Vec::new() })
+        let (z, q) = self.transform(features)?;
+        self.assign(&z, &q)
+    }
+
+    /// The same of rows that [`Model::transform`] has been given.
+    ///
+    /// # Errors
+    /// A libtorch failure.
+    pub fn assign(&self, z: &Tensor, q: &Tensor) -> Result<Assignment> {
+        let labels = values_of(&q.f_max_dim(1, false)?.1)?;
+        Assignment::of(z, q, labels, self.layer.centroids(), self.profile.as_ref())
+    }
+
+    /// k and m.
+    pub fn shape(&self) -> [usize; 2] {
+        let size = self.layer.centroids().size();
+        [size[0] as usize, size[1] as usize]
     }
 
     /// Reads the model of a finished run back from its directory.
@@ -187,7 +265,8 @@ impl Model {
         let intake = Intake::from_tensors(|name| tensor(&format!("input.{name}")))?;
         let image = Image::of_summary(&summary.rows);
         let n_features = summary.n_features as i64;
-        Ok(Self { intake, columns: summary.columns, image, n_features, scaling, network, layer })
+        let profile = Profile::from_tensors(|name| tensor(&format!("training.{name}")))?;
+        Ok(Self { intake, columns: summary.columns, image, n_features, scaling, network, layer, profile })
     }
 }
 
@@ -249,6 +328,12 @@ pub struct Reached<'a> {
     pub network: Option<&'a dyn Network>,
     /// The centroids, once self-training has begun.
     pub layer: Option<&'a ClusteringLayer>,
+    /// What the rows are like around them.
+    pub profile: Option<&'a Profile>,
+    /// z \[n, m\] and q \[n, k\], in the run's order of rows, and the places of the input's rows in it.
+    pub tables: Option<(&'a Tensor, &'a Tensor, Vec<usize>)>,
+    /// The columns' names, or none.
+    pub columns: &'a [String],
     /// The clusters, once they are known.
     pub assignment: Option<&'a Assignment>,
     /// Results, stages, rounds, rollbacks, warnings.
@@ -258,7 +343,8 @@ pub struct Reached<'a> {
 impl Reached<'_> {
     /// Every tensor with its PyTorch-style name: `encoder.0.weight` …, `decoder.0.weight` …, `centroids`; and where rows are
     /// centred, `input.mean` and `input.deviation`, of counts `input.total`. Float32 on the CPU. Of what was done on reading,
-    /// `input.offset` (float64 \[d\]), `input.selected` (int64 \[d\]) and `input.selected_of` (int64 \[1\], the file's columns).
+    /// `input.offset` (float64 \[d\]), `input.selected` (int64 \[d\]) and `input.selected_of` (int64 \[1\], the file's columns). Of the
+    /// training rows, `training.medians`, `training.quantiles`, `training.shares`, `training.confidence` ([`Profile`]).
     ///
     /// # Errors
     /// A libtorch failure.
@@ -278,6 +364,9 @@ impl Reached<'_> {
             named.into_iter().map(|(name, tensor)| Ok((name, on_cpu(tensor)?))).collect::<Result<_>>()?;
         for (name, tensor) in self.intake.tensors()? {
             named.push((format!("input.{name}"), tensor));
+        }
+        for (name, tensor) in self.profile.map(Profile::tensors).transpose()?.into_iter().flatten() {
+            named.push((format!("training.{name}"), tensor));
         }
         Ok(named)
     }

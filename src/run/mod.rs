@@ -7,7 +7,8 @@
 //! | `checkpoints/` | while training | what it takes to go on, the newest two; gone when the run has finished |
 //! | `weights.safetensors` | at the end | the weights, under PyTorch's names |
 //! | `model.pt` | at the end | the TorchScript predictor |
-//! | `assignments.csv` | at the end | row, cluster, confidence |
+//! | `assignments.csv` | at the end | row, cluster, confidence, second choice, entropy, outlier score |
+//! | `assignments.*`, `model.onnx` | at the end | the same in another format, the predictor as ONNX: where `[output]` asks for them |
 //! | `summary.json` | last of all | results, stages, sizes, versions: its presence says that the rest was tried |
 //!
 //! Each file but the event log is written beside its place and renamed into it, so none is ever half there.
@@ -16,8 +17,6 @@ mod checkpoint;
 mod dir;
 mod estimate;
 mod events;
-mod faults;
-mod files;
 mod fitted;
 mod keeper;
 mod lock;
@@ -26,14 +25,14 @@ mod summary;
 mod tensors;
 mod trainer;
 
+pub use crate::files::{check_writable, write_atomic};
 pub use checkpoint::{Checkpoint, Checkpoints, Identity};
 pub use dir::{assignments_csv, Content, RunDir};
 pub use estimate::{estimate, Estimate};
 pub use events::EventLog;
-pub use files::{check_writable, write_atomic};
 pub use fitted::{Assignment, Fitted, Image, Model, Reached};
 pub use keeper::{Keeper, Moment};
 pub use lock::{Lock, LOCK};
-pub use names::{ASSIGNMENTS, CHECKPOINTS, CONFIG, EVENTS, FORMAT, MODEL, SUMMARY, WEIGHTS};
+pub use names::{ASSIGNMENTS, CHECKPOINTS, CONFIG, EVENTS, FORMAT, MODEL, ONNX, SUMMARY, WEIGHTS};
 pub use summary::{Outcome, Summary};
 pub use trainer::Trainer;

@@ -16,8 +16,20 @@ pub const EVENTS: &str = "events.jsonl";
 pub const WEIGHTS: &str = "weights.safetensors";
 /// The TorchScript predictor.
 pub const MODEL: &str = "model.pt";
-/// Row, cluster, confidence.
+/// Row, cluster, confidence, second choice, entropy, outlier score.
 pub const ASSIGNMENTS: &str = "assignments.csv";
+
+/// The predictor as ONNX, where the recipe asks for it.
+pub const ONNX: &str = "model.onnx";
+/// Further tables of the assignments.
+pub(super) const TABLES: [&str; 6] = [
+    "embedding.csv",
+    "assignments.tsv",
+    "assignments.parquet",
+    "assignments.npy",
+    "assignments.arrow",
+    "assignments.h5ad",
+];
 
 /// What it takes to go on, while the run is not finished.
 pub const CHECKPOINTS: &str = "checkpoints";

@@ -11,7 +11,7 @@ use crate::control::{Control, Deadline, Event, Method, Observer, StageName, Stag
 use crate::data::{array_of, values_of, Dataset};
 use crate::error::{Collapse, Error, Result};
 use crate::metrics;
-use crate::model::{copies, encode_all, set_parameters, ClusteringLayer, Network};
+use crate::model::{copies, encode_all, set_parameters, ClusteringLayer, Network, Profile};
 use crate::stage::cluster::{below_start, collapse};
 use crate::stage::{self, score, Done, Stage};
 use crate::state::{Cache, Run, StageId, State, Task};
@@ -34,6 +34,7 @@ struct Concluded {
     q: Tensor,
     z: Tensor,
     layer: ClusteringLayer,
+    profile: Profile,
 }
 
 impl Trainer {
@@ -285,20 +286,23 @@ impl Trainer {
         let q = log_q.f_exp()?;
         let (confidence, labels) = q.f_max_dim(1, false)?;
         let (labels, confidence): (Vec<i64>, Vec<f32>) = (values_of(&labels)?, values_of(&confidence)?);
-        let assignment = self.assignment(&labels, &confidence);
-        Ok((labels, Concluded { assignment, q, z, layer }))
+        let profile = Profile::of(&z, &labels, &confidence, layer.centroids())?;
+        let assignment = self.assignment(&z, &q, labels.clone(), &layer, &profile)?;
+        Ok((labels, Concluded { assignment, q, z, layer, profile }))
     }
 
     /// In the order of the input's rows.
-    fn assignment(&self, labels: &[i64], confidence: &[f32]) -> Assignment {
+    fn assignment(
+        &self,
+        z: &Tensor,
+        q: &Tensor,
+        labels: Vec<i64>,
+        layer: &ClusteringLayer,
+        profile: &Profile,
+    ) -> Result<Assignment> {
         let (places, rows) = input_order(&self.run.task.order);
-        let ids = &self.run.task.ids;
-        Assignment {
-            rows,
-            ids: if ids.is_empty() { Vec::new() } else { places.iter().map(|&i| ids[i].clone()).collect() },
-            labels: places.iter().map(|&i| labels[i]).collect(),
-            confidence: places.iter().map(|&i| confidence[i]).collect(),
-        }
+        let shuffled = Assignment::of(z, q, labels, layer.centroids(), Some(profile))?;
+        Ok(Assignment { ids: self.run.task.ids.clone(), ..shuffled }.at(&places, rows))
     }
 
     fn score_end(&mut self, labels: &[i64], concluded: Concluded, control: &mut Control) -> Result<()> {
@@ -312,9 +316,8 @@ impl Trainer {
     fn keep_start(&mut self, control: &Control) -> Result<()> {
         let Some((_, mut concluded)) = self.assign_by_start(control)? else { return Ok(()) };
         let Some(begun) = &self.run.state.self_training else { return Ok(()) };
-        let labels = Tensor::f_from_slice(&begun.start.labels)?.f_to_device(concluded.q.device())?.f_unsqueeze(1)?;
-        let confidence: Vec<f32> = values_of(&concluded.q.f_gather(1, &labels, false)?.f_squeeze_dim(1)?)?;
-        concluded.assignment = self.assignment(&begun.start.labels, &confidence);
+        let Concluded { z, q, layer, profile, .. } = &concluded;
+        concluded.assignment = self.assignment(z, q, begun.start.labels.clone(), layer, profile)?;
         self.concluded = Some(concluded);
         Ok(())
     }
@@ -341,6 +344,9 @@ impl Trainer {
             scaling: &self.run.task.scaling,
             network: self.network(),
             layer: concluded.map(|concluded| &concluded.layer),
+            profile: concluded.map(|concluded| &concluded.profile),
+            tables: concluded.map(|c| (&c.z, &c.q, input_order(&self.run.task.order).0)),
+            columns: &self.run.task.columns,
             assignment: concluded.map(|concluded| &concluded.assignment),
             state,
         }
@@ -361,6 +367,7 @@ impl Trainer {
                 scaling: self.run.task.scaling.clone(),
                 network,
                 layer: concluded.layer.share(),
+                profile: Some(concluded.profile.clone()),
             },
             assignment: concluded.assignment.clone(),
             q: rows_at(&concluded.q, &places)?,

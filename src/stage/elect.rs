@@ -6,7 +6,7 @@ use crate::data::array_of;
 use crate::error::{Error, Result};
 use crate::metrics::{self, Contingency};
 use crate::start::choice::{by_modularity, by_shape, Family, Gaps, Reason};
-use crate::start::{elect, Elected, Joint, NeighbourGraph};
+use crate::start::{elect, extend, Elected, Joint, NeighbourGraph};
 use crate::state::{Candidate, Clusters, Run, StartChoice};
 
 /// Normalised mutual information below which it is said that the two families disagree.
@@ -34,7 +34,8 @@ impl Elect {
             (None, None) => return Err(Error::Rows("no clusterings to choose among".to_owned())),
         };
         let Winner { elected, network } = winner;
-        let clusters = Clusters::around_means(&run.latent(network, control)?, elected.labels, k)?;
+        let z = run.latent(network, control)?;
+        let clusters = Clusters::around_means(&z, extend(&z, elected.labels, control)?, k)?;
         Ok((clusters, network, choice))
     }
 }

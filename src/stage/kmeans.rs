@@ -1,4 +1,4 @@
-//! k-means on the raw rows, the baseline; and on the first network's latent rows, for comparison or as the start
+//! k-means on the raw rows, the baseline (of many rows the search sees a part, and all go to the centroids found there); and on the first network's latent rows, for comparison or as the start
 //! (Xie et al. 2016, §3.1.2).
 
 use tch::Tensor;
@@ -7,9 +7,12 @@ use super::{score, Done, Stage};
 use crate::control::{Control, Method, StageName};
 use crate::data::{tensor_of, Rows};
 use crate::error::Result;
-use crate::kmeans::{Best, KMeans, KMeansParams, Search};
+use crate::kmeans::{self, Best, KMeans, KMeansParams, Search};
 use crate::state::{of_latent, Clusters, Restarts, Run};
 use crate::train::seed_for;
+
+/// Values of the raw rows that the search sees at the most: somewhat more than MNIST has.
+pub const SEEN_VALUES: i64 = 1 << 26;
 
 /// A k-means at work.
 pub struct KMeansStage {
@@ -17,6 +20,8 @@ pub struct KMeansStage {
     n_init: usize,
     /// The latent rows; `None` for the raw ones.
     latent: Option<Tensor>,
+    /// Whether the search sees a part of the rows.
+    partly: bool,
     fitted: Option<KMeans>,
 }
 
@@ -26,8 +31,11 @@ impl KMeansStage {
     /// # Errors
     /// Rows that cannot be clustered.
     pub fn of_rows(run: &mut Run) -> Result<Self> {
-        let rows = run.task.rows.shallow_clone();
-        Self::new(run, StageName::KMeansRaw, &rows, None)
+        let rows = &run.task.rows;
+        let enough = SEEN_VALUES / rows.n_features().max(1);
+        let seen = rows.first(enough.max(run.task.config.n_clusters as i64))?;
+        let partly = seen.n_rows() < rows.n_rows();
+        Ok(Self { partly, ..Self::new(run, StageName::KMeansRaw, &seen, None)? })
     }
 
     /// On the first network's latent rows.
@@ -47,7 +55,7 @@ impl KMeansStage {
         if let Some(Restarts { done, best }) = run.state.restarts.take() {
             search.go_on_after(done, best);
         }
-        Ok(Self { search, n_init: params.n_init, latent, fitted: None })
+        Ok(Self { search, n_init: params.n_init, latent, partly: false, fitted: None })
     }
 }
 
@@ -56,9 +64,12 @@ impl Stage for KMeansStage {
         self.n_init as u64
     }
 
-    fn advance(&mut self, _: &mut Run, control: &mut Control) -> Result<Done> {
+    fn advance(&mut self, run: &mut Run, control: &mut Control) -> Result<Done> {
         let of = |error| if self.latent.is_some() { of_latent(error) } else { error };
         self.fitted = self.search.advance(control).map_err(of)?;
+        if let Some(fitted) = self.fitted.take_if(|_| self.partly) {
+            self.fitted = Some(kmeans::assign(&run.task.rows, fitted.centroids, control)?);
+        }
         Ok(if self.fitted.is_some() { Done::All(self.n_init as u64) } else { Done::More })
     }
 

@@ -17,7 +17,7 @@ pub fn score(run: &mut Run, method: Method, labels: &[i64], inertia: f64, contro
         None => {
             let seed = seed_for(run.task.config.seed, "silhouette");
             // Not to be stopped: a stage that is closed is not begun again.
-            metrics::silhouette(&run.components(&mut Control::ignored())?, labels, seed)?
+            metrics::silhouette(&run.components(&mut Control::ignored())?, &labels[..run.task.seen()], seed)?
         }
     };
     let Run { task, state, .. } = run;

@@ -11,7 +11,7 @@ use crate::kmeans::{self, KMeansParams};
 use crate::model::encode_filled;
 use crate::start::choice::Family;
 use crate::start::spectral::{self, Augmented, Found, SpectralParams, Views};
-use crate::start::{mixture, ward};
+use crate::start::{extend, mixture, ward};
 use crate::state::{of_latent, Candidate, Clusters, Run};
 use crate::train::engine::step_key;
 use crate::train::seed_for;
@@ -31,6 +31,8 @@ pub struct SearchStage {
     goal: Goal,
     clusters: usize,
     latent: Tensor,
+    /// Those of them that the search sees.
+    seen: Tensor,
     seed: u64,
     /// The graph and its eigenvectors, made when they are first needed.
     spectral: Option<spectral::Search>,
@@ -85,8 +87,8 @@ impl SearchStage {
             Goal::Candidates => (run.task.config.n_clusters, StageName::Start),
         };
         let seed = seed_for(run.task.network_seed(network), &format!("{stage} labels"));
-        let spaces = Vec::new();
-        Ok(Self { network, goal, clusters, latent, seed, spectral: None, spaces, found: Found::default() })
+        let (spaces, seen) = (Vec::new(), run.task.seen_of(&latent)?);
+        Ok(Self { network, goal, clusters, latent, seen, seed, spectral: None, spaces, found: Found::default() })
     }
 
     /// By k-means or a mixture, which find one clustering.
@@ -99,7 +101,7 @@ impl SearchStage {
                 Some(kmeans::fit(&z, &params, &mut control.silenced()).map_err(of_latent)?.labels)
             }
             StartMethod::Gmm => Some(mixture::fit(&self.latent, clusters, self.seed, control).map_err(of_latent)?),
-            StartMethod::Spectral if clusters == 1 => Some(vec![0; run.task.n_rows()]),
+            StartMethod::Spectral if clusters == 1 => Some(vec![0; run.task.seen()]),
             StartMethod::Spectral => None,
         })
     }
@@ -118,7 +120,7 @@ impl SearchStage {
             Some(_) => None,
         };
         let input = run.input_graph(control)?;
-        let views = Views { latent: &self.latent, input, augmented: augmented.as_ref() };
+        let views = Views { latent: &self.seen, input, augmented: augmented.as_ref() };
         spectral::Search::new(views, &params, control).map_err(of_latent)
     }
 
@@ -127,7 +129,7 @@ impl SearchStage {
         let mut spaces = Vec::new();
         let searched = self.goal == Goal::Candidates && run.task.config.start.n_vectors.given().is_none();
         if searched && !run.task.moves_in_start() {
-            spaces.push(Space { network: Some(self.network), rows: self.latent.shallow_clone() });
+            spaces.push(Space { network: Some(self.network), rows: self.seen.shallow_clone() });
             if self.network == 0 {
                 spaces.push(Space { network: None, rows: run.components(control)? });
             }
@@ -161,7 +163,7 @@ impl SearchStage {
         const VERSIONS: usize = 3;
         let Some(augmentation) = run.task.augmentation_of(StageName::Start) else { return Ok(None) };
         let rows = &run.task.rows;
-        let chosen = sample(run.task.n_rows(), ROWS, self.seed);
+        let chosen = sample(run.task.seen(), ROWS, self.seed);
         let n = chosen.len() as i64;
         let indices = index_of(&chosen)?.f_to_device(rows.device())?;
         let network = run.state.network(self.network)?;
@@ -179,10 +181,11 @@ impl SearchStage {
     }
 
     /// Puts what was found where the next stage looks for it.
-    fn keep(&self, run: &mut Run, clusterings: Vec<Vec<i64>>) -> Result<()> {
+    fn keep(&self, run: &mut Run, clusterings: Vec<Vec<i64>>, control: &mut Control) -> Result<()> {
         match self.goal {
             Goal::Parts(parts) => {
                 for labels in clusterings.into_iter().take(1) {
+                    let labels = extend(&self.latent, labels, control)?;
                     run.state.clusters = Some(Clusters::around_means(&self.latent, labels, parts)?);
                 }
             }
@@ -203,7 +206,7 @@ impl Stage for SearchStage {
 
     fn advance(&mut self, run: &mut Run, control: &mut Control) -> Result<Done> {
         if let Some(labels) = self.single(run, control)? {
-            self.keep(run, vec![labels])?;
+            self.keep(run, vec![labels], control)?;
             return Ok(Done::All(1));
         }
         if self.spectral.is_none() {
@@ -221,7 +224,7 @@ impl Stage for SearchStage {
             let mut found = search.clusterings(run.state.plans, control).map_err(of_latent)?;
             let clusterings = std::mem::take(&mut found.clusterings);
             self.found.extend(found);
-            self.keep(run, clusterings)?;
+            self.keep(run, clusterings, control)?;
             run.state.plans += 1;
         } else if run.state.plans < n_plans {
             self.around_centres(run.state.plans - search.n_plans(), run, control)?;

@@ -8,7 +8,7 @@ mod clusters;
 mod task;
 
 pub use clusters::Clusters;
-pub use task::{new_network, Kind, Task, ToldBy};
+pub use task::{new_network, stays_streamed, Kind, Task, ToldBy};
 
 use serde::{Deserialize, Serialize};
 use tch::Tensor;
@@ -267,7 +267,7 @@ pub struct Run {
 }
 
 impl Run {
-    /// The scaled rows along their 50 leading singular vectors ([`components`]).
+    /// The scaled rows that the start sees, along their 50 leading singular vectors ([`components`]).
     ///
     /// # Errors
     /// [`Error::Interrupted`], or a libtorch failure.
@@ -275,12 +275,12 @@ impl Run {
         if let Some(components) = &self.cache.components {
             return Ok(components.shallow_clone());
         }
-        let found = components(&self.task.rows, control)?;
+        let found = components(&self.task.rows.first(self.task.seen() as i64)?, control)?;
         self.cache.components = Some(found.shallow_clone());
         Ok(found)
     }
 
-    /// The graph of the rows themselves; none where augmentation moves their values. Neighbours of such rows are those at the same
+    /// The graph of the rows themselves that the start sees; none where augmentation moves their values. Neighbours of such rows are those at the same
     /// place, which is meant not to matter.
     ///
     /// # Errors
@@ -293,12 +293,12 @@ impl Run {
         Ok(self.cache.input_graph.as_ref())
     }
 
-    /// The graph of the latent rows `z` \[n, m\], with that of the rows themselves where there is one.
+    /// The graph of the latent rows `z` \[n, m\] that the start sees, with that of the rows themselves where there is one.
     ///
     /// # Errors
     /// [`Error::Interrupted`], latent rows without finite distances, or a libtorch failure.
     pub fn graph(&mut self, z: &Tensor, control: &mut Control) -> Result<NeighbourGraph> {
-        let graph = NeighbourGraph::new(z, self.n_neighbours(), control)?;
+        let graph = NeighbourGraph::new(&self.task.seen_of(z)?, self.n_neighbours(), control)?;
         Ok(match self.input_graph(control)? {
             Some(input) => graph.plus(input),
             None => graph,

@@ -1,11 +1,14 @@
 //! What a run is about: the recipe, the rows as training sees them, and what follows from the two.
 
-use serde::Serialize;
-use tch::Device;
+use std::borrow::Cow;
 
+use serde::Serialize;
+use tch::{Device, Tensor};
+
+use crate::backend::available_bytes;
 use crate::config::{lengths, AugmentKind, CheckedConfig, Config, Scale, WeightInit};
 use crate::control::StageName;
-use crate::data::{self, permutation, Dataset, Intake, RowKind, Rows, Scaling};
+use crate::data::{self, permutation, Dataset, Features, Intake, RowKind, Rows, Scaling};
 use crate::error::Result;
 use crate::kmeans::{check_rows, KMeansParams};
 use crate::model::{Autoencoder, Init, Network};
@@ -40,7 +43,8 @@ pub struct Task {
 }
 
 impl Task {
-    /// Checks that `dataset` can be clustered, shuffles its rows from the seed, and brings them to `device`.
+    /// Checks that `dataset` can be clustered, shuffles its rows from the seed, and brings them to `device`; those that
+    /// [`stays_streamed`] come a batch at a time.
     ///
     /// # Errors
     /// [`crate::Error::Rows`] for rows that cannot be clustered, or a libtorch failure.
@@ -50,27 +54,43 @@ impl Task {
         }
         let mut order = permutation(dataset.n_rows(), seed_for(config.seed, "shuffle"));
         order.truncate(config.data.limit.unwrap_or(usize::MAX));
-        let dataset = dataset.select(&order);
-        data::check_clusterable(&dataset, config.n_clusters)?;
-        let (kind, image) = kind_of(config, &dataset);
+        let chosen = in_file_order(dataset, &order);
+        data::check_clusterable(&chosen, config.n_clusters)?;
+        let (kind, image) = kind_of(config, &chosen)?;
         if kind.rows == RowKind::Table {
-            warn_of_absurd(&dataset, &order);
+            warn_of_absurd(&chosen, &order)?;
         }
-        let (scaling, magnitude) = Scaling::new(config.data.scale, &dataset.features, kind.rows);
+        let (scaling, magnitude) = Scaling::new(config.data.scale, &chosen.features, kind.rows)?;
         let augmentation =
             Augmentation::new(&config.augment, image, dataset.channels, dataset.n_features(), magnitude)?;
-        let rows = Rows::new(&scaling.stored(dataset.features), scaling.factor(), device)?;
-        check_rows(&rows, config.n_clusters)?;
+        let rows = match &dataset.features {
+            Features::Streamed(streamed) if stays_streamed(config, &dataset.features) => {
+                tracing::info!("the rows are read a batch at a time, since they would take much of the memory");
+                check_rows(&Rows::new(&chosen.features, &scaling, Device::Cpu)?, config.n_clusters)?;
+                Rows::streamed(streamed.select(&order), scaling.clone(), device)
+            }
+            features => {
+                drop(chosen);
+                let rows = Rows::resident(features, &order, &scaling, device)?;
+                check_rows(&rows, config.n_clusters)?;
+                rows
+            }
+        };
+        let ids = if dataset.ids.is_empty() {
+            Vec::new()
+        } else {
+            order.iter().map(|&row| dataset.ids[row].clone()).collect()
+        };
         Ok(Self {
             config: config.clone(),
+            labels_true: dataset.labels.as_ref().map(|labels| order.iter().map(|&row| labels[row]).collect()),
+            ids,
             order,
             rows,
-            labels_true: dataset.labels,
-            ids: dataset.ids,
-            columns: dataset.columns,
-            data_name: dataset.name,
+            columns: dataset.columns.clone(),
+            data_name: dataset.name.clone(),
             kind,
-            intake: dataset.intake,
+            intake: dataset.intake.clone(),
             scaling,
             augmentation,
         })
@@ -79,6 +99,19 @@ impl Task {
     /// Rows that are clustered.
     pub fn n_rows(&self) -> usize {
         self.order.len()
+    }
+
+    /// Rows that a spectral start sees: the first so many. They are in random order.
+    pub fn seen(&self) -> usize {
+        self.n_rows().min(self.config.start.max_rows)
+    }
+
+    /// What of a tensor \[n, …\] is of those.
+    ///
+    /// # Errors
+    /// A libtorch failure.
+    pub fn seen_of(&self, tensor: &Tensor) -> Result<Tensor> {
+        Ok(tensor.f_narrow(0, 0, self.seen() as i64)?)
     }
 
     /// Features of a row.
@@ -163,6 +196,28 @@ impl Task {
     }
 }
 
+/// Whether rows that need not be in memory are left where they are: sparse ones, and those that would take more than a third of
+/// the memory that there is, or that `data.max_memory` allows.
+pub fn stays_streamed(config: &Config, features: &Features) -> bool {
+    let Features::Streamed(rows) = features else { return false };
+    let [n, d] = rows.shape();
+    let n = n.min(config.data.limit.unwrap_or(usize::MAX));
+    let bytes = (n as u64).saturating_mul(d as u64).saturating_mul(features.element_bytes() as u64);
+    let allowed = config.data.max_memory.map(|megabytes| megabytes.saturating_mul(1_000_000));
+    let most = allowed.or_else(available_bytes).unwrap_or(u64::MAX);
+    rows.in_memory() || bytes > most / 3
+}
+
+/// The chosen rows in the order of the file, in which passes over a file are fastest, and sums are those of any order.
+fn in_file_order<'a>(dataset: &'a Dataset, order: &[usize]) -> Cow<'a, Dataset> {
+    if order.len() == dataset.n_rows() {
+        return Cow::Borrowed(dataset);
+    }
+    let mut ascending = order.to_vec();
+    ascending.sort_unstable();
+    Cow::Owned(dataset.select(&ascending))
+}
+
 /// What rows are, and how that is known.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Kind {
@@ -187,20 +242,23 @@ pub enum ToldBy {
     Values,
 }
 
-/// Names a row that will rule the scaling of its columns.
-fn warn_of_absurd(dataset: &Dataset, order: &[usize]) {
-    let Some((row, column, value)) = data::first_absurd(&dataset.features) else { return };
+/// Names a row that will rule the scaling of its columns; `order` are the rows that `dataset` has, ascending there.
+fn warn_of_absurd(dataset: &Dataset, order: &[usize]) -> Result<()> {
+    let Some((place, column, value)) = data::first_absurd(&dataset.features)? else { return Ok(()) };
+    let mut ascending = order.to_vec();
+    ascending.sort_unstable();
     let name = dataset.columns.get(column).map_or_else(String::new, |name| format!(" ({name:?})"));
     tracing::warn!(
         "row {} has {value:e} in column {column}{name}, counted from 0, hundreds of times as far out as others: leave it out if it \
          is a mistake",
-        order[row]
+        ascending[place]
     );
+    Ok(())
 }
 
 /// What the rows are, with height and width where they have such.
-fn kind_of(config: &Config, dataset: &Dataset) -> (Kind, Option<[usize; 2]>) {
-    let (shape, told_by, margin) = shape_of(config, dataset);
+fn kind_of(config: &Config, dataset: &Dataset) -> Result<(Kind, Option<[usize; 2]>)> {
+    let (shape, told_by, margin) = shape_of(config, dataset)?;
     let rows = match (config.augment.kind, shape) {
         (AugmentKind::TimeShift, _) => RowKind::Series,
         (_, Some([height, width])) if height.min(width) >= data::LEAST_SIDE => match dataset.channels.count {
@@ -210,28 +268,31 @@ fn kind_of(config: &Config, dataset: &Dataset) -> (Kind, Option<[usize; 2]>) {
         _ => RowKind::Table,
     };
     let told_by = if config.augment.kind == AugmentKind::TimeShift { ToldBy::Recipe } else { told_by };
-    (Kind { rows, told_by, margin }, shape)
+    Ok((Kind { rows, told_by, margin }, shape))
 }
 
-fn shape_of(config: &Config, dataset: &Dataset) -> (Option<[usize; 2]>, ToldBy, Option<f64>) {
+/// Height and width, who says so, and by which margin the values do.
+type Shape = (Option<[usize; 2]>, ToldBy, Option<f64>);
+
+fn shape_of(config: &Config, dataset: &Dataset) -> Result<Shape> {
     let no_images = matches!(config.augment.kind, AugmentKind::Noise | AugmentKind::TimeShift);
     if let Some(shape) = config.augment.image {
-        return (Some(shape), ToldBy::Recipe, None);
+        return Ok((Some(shape), ToldBy::Recipe, None));
     }
     if let Some(shape) = dataset.image {
-        return (Some(shape), ToldBy::File, None);
+        return Ok((Some(shape), ToldBy::File, None));
     }
     if no_images {
-        return (None, ToldBy::Recipe, None);
+        return Ok((None, ToldBy::Recipe, None));
     }
-    let Some(found) = data::guess_image(&dataset.features) else { return (None, ToldBy::Values, None) };
+    let Some(found) = data::guess_image(&dataset.features)? else { return Ok((None, ToldBy::Values, None)) };
     let [height, width] = found.shape;
     tracing::info!(
         "the rows look like images of {height} x {width} pixels (by a margin of {:.2}; 0.10 would do) and are treated as such \
          (augment.kind=noise if they are not)",
         found.margin
     );
-    (Some(found.shape), ToldBy::Values, Some(found.margin))
+    Ok((Some(found.shape), ToldBy::Values, Some(found.margin)))
 }
 
 /// A network whose encoder has these widths, from the rows to the latent, with the weights that follow from `seed`.

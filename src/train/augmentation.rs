@@ -112,8 +112,8 @@ impl Augmentation {
     pub fn gather(&self, rows: &Rows, indices: &Tensor, key: &Tensor, out: &Tensor) -> Result<()> {
         match *self {
             Self::Warp(warp) => {
-                let (stored, scale) = rows.stored();
-                augment::warp(stored, indices, scale, key, &warp, out)
+                let (stored, places) = rows.at(indices)?;
+                augment::warp(&stored, &places, rows.scale(), key, &warp, out)
             }
             Self::Noise { deviation, dropout } => {
                 rows.gather(indices, out)?;

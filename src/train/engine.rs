@@ -223,7 +223,8 @@ impl Engine {
             loss_sum: Tensor::f_zeros([1], (Kind::Double, device))?,
             memory,
             views,
-            replay: Replay::new(device, params.cuda_graphs),
+            // Rows that are read meanwhile are no part of a recording.
+            replay: Replay::new(device, params.cuda_graphs && !rows.is_streamed()),
         })
     }
 

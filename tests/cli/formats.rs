@@ -73,6 +73,60 @@ fn every_format_gives_the_same_weights() {
 }
 
 #[test]
+fn rows_that_stay_in_their_file_give_the_same_weights() {
+    let scratch = Scratch::new();
+    // A file of more than a quarter, and rows of more than a third, of the megabyte that is allowed.
+    let rows: Vec<f32> =
+        (0..4_000 * 24).map(|i| (i % 24 * (i / 24 % 3)) as f32 + (i * 7919 % 101) as f32 / 50.0).collect();
+    let wide: Vec<f64> = rows.iter().map(|&value| f64::from(value) + 1e7).collect();
+    let pixels: Vec<u8> = rows.iter().flat_map(|&value| [value as u8; 4]).collect();
+    write_npy(&scratch.path("single.npy"), &[4_000, 24], &rows);
+    write_npy(&scratch.path("wide.npy"), &[4_000, 24], &wide);
+    write_npy(&scratch.path("pixels.npy"), &[4_000, 8, 12], &pixels);
+    write_npy(&scratch.path("first.npy"), &[1_000, 24], &rows[..24_000]);
+    write_npy(&scratch.path("second.npy"), &[3_000, 24], &rows[24_000..]);
+    let mut header = br#"{"x":{"dtype":"F32","shape":[4000,24],"data_offsets":[0,384000]}}"#.to_vec();
+    let mut tensors = (header.len() as u64).to_le_bytes().to_vec();
+    tensors.append(&mut header);
+    tensors.extend(rows.iter().flat_map(|value| value.to_le_bytes()));
+    fs::write(scratch.path("single.safetensors"), tensors).unwrap();
+    let train = |files: &[&str], more: &[&str]| {
+        let mut args = small(files);
+        args.extend(["--out=run", "--force", "--set=start.max_rows=1500", "--set=pretrain.steps=40"]);
+        args.extend(more);
+        let ran = scratch.dec(args).ok();
+        (scratch.read("run/weights.safetensors"), scratch.read("run/assignments.csv"), ran.stderr)
+    };
+    let mut singles = Vec::new();
+    for file in ["single.npy", "wide.npy", "pixels.npy", "single.safetensors"] {
+        let (resident, streamed) = (train(&[file], &[]), train(&[file], &["--max-memory=1"]));
+        assert!(
+            streamed.2.contains("read a batch at a time") && !resident.2.contains("at a time"),
+            "{file}: {streamed:?}"
+        );
+        assert!((&resident.0, &resident.1) == (&streamed.0, &streamed.1), "{file}");
+        if file.starts_with("single") {
+            singles.push(resident.0);
+        }
+    }
+    // Several files are one data set, in memory or not.
+    singles.push(train(&["first.npy", "second.npy"], &[]).0);
+    singles.push(train(&["first.npy", "second.npy"], &["--max-memory=1"]).0);
+    assert!(singles.iter().all(|weights| *weights == singles[0]));
+    scratch.dec(small(&["first.npy", "pixels.npy", "--out=no"])).failed(3, &["pixels.npy", "96 columns", "24"]);
+    assert!(!scratch.path("no").exists());
+    scratch.dec(small(&["first.npy", "builtin", "--out=no"])).failed(2, &["builtin is no file"]);
+    // predict and inspect take such rows too.
+    let predicted = |more: &[&str]| {
+        let args = ["predict", "run", "single.npy", "--device=cpu"].into_iter().chain(more.iter().copied());
+        scratch.dec(args.collect::<Vec<_>>()).ok().stdout
+    };
+    assert_eq!(predicted(&["--set=data.max_memory=1"]), predicted(&[]));
+    let page = scratch.dec(["inspect", "single.npy", "--max-memory=1"]).ok().stdout;
+    assert!(page.contains("read a batch at a time"), "{page}");
+}
+
+#[test]
 fn names_of_rows_columns_and_classes_go_through() {
     let scratch = Scratch::new();
     fs::write(scratch.path("rows.csv"), csv(',')).unwrap();
@@ -80,7 +134,7 @@ fn names_of_rows_columns_and_classes_go_through() {
     let ran = scratch.dec(args.into_iter().filter(|arg| !arg.starts_with("--clusters"))).ok();
     assert!(ran.stderr.contains("3 clusters, as many as the labels have classes"), "{ran:#?}");
     let assignments = scratch.text("run/assignments.csv");
-    assert!(assignments.starts_with("row,id,cluster,confidence\n0,r0,"), "{assignments}");
+    assert!(assignments.starts_with("row,id,cluster,confidence,second,entropy,outlier\n0,r0,"), "{assignments}");
     let summary = scratch.json("run/summary.json");
     assert_eq!((&summary["n_clusters"], &summary["columns"][7]), (&3.into(), &"h".into()));
     assert!(summary["results"][0]["acc"].as_f64().unwrap() > 0.9);

@@ -272,11 +272,11 @@ pub fn idx(code: u8, dims: &[u32], body: &[u8]) -> Vec<u8> {
 /// `(row, cluster, confidence)` of an assignments.csv.
 pub fn assignments(csv: &str) -> Vec<(usize, i64, f64)> {
     let mut lines = csv.lines();
-    assert_eq!(lines.next(), Some("row,cluster,confidence"));
+    assert!(lines.next().is_some_and(|names| names.starts_with("row,cluster,confidence,second,entropy")), "{csv}");
     lines
         .map(|line| {
             let cells: Vec<&str> = line.split(',').collect();
-            let [row, cluster, confidence] = cells[..] else { panic!("{line}") };
+            let [row, cluster, confidence, ..] = cells[..] else { panic!("{line}") };
             (row.parse().unwrap(), cluster.parse().unwrap(), confidence.parse().unwrap())
         })
         .collect()

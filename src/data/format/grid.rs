@@ -1,9 +1,10 @@
-//! The values of a table while it is filled. The narrowest type that holds them is chosen.
+//! The values of a table while it is filled. The narrowest type that holds them is chosen; many go to a temporary file.
 
 use std::path::Path;
 
 use ndarray::Array2;
 
+use super::spill::Spill;
 use super::{no_room, reserved, Pick, Values};
 use crate::error::{Error, Result};
 
@@ -32,6 +33,8 @@ enum Cells {
     Bytes(Vec<u8>),
     Singles(Vec<f32>),
     Doubles(Vec<f64>),
+    /// In a file, since they are many.
+    Spilled(Spill),
 }
 
 /// Rows of numbers, whose memory is reserved once.
@@ -49,9 +52,11 @@ impl Grid {
         let spread_count = if kind == Kind::Double { width } else { 0 };
         let spread_bytes = (spread_count as u64).saturating_mul(size_of::<Spread>() as u64);
         let bytes = (rows as u64).saturating_mul(width as u64).saturating_mul(kind.bytes());
-        pick.check_bytes(path, "its values", bytes.saturating_add(spread_bytes))?;
+        let spills = bytes > pick.most_resident() && Spill::may_take(path, bytes);
+        pick.check_bytes(path, "its values", if spills { spread_bytes } else { bytes.saturating_add(spread_bytes) })?;
         let size = rows.checked_mul(width).ok_or_else(|| no_room(path))?;
         let cells = match kind {
+            _ if spills => Cells::Spilled(Spill::new(path, width, kind == Kind::Double)?),
             Kind::Byte => Cells::Bytes(reserved(path, size)?),
             Kind::Single => Cells::Singles(reserved(path, size)?),
             Kind::Double => Cells::Doubles(reserved(path, size)?),
@@ -62,16 +67,18 @@ impl Grid {
     }
 
     /// Appends zeros until there are `rows` rows, of the number that memory was reserved for.
-    pub(super) fn grow(&mut self, rows: usize) {
+    pub(super) fn grow(&mut self, rows: usize) -> Result<()> {
         let size = rows.min(self.rows) * self.width;
         match &mut self.cells {
             Cells::Bytes(cells) => cells.resize(size, 0),
             Cells::Singles(cells) => cells.resize(size, 0.0),
             Cells::Doubles(cells) => cells.resize(size, 0.0),
+            Cells::Spilled(spill) => spill.advance(rows.min(self.rows))?,
         }
+        Ok(())
     }
 
-    /// Sets a value. Each is set once.
+    /// Sets a value of the rows that the last [`Grid::grow`] appended. Each is set once.
     pub(super) fn put(&mut self, row: usize, column: usize, value: f64) {
         let at = row * self.width + column;
         match &mut self.cells {
@@ -81,6 +88,7 @@ impl Grid {
                 cells[at] = value;
                 self.spreads[column].add(value);
             }
+            Cells::Spilled(spill) => spill.put(row, column, value),
         }
     }
 
@@ -100,6 +108,7 @@ impl Grid {
     pub(super) fn finish(self, path: &Path) -> Result<Values> {
         let shape = (self.rows, self.width);
         let values = match self.cells {
+            Cells::Spilled(spill) => return spill.finish(self.rows).map(Values::Rows),
             Cells::Bytes(cells) => Array2::from_shape_vec(shape, cells).map(Values::U8),
             Cells::Singles(cells) => Array2::from_shape_vec(shape, cells).map(Values::F32),
             Cells::Doubles(cells) if self.spreads.iter().all(Spread::fits_f32) => {

@@ -250,7 +250,13 @@ impl<'a> H5<'a> {
     }
 
     /// Reads windows of rows and hands their bytes to `each`.
-    fn windows(&self, name: &str, dataset: &Dataset, row_bytes: u64, mut each: impl FnMut(&[u8])) -> Result<()> {
+    fn windows(
+        &self,
+        name: &str,
+        dataset: &Dataset,
+        row_bytes: u64,
+        mut each: impl FnMut(&[u8]) -> Result<()>,
+    ) -> Result<()> {
         let failed = |error: hdf5_pure::Error| self.damaged(name, &error);
         let rows = dataset.shape().map_err(failed)?.first().copied().unwrap_or(0);
         let chunk = dataset.chunk_shape().map_err(failed)?.and_then(|chunk| chunk.first().copied()).unwrap_or(1).max(1);
@@ -264,7 +270,7 @@ impl<'a> H5<'a> {
             if bytes.len() as u64 != count.saturating_mul(row_bytes) {
                 return Err(self.damaged(name, &"it is shorter than it claims"));
             }
-            each(&bytes);
+            each(&bytes)?;
             start += count;
         }
         Ok(())
@@ -292,17 +298,18 @@ impl<'a> H5<'a> {
                 let row_bytes = width.saturating_mul(number.size());
                 let mut filled = 0;
                 self.windows(name, &dataset, row_bytes as u64, |bytes| {
-                    grid.grow(filled + bytes.len() / row_bytes);
+                    grid.grow(filled + bytes.len() / row_bytes)?;
                     for row in bytes.chunks_exact(row_bytes) {
                         put_row(&mut grid, filled, row, &number, chosen);
                         filled += 1;
                     }
+                    Ok(())
                 })?;
                 grid.finish(self.path)
             }
             Matrix::Field(records, at, number, _) => {
                 let mut grid = Grid::new(self.path, self.pick, rows, taken, number.kind())?;
-                grid.grow(rows);
+                grid.grow(rows)?;
                 for (i, row) in records.fields(at, width * number.size()).enumerate() {
                     put_row(&mut grid, i, row, &number, chosen);
                 }

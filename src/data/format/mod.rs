@@ -19,6 +19,8 @@ mod read;
 #[cfg(feature = "parquet")]
 mod record;
 mod safetensors;
+#[cfg(any(feature = "parquet", feature = "h5ad"))]
+mod spill;
 mod svmlight;
 #[cfg(test)]
 mod testing;
@@ -28,6 +30,7 @@ use std::path::Path;
 use ndarray::Array2;
 use serde::{Deserialize, Serialize};
 
+use super::Streamed;
 use crate::error::{Error, Result};
 pub(super) use read::read;
 
@@ -125,6 +128,8 @@ pub enum Values {
     F64(Array2<f64>),
     /// Sparse.
     Csr(Csr),
+    /// Rows that stay in the file, since they are large.
+    Rows(Streamed),
 }
 
 impl Default for Values {
@@ -141,6 +146,7 @@ impl Values {
             Self::F32(a) => [a.nrows(), a.ncols()],
             Self::F64(a) => [a.nrows(), a.ncols()],
             Self::Csr(csr) => csr.shape,
+            Self::Rows(rows) => rows.shape(),
         }
     }
 }
@@ -219,7 +225,15 @@ pub struct Pick<'a> {
     pub most_bytes: u64,
 }
 
+/// Rows that take more bytes than this stay in their file, where that can be read at any place.
+const RESIDENT_BYTES: u64 = 64 << 20;
+
 impl Pick<'_> {
+    /// Bytes up to which rows are read at once, although they could stay in their file.
+    pub fn most_resident(&self) -> u64 {
+        RESIDENT_BYTES.min(self.most_bytes / 4)
+    }
+
     /// Refuses more than [`Pick::most_bytes`].
     pub fn check_bytes(&self, path: &Path, what: &str, bytes: u64) -> Result<()> {
         if bytes <= self.most_bytes {

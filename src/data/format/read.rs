@@ -42,7 +42,7 @@ pub fn read(path: &Path, format: Option<Format>, pick: &Pick) -> Result<Table> {
         None => by_text(path, &head)?,
     };
     match format {
-        Format::Npy | Format::Idx => array::read_table(&mut Input::open(path)?),
+        Format::Npy | Format::Idx => array::read_table(&mut Input::open(path)?, pick.most_resident()),
         Format::Npz => read_npz(path, pick),
         Format::Safetensors => safetensors::read(path, pick),
         Format::Mtx => mtx::read_file(path, pick),
@@ -102,7 +102,7 @@ fn read_npz(path: &Path, pick: &Pick) -> Result<Table> {
         npz::Npz::Sparse(csr) => Ok(Table { values: Values::Csr(csr), ..Table::default() }),
         npz::Npz::Array { name, bytes, length } => {
             let member = path.join(&name);
-            array::read_table(&mut Input::from_reader(&member, bytes, length)?)
+            array::read_table(&mut Input::from_reader(&member, bytes, length)?, u64::MAX)
         }
     }
 }
@@ -128,7 +128,7 @@ fn read_stream(path: &Path, reader: &mut dyn BufRead, format: Option<Format>, pi
     }
     let found = format.or_else(|| by_content(head)).unwrap_or(Format::Csv);
     match found {
-        Format::Npy | Format::Idx => array::read_table(&mut Input::from_stream(path, reader)?),
+        Format::Npy | Format::Idx => array::read_table(&mut Input::from_stream(path, reader)?, u64::MAX),
         Format::Csv | Format::Svmlight => read_text(path, reader, found, pick),
         other => Err(Error::data(
             path,

@@ -42,7 +42,7 @@ pub fn below_start(run: &mut Run, labels: &[i64], control: &mut Control) -> Resu
     let layer = ClusteringLayer::new(&begun.start.centroids, task.config.cluster.alpha)?;
     let nearest: Vec<i64> = values_of(&layer.log_soft_assign_all(&z)?.f_argmax(1, false)?)?;
     let graph = run.graph(&z, control)?;
-    let of = |labels: &[i64]| Joint::of_graph(&graph, labels, k).modularity();
+    let of = |labels: &[i64]| Joint::of_graph(&graph, &labels[..graph.n_rows()], k).modularity();
     let (before, after) = (of(&nearest), of(labels));
     tracing::debug!("modularity {before:.4} at the start, {after:.4} at the end, which agree to {agreement:.3}");
     Ok((after < before - LOSS).then(|| {

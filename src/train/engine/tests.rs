@@ -15,7 +15,7 @@ const SGD: Optimiser = Optimiser::Sgd { momentum: 0.9, decay: 0.0 };
 
 fn bytes() -> Rows {
     let values = Array2::from_shape_fn((70, 20), |(i, j)| ((i * i * 7 + j * 31 + i * j) % 256) as u8);
-    Rows::new(&Features::U8(values), 1.0 / 128.0, Device::Cpu).unwrap()
+    Rows::new(&Features::U8(values), &crate::data::Scaling::Factor(1.0 / 128.0), Device::Cpu).unwrap()
 }
 
 fn network() -> Autoencoder {

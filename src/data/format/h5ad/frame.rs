@@ -102,6 +102,7 @@ fn numbers(h5: &H5, name: &str, text: impl Fn(&Number, &[u8]) -> Option<String>)
     let mut texts = vec![];
     h5.windows(name, &dataset, number.size() as u64, |bytes| {
         texts.extend(bytes.chunks_exact(number.size()).map(|bytes| text(&number, bytes)));
+        Ok(())
     })?;
     Ok(texts)
 }
@@ -191,7 +192,10 @@ impl Records {
         };
         h5.pick.check_bytes(h5.path, name, count.saturating_mul(u64::from(size)))?;
         let mut bytes = super::reserved(h5.path, h5.size(count.saturating_mul(u64::from(size)))?)?;
-        h5.windows(name, dataset, u64::from(size), |window| bytes.extend_from_slice(window))?;
+        h5.windows(name, dataset, u64::from(size), |window| {
+            bytes.extend_from_slice(window);
+            Ok(())
+        })?;
         let size = size as usize;
         // A record's parts lie within it.
         let members = members.into_iter().filter(|member| {

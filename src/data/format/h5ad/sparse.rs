@@ -98,6 +98,7 @@ impl Raw {
                 }
                 values.push(value as f32);
             }
+            Ok(())
         })?;
         Ok(Self { starts, places, values, spread })
     }
@@ -114,6 +115,7 @@ fn each_index(h5: &H5, name: &str, limit: u64, mut put: impl FnMut(u64)) -> Resu
             wrong |= value.is_none();
             put(value.unwrap_or(0));
         }
+        Ok(())
     })?;
     if wrong {
         return Err(

@@ -123,7 +123,7 @@ impl<'a> Filler<'a> {
         if arrays.iter().any(holds_nulls) {
             self.grid.widen(self.source.path(), self.pick)?;
         }
-        self.grid.grow(self.filled + count);
+        self.grid.grow(self.filled + count)?;
         for slot in self.slots {
             let array = field(slot).and_then(|at| fields.binary_search(&at).ok()).and_then(|place| arrays.get(place));
             match (&slot.content, array) {

@@ -6,8 +6,9 @@ use std::path::Path;
 
 use tempfile::{Builder, NamedTempFile};
 
-use super::faults;
 use crate::error::{Error, Result};
+
+pub(crate) mod faults;
 
 /// How the names of temporary files begin and end.
 const PREFIX: &str = ".dec-";
@@ -67,7 +68,7 @@ fn write_chunks(file: &mut File, content: &[u8]) -> io::Result<()> {
 }
 
 /// Makes renames and removals in a directory last through a power failure.
-pub(super) fn sync_dir(dir: &Path) -> io::Result<()> {
+pub(crate) fn sync_dir(dir: &Path) -> io::Result<()> {
     faults::point()?;
     #[cfg(unix)]
     match File::open(dir)?.sync_all() {
@@ -78,8 +79,22 @@ pub(super) fn sync_dir(dir: &Path) -> io::Result<()> {
     Ok(())
 }
 
+/// Bytes that are free on the disk of `dir`; `None` where that cannot be told.
+pub(crate) fn free_bytes(dir: &Path) -> Option<u64> {
+    #[cfg(unix)]
+    {
+        let found = nix::sys::statvfs::statvfs(dir).ok()?;
+        found.blocks_available().checked_mul(found.fragment_size())
+    }
+    #[cfg(not(unix))]
+    {
+        let _ = dir;
+        None
+    }
+}
+
 /// Removes what a killed process left half-written in `dir`. Only where no other process writes there.
-pub(super) fn remove_leftovers(dir: &Path) {
+pub(crate) fn remove_leftovers(dir: &Path) {
     let Ok(entries) = fs::read_dir(dir) else { return };
     for entry in entries.flatten() {
         let name = entry.file_name();
@@ -91,13 +106,13 @@ pub(super) fn remove_leftovers(dir: &Path) {
 }
 
 /// What went wrong, without the temporary file's path, which `tempfile` puts behind it and which means nothing to a user.
-fn reason(e: &io::Error) -> String {
+pub(crate) fn reason(e: &io::Error) -> String {
     let text = e.to_string();
     text.split_once(" at path \"").map_or(text.as_str(), |(reason, _)| reason).to_owned()
 }
 
 /// A temporary file with the permissions that an ordinary new file gets.
-fn temporary_in(dir: &Path) -> io::Result<NamedTempFile> {
+pub(crate) fn temporary_in(dir: &Path) -> io::Result<NamedTempFile> {
     let mut builder = Builder::new();
     builder.prefix(PREFIX).suffix(SUFFIX);
     #[cfg(unix)]

@@ -27,6 +27,7 @@ use tch::{no_grad, CModule, Device, IValue, Kind, TchError, Tensor};
 use crate::backend::ScriptModule;
 use crate::data::{Intake, RowRule, Scaling, Selection};
 use crate::error::{Error, Result};
+use crate::model::{ClusteringLayer, DenseStack, Network, Profile};
 
 /// How every TorchScript file (a zip archive) begins.
 const ZIP_MAGIC: &[u8] = b"PK\x03\x04";
@@ -48,6 +49,40 @@ pub struct Predictor<'a> {
     pub intake: &'a Intake,
     /// What is done to rows then, before the encoder.
     pub scaling: &'a Scaling,
+    /// What the training rows were like, where that is known.
+    pub profile: Option<&'a Profile>,
+}
+
+impl Predictor<'_> {
+    /// What `make` makes of the predictor of a `network` whose layers are dense; `None` for another.
+    ///
+    /// # Errors
+    /// What `make` fails with.
+    pub fn with<T>(
+        network: &dyn Network,
+        layer: &ClusteringLayer,
+        (intake, scaling): (&Intake, &Scaling),
+        profile: Option<&Profile>,
+        make: impl Fn(&Predictor) -> Result<T>,
+    ) -> Result<Option<T>> {
+        let (Some(encoder), Some(decoder)) = (network.encoder_stack(), network.decoder_stack()) else {
+            return Ok(None);
+        };
+        let pairs = |stack: &DenseStack| -> Vec<(Tensor, Tensor)> {
+            let layers = stack.layers().iter();
+            layers.map(|layer| (layer.weight.shallow_clone(), layer.bias.shallow_clone())).collect()
+        };
+        make(&Predictor {
+            encoder: &pairs(&encoder),
+            decoder: &pairs(&decoder),
+            centroids: layer.centroids(),
+            alpha: layer.alpha(),
+            intake,
+            scaling,
+            profile,
+        })
+        .map(Some)
+    }
 }
 
 /// The widths of a predictor, checked.
@@ -80,6 +115,9 @@ pub fn to_torchscript(predictor: &Predictor) -> Result<Vec<u8>> {
     }
     for (name, row) in predictor.scaling.tensors()? {
         module.register_parameter(&format!("input_{name}"), &row)?;
+    }
+    for (name, tensor) in predictor.profile.map(Profile::tensors).transpose()?.into_iter().flatten() {
+        module.register_parameter(&format!("training_{name}"), &tensor)?;
     }
     module.define(&source(predictor, widths))?;
     module.to_bytes()
@@ -271,6 +309,8 @@ pub struct LoadedPredictor {
     device: Device,
     widths: Widths,
     intake: Intake,
+    profile: Option<Profile>,
+    centroids: Option<Tensor>,
 }
 
 impl LoadedPredictor {
@@ -320,7 +360,10 @@ impl LoadedPredictor {
             let name = format!("input_{name}");
             named.iter().find(|(found, _)| *found == name).map(|(_, tensor)| tensor)
         })?;
-        Ok(Self { path: path.to_owned(), module, device, widths, intake })
+        let tensor = |name: &str| named.iter().find(|(found, _)| found == name).map(|(_, tensor)| tensor);
+        let profile = Profile::from_tensors(|name| tensor(&format!("training_{name}")))?;
+        let centroids = tensor("centroids").map(|centroids| centroids.f_to_device(Device::Cpu)).transpose()?;
+        Ok(Self { path: path.to_owned(), module, device, widths, intake, profile, centroids })
     }
 
     /// d, the number of values in a row.
@@ -331,6 +374,16 @@ impl LoadedPredictor {
     /// What the module does to raw rows first, and a reader may do in its place but for the offset.
     pub fn intake(&self) -> &Intake {
         &self.intake
+    }
+
+    /// What the training rows were like; `None` of an older model.
+    pub fn profile(&self) -> Option<&Profile> {
+        self.profile.as_ref()
+    }
+
+    /// μ \[k, m\] on the CPU; `None` where the module has none of that name.
+    pub fn centroids(&self) -> Option<&Tensor> {
+        self.centroids.as_ref()
     }
 
     /// m, the width of the latent.
@@ -482,6 +535,7 @@ mod tests {
             alpha: 1.0,
             intake: &Intake::default(),
             scaling,
+            profile: None,
         };
         assert_eq!(check(&good), Ok(Widths { features: 6, latent: 2, clusters: 3 }));
 

@@ -7,7 +7,7 @@
 use std::io;
 
 /// One operation on a file: part of a write, a sync, a rename. Fails, or does not return, where a test asked for that.
-pub(super) fn point() -> io::Result<()> {
+pub(crate) fn point() -> io::Result<()> {
     #[cfg(debug_assertions)]
     injected::point()?;
     Ok(())
@@ -40,7 +40,7 @@ mod injected {
         }
     }
 
-    pub(super) fn point() -> io::Result<()> {
+    pub(crate) fn point() -> io::Result<()> {
         let fault = FAULT.get_or_init(|| parse(&std::env::var("DEC_TEST_FAULT").ok()?));
         let Some(fault) = fault else { return Ok(()) };
         let operation = OPERATIONS.fetch_add(1, Ordering::Relaxed);

@@ -1,0 +1,129 @@
+//! CSV and TSV.
+
+use std::io::{self, BufWriter, Write};
+use std::path::{Path, PathBuf};
+
+use super::chunk::line;
+use super::draft::{failed, Draft};
+use super::{Chunk, Header, TableWriter};
+use crate::error::Result;
+
+/// Writes rows as text. A float has the fewest digits that read back as the same float.
+pub(super) struct Writer {
+    path: PathBuf,
+    header: Header,
+    text: csv::Writer<Sink>,
+    cell: Vec<u8>,
+}
+
+/// Where the text goes.
+enum Sink {
+    File(BufWriter<Draft>),
+    Stdout(io::Stdout),
+    /// A pipe or a device, which is written as it is.
+    Device(std::fs::File),
+}
+
+impl Write for Sink {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Self::File(file) => file.write(bytes),
+            Self::Stdout(out) => out.write(bytes),
+            Self::Device(file) => file.write(bytes),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        match self {
+            Self::File(file) => file.flush(),
+            Self::Stdout(out) => out.flush(),
+            Self::Device(file) => file.flush(),
+        }
+    }
+}
+
+impl Writer {
+    /// Opens `path` and writes the line of names.
+    pub(super) fn open(path: &Path, delimiter: u8, header: Header) -> Result<Self> {
+        let special = path.metadata().is_ok_and(|found| !found.is_file() && !found.is_dir());
+        let sink = if path.as_os_str() == "-" {
+            Sink::Stdout(io::stdout())
+        } else if special {
+            Sink::Device(std::fs::OpenOptions::new().write(true).open(path).map_err(|error| failed(path, &error))?)
+        } else {
+            Sink::File(Draft::buffered(path)?)
+        };
+        let text = csv::WriterBuilder::new().delimiter(delimiter).buffer_capacity(1 << 16).from_writer(sink);
+        let mut writer = Self { path: path.to_owned(), header, text, cell: vec![] };
+        let names = names(&header);
+        writer.text.write_record(&names).map_err(|error| failed(path, &error))?;
+        Ok(writer)
+    }
+
+    fn row(&mut self, chunk: &Chunk, row: usize) -> csv::Result<()> {
+        let Header { has_ids, n_clusters, n_latent, scores, .. } = self.header;
+        self.put(chunk.rows[row])?;
+        if let Some(ids) = chunk.ids.filter(|_| has_ids) {
+            self.text.write_field(&ids[row])?;
+        }
+        self.put(chunk.cluster[row])?;
+        self.put(chunk.confidence[row])?;
+        if let Some(second) = chunk.second.filter(|_| scores.second) {
+            self.put(second[row])?;
+        }
+        for (values, wanted) in [(chunk.entropy, scores.entropy), (chunk.outlier, scores.outlier)] {
+            if let Some(values) = values.filter(|_| wanted) {
+                self.put(values[row])?;
+            }
+        }
+        let z = chunk.z.filter(|_| self.header.embedding);
+        let q = chunk.q.filter(|_| self.header.memberships);
+        for value in line(z, row, n_latent).iter().chain(line(q, row, n_clusters)) {
+            self.put(value)?;
+        }
+        self.text.write_record(None::<&[u8]>)
+    }
+
+    fn put(&mut self, value: impl std::fmt::Display) -> csv::Result<()> {
+        self.cell.clear();
+        write!(self.cell, "{value}")?;
+        self.text.write_field(&self.cell)
+    }
+}
+
+/// The names of the columns.
+fn names(header: &Header) -> Vec<String> {
+    let Header { has_ids, embedding, memberships, scores, .. } = *header;
+    let fixed = [
+        ("row", true),
+        ("id", has_ids),
+        ("cluster", true),
+        ("confidence", true),
+        ("second", scores.second),
+        ("entropy", scores.entropy),
+        ("outlier", scores.outlier),
+    ];
+    let mut names: Vec<String> =
+        fixed.into_iter().filter(|(_, there)| *there).map(|(name, _)| name.to_owned()).collect();
+    let z = if embedding { header.n_latent } else { 0 };
+    let q = if memberships { header.n_clusters } else { 0 };
+    names.extend((0..z).map(|i| format!("z_{i}")).chain((0..q).map(|i| format!("q_{i}"))));
+    names
+}
+
+impl TableWriter for Writer {
+    fn write(&mut self, chunk: &Chunk) -> Result<()> {
+        for row in 0..chunk.len() {
+            self.row(chunk, row).map_err(|error| failed(&self.path, &error))?;
+        }
+        Ok(())
+    }
+
+    fn finish(self: Box<Self>) -> Result<Vec<PathBuf>> {
+        let Self { path, text, .. } = *self;
+        match text.into_inner().map_err(|error| failed(&path, error.error()))? {
+            Sink::File(file) => Ok(vec![Draft::unbuffered(file)?.publish()?]),
+            mut other => other.flush().map(|()| vec![]).map_err(|error| failed(&path, &error)),
+        }
+    }
+}
