@@ -18,6 +18,7 @@ mod header;
 mod idx;
 mod input;
 mod intake;
+mod memory;
 mod mnist;
 mod npy;
 mod rows;
@@ -40,6 +41,8 @@ pub use checks::{check_clusterable, check_counts, check_finite, check_magnitude,
 pub use fetch::{fetch_mnist, FetchProgress, Fetched, Outcome, DEFAULT_MIRRORS};
 pub use format::{Format, Pick};
 pub use intake::{Intake, Selection};
+pub(crate) use memory::IN_MEMORY;
+pub use memory::{Number, ToDataset};
 pub use rows::{array_of, permutation, sample, tensor_of, values_of, Batches, Rows};
 pub(crate) use rows::{hash, index_of};
 pub use scale::Scale;

@@ -178,13 +178,13 @@ impl RunDir {
         }
     }
 
-    fn write_weights(&self, named: &[(String, Tensor)]) -> Result<()> {
+    pub(super) fn write_weights(&self, named: &[(String, Tensor)]) -> Result<()> {
         write_atomic(&self.file(WEIGHTS), &tensors::write(named)?)
     }
 }
 
 /// The predictor, once there are centroids and where the network can be exported.
-fn script(reached: &Reached) -> Result<Option<Vec<u8>>> {
+pub(super) fn script(reached: &Reached) -> Result<Option<Vec<u8>>> {
     let (Some(layer), Some(network)) = (reached.layer, reached.network) else { return Ok(None) };
     let (Some(encoder), Some(decoder)) = (network.encoder_stack(), network.decoder_stack()) else { return Ok(None) };
     let pairs = |stack: &crate::model::DenseStack| -> Vec<(Tensor, Tensor)> {

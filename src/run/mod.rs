@@ -22,6 +22,7 @@ mod fitted;
 mod keeper;
 mod lock;
 mod names;
+mod saved;
 mod summary;
 mod tensors;
 mod trainer;
