@@ -1,4 +1,4 @@
-//! Clusters handwritten digits that are built in: `cargo run --release --example digits`.
+//! Clusters handwritten digits that are built in: `cargo run --release --example digits -- [ROWS] [STEPS]`.
 
 use dec::control::{Event, Observer};
 use dec::{data, Dec};
@@ -15,12 +15,15 @@ impl Observer for Lines {
 }
 
 fn main() -> dec::Result<()> {
+    let number = |place, default| std::env::args().nth(place).and_then(|text| text.parse().ok()).unwrap_or(default);
     let digits = data::load(&data::Source { source: "builtin", ..data::Source::default() })?;
-    // The first argument is the number of rows: few rows are quick.
-    let n: usize = std::env::args().nth(1).and_then(|n| n.parse().ok()).unwrap_or(2000);
-    let some = digits.select(&(0..n.min(digits.n_rows())).collect::<Vec<_>>());
+    let some = digits.select(&(0..number(1, 2000).min(digits.n_rows())).collect::<Vec<_>>());
 
-    let dec = Dec::params(10).recipe("fast").seed(0).set("start.networks", 1).fit_with(&some, &mut Lines)?;
+    let params = Dec::params(10).seed(0).set("model.hidden", vec![128, 128, 512]).set("start.networks", 1);
+    let dec = params
+        .set("pretrain.steps", number(2, 1500) as i64)
+        .set("cluster.max_rounds", 20)
+        .fit_with(&some, &mut Lines)?;
 
     println!("rows 0 to 9 are in the clusters {}", dec.labels().slice(ndarray::s![..10]));
     for result in dec.results() {

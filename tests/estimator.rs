@@ -311,10 +311,11 @@ fn sparse_rows_and_rows_with_labels_are_data_sets() {
 }
 
 /// `cargo test` has built the examples; where a test is run by name, cargo does so here.
-fn example(name: &str, argument: &str) -> Command {
+fn example(name: &str, arguments: &[&str]) -> Command {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     let manifest = concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml");
-    command.args(["run", "--quiet", "--manifest-path", manifest, "--example", name, "--", argument]);
+    command.args(["run", "--quiet", "--manifest-path", manifest, "--example", name, "--"]).args(arguments);
+    command.env("OMP_NUM_THREADS", "1");
     command
 }
 
@@ -322,13 +323,13 @@ fn example(name: &str, argument: &str) -> Command {
 fn the_examples_run() {
     let dir = tempfile::tempdir().unwrap();
     let here = dir.path().join("here");
-    let run = |name: &str, argument: &str| {
-        let output = example(name, argument).output().unwrap();
+    let run = |name: &str, arguments: &[&str]| {
+        let output = example(name, arguments).output().unwrap();
         assert!(output.status.success(), "{name}: {}", String::from_utf8_lossy(&output.stderr));
         String::from_utf8(output.stdout).unwrap()
     };
-    assert!(run("digits", "120").contains("Dec: accuracy "));
-    assert!(run("table", "").contains("the centroids are (3, 10) values"));
-    assert!(run("save_and_load", text(&here)).contains("new rows are in the clusters"));
+    assert!(run("digits", &["120", "20"]).contains("Dec: accuracy "));
+    assert!(run("table", &[]).contains("the centroids are (3, 10) values"));
+    assert!(run("save_and_load", &[text(&here)]).contains("new rows are in the clusters"));
     assert!(here.join("model.pt").exists());
 }
