@@ -41,6 +41,15 @@ pub enum Error {
     #[error("{0}")]
     Outliers(String),
 
+    /// Rows of another width than a model takes.
+    #[error("the rows have the shape {found:?}, and the model takes {expected:?}")]
+    Shape {
+        /// Rows and features that were given.
+        found: [usize; 2],
+        /// Rows and features that would be right.
+        expected: [usize; 2],
+    },
+
     /// Training that diverged or collapsed.
     #[error("{0}")]
     Training(String),
@@ -135,11 +144,16 @@ impl Error {
         }
     }
 
+    /// [`Error::from_panic`] for what `catch_unwind` gives.
+    pub fn from_payload(payload: &(dyn std::any::Any + Send)) -> Self {
+        Self::from_panic(panic_text(payload))
+    }
+
     /// The process's exit code for this error: 2 usage or config, 3 data, 4 training, 6 memory, 130 interrupted, 1 the rest.
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Config(_) | Self::Device(_) | Self::Output { .. } => 2,
-            Self::Data { .. } | Self::Rows(_) => 3,
+            Self::Data { .. } | Self::Rows(_) | Self::Shape { .. } => 3,
             Self::Training(_) | Self::Diverged { .. } | Self::Collapsed { .. } => 4,
             Self::Unsaved(_) => 5,
             Self::Memory(_) => 6,
@@ -148,6 +162,12 @@ impl Error {
             Self::Fetch(_) | Self::Torch(_) | Self::Fault(_) => 1,
         }
     }
+}
+
+/// The first line of what a panic said.
+fn panic_text(payload: &(dyn std::any::Any + Send)) -> &str {
+    let text = payload.downcast_ref::<String>().map(String::as_str).or_else(|| payload.downcast_ref::<&str>().copied());
+    text.and_then(|text| text.lines().next()).unwrap_or("no reason given")
 }
 
 impl From<TchError> for Error {
@@ -160,6 +180,13 @@ impl From<TchError> for Error {
             TchError::Io(io) if io.kind() == std::io::ErrorKind::OutOfMemory => Self::Memory(ran_out("memory", None)),
             other => Self::Torch(other),
         }
+    }
+}
+
+impl From<linfa::Error> for Error {
+    /// What linfa's traits ask of an error; its own errors are about rows that do not suit an algorithm.
+    fn from(error: linfa::Error) -> Self {
+        Self::Rows(error.to_string())
     }
 }
 

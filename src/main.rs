@@ -36,7 +36,7 @@ fn run() -> u8 {
             error.downcast_ref().map_or(1, dec::Error::exit_code)
         }
         Err(payload) => {
-            let error = dec::Error::from_panic(cli::panic_text(&*payload));
+            let error = dec::Error::from_payload(&*payload);
             report(&error.to_string());
             error.exit_code()
         }

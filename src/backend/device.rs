@@ -251,6 +251,9 @@ fn load_driver() -> Library {
 /// Loads libtorch's CUDA half from `directory`, or else from wherever the loader finds one: a binary that was carried
 /// to another machine has only LD_LIBRARY_PATH to go by.
 fn load_torch_cuda(directory: &Path) -> Library {
+    if is_loaded(TORCH_CUDA) {
+        return Library::Loaded; // by Python's torch: a second copy would know nothing of the first
+    }
     let path = directory.join(TORCH_CUDA);
     if path.exists() {
         return load(&path).map_or_else(Library::Unloadable, |()| Library::Loaded);
@@ -284,6 +287,26 @@ fn load(path: &Path) -> std::result::Result<(), String> {
         }
         Err(error) => Err(loader_message(&error)),
     }
+}
+
+/// Whether a library of this name is in the process already.
+#[cfg(target_os = "linux")]
+fn is_loaded(name: &str) -> bool {
+    use libloading::os::unix::{Library, RTLD_LAZY};
+    const RTLD_NOLOAD: std::ffi::c_int = 4;
+    // SAFETY: with RTLD_NOLOAD nothing is loaded and no initialiser runs.
+    match unsafe { Library::open(Some(name), RTLD_LAZY | RTLD_NOLOAD) } {
+        Ok(library) => {
+            std::mem::forget(library); // it stays, as after `load`
+            true
+        }
+        Err(_) => false,
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+fn is_loaded(_: &str) -> bool {
+    false
 }
 
 #[cfg(not(unix))]

@@ -134,12 +134,6 @@ fn stdout_is_a_device() -> bool {
     std::fs::read_link("/proc/self/fd/1").is_ok_and(|target| target.starts_with("/dev"))
 }
 
-/// The first line of what a panic said.
-pub fn panic_text(payload: &(dyn std::any::Any + Send)) -> &str {
-    let text = payload.downcast_ref::<String>().map(String::as_str).or_else(|| payload.downcast_ref::<&str>().copied());
-    text.and_then(|text| text.lines().next()).unwrap_or("no reason given")
-}
-
 /// Writes results to stdout.
 fn print(text: &str) -> anyhow::Result<()> {
     use std::io::Write;

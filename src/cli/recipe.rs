@@ -4,7 +4,6 @@ use std::path::PathBuf;
 
 use anyhow::Context;
 use clap::Args;
-use dec::backend::{device_name, precision};
 use dec::config::{Config, Recipe, Threads};
 use dec::data::{self, Dataset, Source};
 
@@ -207,17 +206,6 @@ impl RecipeArgs {
             None => Ok(()),
         }
     }
-}
-
-/// Sets up the machine as `config` asks: the device, which it returns, threads and precision.
-pub fn set_up_machine(config: &Config) -> dec::Result<tch::Device> {
-    let device = dec::backend::select(config.device.parse()?)?;
-    set_threads(config.threads)?;
-    precision::allow_tf32(config.tf32)?;
-    if config.tf32 && !device.is_cuda() {
-        tracing::warn!("tf32 is for GPUs and does nothing on this device, {}", device_name(device));
-    }
-    Ok(device)
 }
 
 /// Makes everything that computes use as many threads as asked for.

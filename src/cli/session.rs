@@ -5,18 +5,18 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use dec::backend::{available_bytes, device_name, threads};
+use dec::backend::{device_name, threads};
 use dec::config::{changed_keys, earliest_use, Config, Recipe, Use};
 use dec::control::{Event, Observer};
+use dec::estimator::set_up_machine;
 use dec::report::results_table;
-use dec::run::{
-    estimate, Checkpoint, Checkpoints, EventLog, Fitted, Identity, Keeper, Moment, RunDir, Summary, Trainer, EVENTS,
-};
-use dec::state::{stays_streamed, Run, StageId};
+use dec::run::{Checkpoint, Checkpoints, EventLog, Fitted, Identity, Keeper, Moment, RunDir, Summary, Trainer, EVENTS};
+use dec::state::{Run, StageId};
+use dec::DecValidParams;
 
 use super::console::{Console, Progress};
 use super::interrupt;
-use super::recipe::{load_data, set_up_machine};
+use super::recipe::load_data;
 
 /// Everything that can be refused before a directory is made.
 pub struct Session {
@@ -47,9 +47,6 @@ impl Session {
             );
             recipe.config.n_clusters = classes;
         }
-        let streamed = stays_streamed(&recipe.config, &dataset.features);
-        let element_bytes = if streamed { 0 } else { dataset.features.element_bytes() };
-        estimate(&recipe.config, dataset.n_rows(), dataset.n_features(), element_bytes).check(available_bytes())?;
         let identity = Identity {
             recipe: recipe.name.clone(),
             data: dataset.name.clone(),
@@ -58,7 +55,7 @@ impl Session {
             device: device_name(device),
             threads: threads::count(),
         };
-        let trainer = Trainer::new(&recipe.config.clone().check()?, &dataset, device)?;
+        let trainer = DecValidParams::of_recipe(recipe.clone())?.trainer(&dataset, device)?;
         Ok(Self { recipe, trainer, identity })
     }
 
@@ -214,7 +211,7 @@ fn warn_of_little_room(dir: &RunDir, widths: &[i64], config: &Config) {
 /// was reached is saved all the same.
 fn run_to_the_end(trainer: &mut Trainer, observer: &mut RunObserver, keeper: &mut dyn Keeper) -> dec::Result<Fitted> {
     let ran = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| trainer.run_and_keep(observer, keeper)));
-    ran.unwrap_or_else(|payload| Err(dec::Error::from_panic(super::panic_text(&*payload))))
+    ran.unwrap_or_else(|payload| Err(dec::Error::from_payload(&*payload)))
 }
 
 /// Saves checkpoints, and tries again to write events that could not be written.

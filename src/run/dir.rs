@@ -208,7 +208,7 @@ impl RunDir {
         writer.finish().map(drop)
     }
 
-    fn write_weights(&self, named: &[(String, Tensor)]) -> Result<()> {
+    pub(super) fn write_weights(&self, named: &[(String, Tensor)]) -> Result<()> {
         write_atomic(&self.file(WEIGHTS), &tensors::write(named)?)
     }
 }
@@ -241,7 +241,10 @@ fn further_table(config: &OutputConfig) -> Option<Table> {
 }
 
 /// What `make` makes of the predictor, once there are centroids and where the network can be exported.
-fn with_predictor(reached: &Reached, make: impl Fn(&Predictor) -> Result<Vec<u8>>) -> Result<Option<Vec<u8>>> {
+pub(super) fn with_predictor(
+    reached: &Reached,
+    make: impl Fn(&Predictor) -> Result<Vec<u8>>,
+) -> Result<Option<Vec<u8>>> {
     let (Some(layer), Some(network)) = (reached.layer, reached.network) else { return Ok(None) };
     Predictor::with(network, layer, (reached.intake, reached.scaling), reached.profile, make)
 }

@@ -16,7 +16,7 @@ use crate::output::{Chunk, Header, Scores, TableWriter};
 use crate::state::{new_network, State};
 
 /// Which cluster each row belongs to, in the order of the input's rows.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Assignment {
     /// The input's row numbers, ascending; all of them unless `data.limit` chose some.
     pub rows: Vec<usize>,

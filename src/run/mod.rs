@@ -21,6 +21,7 @@ mod fitted;
 mod keeper;
 mod lock;
 mod names;
+mod saved;
 mod summary;
 mod tensors;
 mod trainer;

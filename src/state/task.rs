@@ -1,6 +1,7 @@
 //! What a run is about: the recipe, the rows as training sees them, and what follows from the two.
 
 use std::borrow::Cow;
+use std::sync::{Mutex, PoisonError};
 
 use serde::Serialize;
 use tch::{Device, Tensor};
@@ -304,6 +305,9 @@ pub fn new_network(config: &Config, widths: &[i64], device: Device, seed: u64) -
         WeightInit::Normal => Init::Normal(config.model.init_std),
         WeightInit::FanIn => Init::FanIn,
     };
+    // The generator is the process's: two networks at once would draw from each other's stream.
+    static DRAWING: Mutex<()> = Mutex::new(());
+    let _alone = DRAWING.lock().unwrap_or_else(PoisonError::into_inner);
     tch::manual_seed(seed_for(seed, "weights") as i64);
     Ok(Box::new(Autoencoder::new(widths, device, init)?))
 }

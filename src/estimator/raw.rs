@@ -1,0 +1,79 @@
+//! From latent rows back to the units of the input.
+
+use ndarray::{Array1, Array2, Axis, Zip};
+use tch::no_grad;
+
+use crate::data::{array_of, tensor_of, Features, RowRule, Scaling};
+use crate::error::Result;
+use crate::run::Model;
+
+/// Latent rows that are decoded at once.
+const BLOCK: usize = 4096;
+
+/// x̂ of latent rows, in raw units; rows of counts with the total of the scaling, directions of length 1.
+pub(super) fn decode(model: &Model, z: &Array2<f32>) -> Result<Array2<f64>> {
+    let (mut rows, _) = unscaled(model, z)?;
+    add_offset(model, &mut rows);
+    Ok(rows)
+}
+
+/// x̂ of raw rows, in raw units.
+pub(super) fn reconstruct(model: &Model, features: &Features) -> Result<Array2<f64>> {
+    let (z, _) = model.transform(features)?;
+    let (mut rows, rule) = unscaled(model, &array_of(&z)?)?;
+    if rule != RowRule::Plain {
+        let sizes = sizes(features, rule)?;
+        rows *= &sizes.insert_axis(Axis(1));
+    }
+    add_offset(model, &mut rows);
+    Ok(rows)
+}
+
+/// What each row is to be multiplied by to have its own size again.
+fn sizes(rows: &Features, rule: RowRule) -> Result<Array1<f64>> {
+    let size = |row: &[f32]| match rule {
+        RowRule::Plain => 1.0,
+        RowRule::Counts(total) => row.iter().map(|&value| f64::from(value)).sum::<f64>().max(1.0) / total,
+        RowRule::Unit => match row.iter().map(|&value| f64::from(value).powi(2)).sum::<f64>() {
+            squares if squares > 0.0 => squares.sqrt(),
+            _ => 1.0,
+        },
+    };
+    let mut sizes = Vec::with_capacity(rows.n_rows());
+    rows.each_row(|_, row| sizes.push(size(row)))?;
+    Ok(sizes.into())
+}
+
+/// What the decoder makes of `z`, with the scaling undone but for what was done to each row by itself.
+fn unscaled(model: &Model, z: &Array2<f32>) -> Result<(Array2<f64>, RowRule)> {
+    let mut rows = Array2::zeros((z.nrows(), usize::try_from(model.n_features).unwrap_or(0)));
+    for (z, mut rows) in z.axis_chunks_iter(Axis(0), BLOCK).zip(rows.axis_chunks_iter_mut(Axis(0), BLOCK)) {
+        let z = tensor_of(z)?.f_to_device(model.network.device())?;
+        let decoded = array_of(&no_grad(|| model.network.decode(&z))?)?;
+        rows.zip_mut_with(&decoded, |row, &value| *row = f64::from(value));
+    }
+    let rule = match &model.scaling {
+        Scaling::Factor(factor) => {
+            rows /= *factor;
+            RowRule::Plain
+        }
+        Scaling::Centre { mean, deviation, rows: rule } => {
+            for row in rows.rows_mut() {
+                Zip::from(row).and(mean).and(deviation).for_each(|value, &mean, &deviation| {
+                    *value = *value * f64::from(deviation) + f64::from(mean);
+                });
+            }
+            *rule
+        }
+    };
+    if let RowRule::Counts(_) = rule {
+        rows.mapv_inplace(f64::exp_m1);
+    }
+    Ok((rows, rule))
+}
+
+fn add_offset(model: &Model, rows: &mut Array2<f64>) {
+    if let Some(offset) = &model.intake.offset {
+        *rows += offset;
+    }
+}

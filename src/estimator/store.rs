@@ -1,0 +1,77 @@
+//! A fitted [`Dec`] on disk: a run directory, as the binary `dec` writes and reads it.
+
+use std::path::Path;
+
+use super::{labels_of, Dec};
+use crate::backend;
+use crate::config::Config;
+use crate::control::MethodResult;
+use crate::data::array_of;
+use crate::error::{Error, Result};
+use crate::run::{Assignment, Content, Model, RunDir, ASSIGNMENTS, CONFIG, SUMMARY};
+
+impl Dec {
+    /// Saves it as a run directory, which [`Dec::load`] and `dec predict` read: `config.toml`, `weights.safetensors`, `model.pt` (a
+    /// TorchScript predictor), `assignments.csv`, `summary.json`. The directory is made where it is not there.
+    ///
+    /// # Errors
+    /// [`Error::Output`] for a directory that cannot be written or holds the results of another run, or a libtorch failure.
+    ///
+    /// ```
+    /// use dec::Dec;
+    /// # let dir = tempfile::tempdir().map_err(|e| dec::Error::output("a temporary directory", e.to_string()))?;
+    /// # let path = dir.path().join("run");
+    /// let x = ndarray::Array2::from_shape_fn((60, 4), |(i, j)| (i % 3) as f32 * 5.0 + ((7 * i + j) % 5) as f32 * 0.1);
+    /// let dec = Dec::params(3).set("start.networks", 1).set("cluster.max_rounds", 2).fit(&x)?;
+    /// dec.save(&path)?;
+    /// let again = Dec::load(&path)?;
+    /// assert_eq!(again.labels(), dec.labels());
+    /// assert_eq!(again.transform(&x)?, dec.transform(&x)?);
+    /// # Ok::<(), dec::Error>(())
+    /// ```
+    pub fn save(&self, directory: impl AsRef<Path>) -> Result<()> {
+        let dir = RunDir::create(directory.as_ref(), false)?;
+        let assignment = (!self.assignment.rows.is_empty()).then_some(&self.assignment);
+        dir.write_model(&self.model, assignment, &self.config, &self.summary)
+    }
+
+    /// Loads what [`Dec::save`] or the binary `dec` saved, to compute where the run's `device` setting says.
+    ///
+    /// # Errors
+    /// [`Error::Data`] naming the file that is missing or is not what a run writes, or a run that is not finished;
+    /// [`Error::Device`] where the device is not there.
+    pub fn load(run: impl AsRef<Path>) -> Result<Self> {
+        Self::load_with(run.as_ref(), |config| config.device.clone())
+    }
+
+    /// [`Dec::load`] with another device: `auto`, `cpu`, `cuda` or `cuda:N`.
+    ///
+    /// # Errors
+    /// As for [`Dec::load`].
+    pub fn load_on(run: impl AsRef<Path>, device: &str) -> Result<Self> {
+        Self::load_with(run.as_ref(), |_| device.to_owned())
+    }
+
+    fn load_with(run: &Path, device: impl FnOnce(&Config) -> String) -> Result<Self> {
+        if matches!(RunDir::content(run), Content::Unfinished) {
+            let problem = format!("holds a run that is not finished; `dec resume {}` goes on with it", run.display());
+            return Err(Error::data(run, problem));
+        }
+        let read = |name: &str| {
+            let path = run.join(name);
+            std::fs::read_to_string(&path).map_err(|e| Error::data(&path, format!("cannot be read: {e}")))
+        };
+        let mut config: Config = toml::from_str(&read(CONFIG)?)
+            .map_err(|e| Error::data(run.join(CONFIG), format!("is no recipe of this version: {}", e.message())))?;
+        let summary: serde_json::Value = serde_json::from_str(&read(SUMMARY)?)
+            .map_err(|e| Error::data(run.join(SUMMARY), format!("is no summary of a run: {e}")))?;
+        config.device = device(&config);
+        let model = Model::load(run, backend::select(config.device.parse()?)?)?;
+        let results: Vec<MethodResult> = serde_json::from_value(summary["results"].clone())
+            .map_err(|e| Error::data(run.join(SUMMARY), format!("has results of another version: {e}")))?;
+        let path = run.join(ASSIGNMENTS);
+        let assignment = if path.exists() { Assignment::read(&path)? } else { Assignment::default() };
+        let (labels, centroids) = (labels_of(&assignment), array_of(model.layer.centroids())?);
+        Ok(Self { model, config, assignment, labels, centroids, results, summary })
+    }
+}
