@@ -65,7 +65,7 @@ class DEC(ClassNamePrefixFeaturesOutMixin, ClusterMixin, TransformerMixin, BaseE
     >>> import numpy as np
     >>> from dec import DEC
     >>> X = np.repeat(np.eye(3), 20, axis=0) * 5 + np.random.default_rng(0).normal(size=(60, 3)) * 0.1
-    >>> model = DEC(3, random_state=0, settings={"start.networks": 1}).fit(X)
+    >>> model = DEC(3, random_state=0, settings={"model.hidden": [16], "start.networks": 1}).fit(X)
     >>> model.predict(X[:1]) == model.labels_[:1]
     array([ True])
     """

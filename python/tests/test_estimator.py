@@ -1,5 +1,6 @@
 """The wheel, as its users use it: `python -m unittest discover python/tests`, with the wheel on the path."""
 
+import doctest
 import json
 import os
 import pickle
@@ -198,6 +199,10 @@ class Estimator(unittest.TestCase):
         self.assertLess(time.monotonic() - started, 5)
         self.assert_groups(small().fit(groups()).labels_)
 
+    def test_the_docstrings_example(self):
+        self.assertGreater(doctest.testmod(dec._estimator).attempted, 3)
+        self.assertEqual(doctest.testmod(dec._estimator).failed, 0)
+
     def test_progress(self):
         program = "import dec, numpy as np; X = np.random.default_rng(0).normal(size=(40, 3));" + (
             f"dec.DEC(2, device='cpu', n_jobs=1, verbose=True, random_state=0, settings={SMALL!r}).fit(X)"
@@ -242,7 +247,11 @@ class Estimator(unittest.TestCase):
 
 
 class Checks(unittest.TestCase):
-    EXPECTED_FAILURES = {}
+    # scikit-learn 1.7 asks whatever has predict_proba for its classifier tags on sparse rows; a clusterer has none.
+    EXPECTED_FAILURES = dict.fromkeys(
+        ("check_estimator_sparse_array", "check_estimator_sparse_matrix"),
+        "the check reads classifier_tags.multi_class, and classifier_tags of a clusterer is None",
+    )
 
     def test_scikit_learns_checks(self):
         with warnings.catch_warnings():
@@ -252,8 +261,8 @@ class Checks(unittest.TestCase):
             )
         failed = {r["check_name"]: repr(r["exception"]) for r in results if r["status"] == "failed"}
         self.assertEqual(failed, {})
-        unexpected = {r["check_name"] for r in results if r["expected_to_fail"] and r["status"] == "passed"}
-        self.assertEqual(unexpected, set(), "no exception is needed for these")
+        expected = {r["check_name"] for r in results if r["status"] == "xfail"}
+        self.assertEqual(expected, set(self.EXPECTED_FAILURES), "exceptions that are needed")
         self.assertGreater(sum(r["status"] == "passed" for r in results), 40)
 
 
@@ -265,7 +274,7 @@ class Notebook(unittest.TestCase):
         with open(path, encoding="utf-8") as file:
             cells = [cell for cell in json.load(file)["cells"] if cell["cell_type"] == "code"]
         self.assertTrue(all(cell["outputs"] for cell in cells if "print" in "".join(cell["source"])))
-        scope = {"__name__": "__main__", "SETTINGS": {**SMALL, "data.limit": 300}}
+        scope = {"__name__": "__main__", "SETTINGS": SMALL}
         for cell in cells:
             source = "".join(cell["source"])
             exec(compile(source.replace("DEC(n_clusters=10,", "DEC(n_clusters=10, settings=SETTINGS,"), path, "exec"), scope)
