@@ -1,4 +1,5 @@
 //! Clusters handwritten digits that are built in: `cargo run --release --example digits -- [ROWS] [STEPS]`.
+#![allow(clippy::print_stdout)] // which an example is for
 
 use dec::control::{Event, Observer};
 use dec::{data, Dec};

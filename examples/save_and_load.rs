@@ -1,4 +1,5 @@
 //! Saves a clustering, loads it, and clusters new rows: `cargo run --release --example save_and_load -- DIRECTORY`.
+#![allow(clippy::print_stdout)] // which an example is for
 
 use dec::Dec;
 use ndarray::{array, Array2};

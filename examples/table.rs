@@ -1,4 +1,5 @@
 //! Clusters a table by linfa's traits: `cargo run --release --example table`.
+#![allow(clippy::print_stdout)] // which an example is for
 
 use dec::linfa::traits::{Fit, Predict};
 use dec::linfa::DatasetBase;
