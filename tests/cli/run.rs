@@ -303,7 +303,10 @@ fn check_weights(bytes: &[u8]) {
         })
         .collect();
     let widths = [784, 60, 60, 120, 10];
-    let mut expected = BTreeMap::from([("centroids".to_owned(), vec![10, 10])]);
+    let of_training = [("medians", 10), ("quantiles", 512), ("shares", 10), ("confidence", 1)];
+    let mut expected: BTreeMap<String, Vec<u64>> =
+        of_training.into_iter().map(|(name, length)| (format!("training.{name}"), vec![length])).collect();
+    expected.insert("centroids".to_owned(), vec![10, 10]);
     for (i, pair) in widths.windows(2).enumerate() {
         let (encoder, decoder) = (2 * i, 2 * (3 - i)); // a ReLU has the odd number; the decoder mirrors the encoder
         expected.insert(format!("encoder.{encoder}.weight"), vec![pair[1], pair[0]]);
