@@ -272,7 +272,7 @@ pub fn idx(code: u8, dims: &[u32], body: &[u8]) -> Vec<u8> {
 /// `(row, cluster, confidence)` of an assignments.csv.
 pub fn assignments(csv: &str) -> Vec<(usize, i64, f64)> {
     let mut lines = csv.lines();
-    assert!(lines.next().is_some_and(|names| names.starts_with("row,cluster,confidence,second,entropy")), "{csv}");
+    assert!(lines.next().is_some_and(|names| names.starts_with("row,cluster,confidence")), "{csv}");
     lines
         .map(|line| {
             let cells: Vec<&str> = line.split(',').collect();
