@@ -114,7 +114,7 @@ impl Features {
     /// Calls `f` with each row in turn, as float32, until it finds something.
     ///
     /// # Errors
-    /// As for [`Features::read_f32`].
+    /// [`crate::Error::Data`] where rows that stay in a file cannot be read.
     pub fn find_row<T>(&self, mut f: impl FnMut(usize, &[f32]) -> Option<T>) -> Result<Option<T>> {
         let (n, d) = (self.n_rows(), self.n_features());
         if let Self::F32(rows) = self {
@@ -141,7 +141,7 @@ impl Features {
     /// Calls `f` with each row in turn, as float32.
     ///
     /// # Errors
-    /// As for [`Features::read_f32`].
+    /// As for [`Features::find_row`].
     pub fn each_row(&self, mut f: impl FnMut(usize, &[f32])) -> Result<()> {
         let nothing: Option<()> = self.find_row(|number, row| {
             f(number, row);

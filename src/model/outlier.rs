@@ -31,17 +31,17 @@ pub const QUANTILES: usize = 512;
 /// ```
 #[derive(Debug, Clone, PartialEq)]
 pub struct OutlierScale {
-    /// Median of the squared distances of each cluster, [k]; above 0.
+    /// Median of the squared distances of each cluster, \[k\]; above 0.
     pub medians: Vec<f32>,
-    /// Scaled distances at the shares 1/512, 2/512, … 1 of the training rows, [512]; never falling.
+    /// Scaled distances at the shares 1/512, 2/512, … 1 of the training rows, \[512\]; never falling.
     pub quantiles: Vec<f32>,
 }
 
 impl OutlierScale {
     /// Learns the scale from the training rows.
     ///
-    /// - `distances`: squared distance of each row to the centroid of its cluster, in latent space, [n].
-    /// - `labels`: cluster of each row, [n], 0 to k - 1.
+    /// - `distances`: squared distance of each row to the centroid of its cluster, in latent space, \[n\].
+    /// - `labels`: cluster of each row, \[n\], 0 to k - 1.
     /// - `n_clusters`: k. A cluster without rows, or with most rows on its centroid, takes the median of all rows.
     ///
     /// # Errors

@@ -5,23 +5,23 @@ use super::Header;
 /// Some rows of the table: b rows, column by column. What the header does not ask for may be `None`, and is not written.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Chunk<'a> {
-    /// Numbers of the rows in the input, [b].
+    /// Numbers of the rows in the input, \[b\].
     pub rows: &'a [u64],
-    /// Names of the rows, [b].
+    /// Names of the rows, \[b\].
     pub ids: Option<&'a [String]>,
-    /// Clusters, [b]; -1 = unsure.
+    /// Clusters, \[b\]; -1 = unsure.
     pub cluster: &'a [i64],
-    /// Soft assignment to the nearest cluster, [b].
+    /// Soft assignment to the nearest cluster, \[b\].
     pub confidence: &'a [f32],
-    /// Second choice, [b]; -1 = none.
+    /// Second choice, \[b\]; -1 = none.
     pub second: Option<&'a [i64]>,
-    /// Entropy in nats, [b].
+    /// Entropy in nats, \[b\].
     pub entropy: Option<&'a [f32]>,
-    /// Outlier score, [b], 0 to 1.
+    /// Outlier score, \[b\], 0 to 1.
     pub outlier: Option<&'a [f32]>,
-    /// Latent codes, [b, m], row by row.
+    /// Latent codes, \[b, m\], row by row.
     pub z: Option<&'a [f32]>,
-    /// Soft assignments, [b, k], row by row.
+    /// Soft assignments, \[b, k\], row by row.
     pub q: Option<&'a [f32]>,
 }
 

@@ -21,8 +21,8 @@ pub enum OutputFormat {
     Tsv,
     /// Parquet, `.parquet` or `.pq`: Snappy, row groups of up to 65,536 rows.
     Parquet,
-    /// NumPy arrays: the clusters, int64 [n], in `NAME.npy`; the latent codes, float32 [n, m], in `NAME.embedding.npy`; the soft
-    /// assignments, float32 [n, k], in `NAME.memberships.npy`. Other columns are left out, see [`OutputFormat::leaves_out`].
+    /// NumPy arrays: the clusters, int64 \[n\], in `NAME.npy`; the latent codes, float32 \[n, m\], in `NAME.embedding.npy`; the soft
+    /// assignments, float32 \[n, k\], in `NAME.memberships.npy`. Other columns are left out, see [`OutputFormat::leaves_out`].
     Npy,
     /// Arrow IPC file, also called Feather V2, `.arrow` or `.feather`: LZ4.
     Arrow,
