@@ -427,9 +427,7 @@ mod tests {
     #[test]
     fn measured_peaks_are_near_the_estimate() {
         let default = Config::default();
-        for (config, n, d, bytes, measured) in
-            [(&default, 62_500, 64, 4, 0.39), (&default, 250_000, 64, 4, 0.592), (&default, 1_000_000, 64, 4, 0.908)]
-        {
+        for (config, n, d, bytes, measured) in [(&default, 62_500, 64, 4, 0.39), (&default, 250_000, 64, 4, 0.592)] {
             let ratio = estimate(config, n, d, bytes).peak() as f64 / (measured * GB as f64);
             assert!((0.85..1.5).contains(&ratio), "{n} x {d}: {ratio}");
         }
