@@ -2,7 +2,7 @@
 
 use std::fs::{self, File};
 use std::io::{self, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use tempfile::{Builder, NamedTempFile};
 
@@ -47,15 +47,53 @@ pub fn write_atomic(path: &Path, content: &[u8]) -> Result<()> {
 }
 
 fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
-    let dir = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    faults::point()?;
-    let mut temporary = temporary_in(dir)?;
-    write_chunks(temporary.as_file_mut(), content)?;
-    faults::point()?;
-    temporary.as_file().sync_all()?;
-    faults::point()?;
-    temporary.persist(path).map_err(|e| e.error)?;
-    sync_dir(dir)
+    let mut draft = Draft::beside(path)?;
+    write_chunks(draft.file_mut(), content)?;
+    draft.sync()?;
+    draft.publish()
+}
+
+/// A temporary file beside its target. Dropped without [`Draft::publish`], it goes away.
+#[derive(Debug)]
+pub(crate) struct Draft {
+    temporary: NamedTempFile,
+    target: PathBuf,
+}
+
+impl Draft {
+    /// An empty file beside `target`.
+    pub(crate) fn beside(target: &Path) -> io::Result<Self> {
+        faults::point()?;
+        Ok(Self { temporary: temporary_in(folder(target))?, target: target.to_owned() })
+    }
+
+    /// Where it is for now.
+    #[cfg(feature = "h5ad")]
+    pub(crate) fn place(&self) -> &Path {
+        self.temporary.path()
+    }
+
+    pub(crate) fn file_mut(&mut self) -> &mut File {
+        self.temporary.as_file_mut()
+    }
+
+    /// Makes what was written last through a power failure.
+    pub(crate) fn sync(&self) -> io::Result<()> {
+        faults::point()?;
+        self.temporary.as_file().sync_all()
+    }
+
+    /// Renames it to its target, once it is synced, and syncs the rename.
+    pub(crate) fn publish(self) -> io::Result<()> {
+        faults::point()?;
+        self.temporary.persist(&self.target).map_err(|e| e.error)?;
+        sync_dir(folder(&self.target))
+    }
+}
+
+/// The directory that `path` is in.
+fn folder(path: &Path) -> &Path {
+    path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
 /// In pieces, so that a test can break off between them.
@@ -112,7 +150,7 @@ pub(crate) fn reason(e: &io::Error) -> String {
 }
 
 /// A temporary file with the permissions that an ordinary new file gets.
-pub(crate) fn temporary_in(dir: &Path) -> io::Result<NamedTempFile> {
+fn temporary_in(dir: &Path) -> io::Result<NamedTempFile> {
     let mut builder = Builder::new();
     builder.prefix(PREFIX).suffix(SUFFIX);
     #[cfg(unix)]

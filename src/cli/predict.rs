@@ -10,8 +10,8 @@ use dec::config::{Config, DataConfig, Recipe, Threads};
 use dec::data::{self, Dataset, Reading, Rows, Scaling, Source};
 use dec::export::LoadedPredictor;
 use dec::model::Profile;
-use dec::output::{Header, OutputFormat, Scores, TableWriter};
-use dec::run::{assignments_csv, check_writable, Assignment, Content, Model, RunDir, CONFIG, SUMMARY, WEIGHTS};
+use dec::output::{to_csv, Chunk, Header, OutputFormat, Scores, TableWriter};
+use dec::run::{check_writable, Assignment, Content, Model, RunDir, CONFIG, SUMMARY, WEIGHTS};
 use tch::{Device, Kind, Tensor};
 
 /// Values and rows that are labelled together at the most.
@@ -135,24 +135,23 @@ impl PredictArgs {
 
     /// Opens what is written to, before the work starts.
     fn table(&self, labeller: &Labeller, dataset: &Dataset, rows: &str) -> dec::Result<Table> {
-        let Some(output) = &self.output else {
-            return Ok(Table::Stdout { begun: false, ids: !dataset.ids.is_empty() });
+        let device = |output: &Path| output.metadata().is_ok_and(|found| !found.is_file());
+        let format = match &self.output {
+            Some(output) if !device(output) => OutputFormat::of(output)?,
+            _ => OutputFormat::Csv,
         };
-        let device = output.metadata().is_ok_and(|found| !found.is_file());
-        let format = if device { OutputFormat::Csv } else { OutputFormat::of(output)? };
         let [n_clusters, n_latent] = labeller.shape();
         let scores = Scores { second: true, entropy: true, outlier: labeller.profile().is_some() };
         let embedding = self.embedding || format == OutputFormat::H5ad;
         let (has_ids, memberships) = (!dataset.ids.is_empty(), self.memberships);
         let header = Header { has_ids, n_clusters, n_latent, embedding, memberships, scores };
-        let left_out = format.leaves_out(&header);
-        if !left_out.is_empty() {
-            tracing::info!("{} has no room for: {}", output.display(), left_out.join(", "));
-        }
-        let source = Path::new(rows);
-        let is_h5ad = source.extension().is_some_and(|extension| extension == "h5ad");
-        let writer = dec::output::create(output, format, header, Some(source).filter(|_| is_h5ad))?;
-        Ok(Table::File { writer, embedding, memberships })
+        Ok(match &self.output {
+            None => Table::Stdout { begun: false, header },
+            Some(output) => {
+                let writer = dec::output::create_for(Path::new(rows), output, format, header)?;
+                Table::File { writer, embedding, memberships }
+            }
+        })
     }
 
     fn mark_unsure(&self, assignment: &mut Assignment) {
@@ -288,7 +287,8 @@ impl Labeller {
                     // The module takes it off itself.
                     rows = rows.f_to_kind(Kind::Double)?.f_add(&Tensor::f_from_slice(&offset.to_vec())?)?;
                 }
-                let (z, q) = (module.encode(&rows)?, module.soft_assignment(&rows)?);
+                let z = module.encode(&rows)?;
+                let q = module.assign(&z)?;
                 let labels = data::values_of(&q.f_argmax(1, false)?)?;
                 let nowhere = Tensor::f_zeros([module.n_clusters(), module.n_latent()], (Kind::Float, Device::Cpu))?;
                 let centroids = module.centroids().unwrap_or(&nowhere);
@@ -306,7 +306,7 @@ impl Labeller {
 
 /// Where the answer goes.
 enum Table {
-    Stdout { begun: bool, ids: bool },
+    Stdout { begun: bool, header: Header },
     File { writer: Box<dyn TableWriter>, embedding: bool, memberships: bool },
 }
 
@@ -315,7 +315,7 @@ impl Table {
         let assignment = &block.assignment;
         match self {
             Self::Stdout { begun, .. } => {
-                let text = String::from_utf8(assignments_csv(assignment))?;
+                let text = String::from_utf8(assignment.to_csv()?)?;
                 let header = text.find('\n').map_or(0, |end| end + 1);
                 super::print(if *begun { &text[header..] } else { &text })?;
                 *begun = true;
@@ -332,11 +332,7 @@ impl Table {
     fn finish(self) -> anyhow::Result<()> {
         match self {
             Self::Stdout { begun: true, .. } => Ok(()),
-            Self::Stdout { ids, .. } => super::print(if ids {
-                "row,id,cluster,confidence,second,entropy,outlier\n"
-            } else {
-                "row,cluster,confidence,second,entropy,outlier\n"
-            }),
+            Self::Stdout { header, .. } => super::print(&String::from_utf8(to_csv(header, &Chunk::default())?)?),
             Self::File { writer, .. } => {
                 writer.finish()?;
                 Ok(())

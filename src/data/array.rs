@@ -1,7 +1,5 @@
 //! From a file's header and bytes to features or labels; the formats differ only in their headers.
 
-use std::sync::Arc;
-
 use ndarray::{Array2, ArrayView, IxDyn, ShapeBuilder};
 
 use super::element::{Element, Endian};
@@ -9,7 +7,7 @@ use super::format::{Table, Values};
 use super::header::{hex, Header};
 use super::input::{Body, Input};
 use super::source::FileRows;
-use super::{idx, npy, Streamed};
+use super::{idx, npy};
 use crate::error::Result;
 
 /// Reads the header of whichever format the first bytes belong to.
@@ -55,10 +53,7 @@ pub(super) fn read_table(input: &mut Input, most_resident: u64) -> Result<Table>
     let large = (count as u64).saturating_mul(element.size() as u64) > most_resident && !header.is_transposed();
     if let Some((file, start)) = if large { input.stay(body)? } else { None } {
         let (path, shape) = (input.path().to_owned(), [shape.0, shape.1]);
-        let rows = FileRows { path, file, start, element, endian, shape };
-        let mut table = Table { values: Values::Rows(Streamed::new(Arc::new(rows))), ..Table::default() };
-        table.take_shape(rest);
-        return Ok(table);
+        return Ok(Table::in_file(FileRows { path, file, start, element, endian, shape }, rest));
     }
     let values = match element {
         Element::U8 => {

@@ -2,7 +2,7 @@
 
 use ndarray::{Array2, Axis};
 
-use super::Streamed;
+use super::{RowSource, Streamed};
 use crate::error::Result;
 
 /// Values of rows that are read together in a pass over all of them.
@@ -88,7 +88,7 @@ impl Features {
             Self::F32(a) => rows.zip(out.chunks_exact_mut(d)).for_each(|(row, out)| {
                 out.iter_mut().zip(a.row(row)).for_each(|(out, &value)| *out = value);
             }),
-            Self::Streamed(streamed) => streamed.read_f32(rows, out)?,
+            Self::Streamed(streamed) => streamed.read_f32(&rows.collect::<Vec<_>>(), out)?,
         }
         Ok(())
     }
@@ -106,7 +106,7 @@ impl Features {
             Self::F32(a) => rows.zip(out.chunks_exact_mut(d)).for_each(|(row, out)| {
                 out.iter_mut().zip(a.row(row)).for_each(|(out, &value)| *out = value as u8);
             }),
-            Self::Streamed(streamed) => streamed.read_u8(rows, out)?,
+            Self::Streamed(streamed) => streamed.read_u8(&rows.collect::<Vec<_>>(), out)?,
         }
         Ok(())
     }

@@ -64,31 +64,34 @@ fn join_values(path: &Path, parts: Vec<Values>) -> Result<Values> {
     if is(|part| matches!(part, Values::Csr(_) | Values::Rows(_))) {
         return Ok(Values::Rows(Streamed::joined(parts.into_iter().map(streamed).collect())));
     }
+    let nothing = |other: Values| (0, other.shape()[1]);
     if is(|part| matches!(part, Values::F64(_))) {
-        let wide = |part: &Values| match part {
+        let wide = |part| match part {
             Values::U8(rows) => rows.mapv(f64::from),
             Values::F32(rows) => rows.mapv(f64::from),
-            Values::F64(rows) => rows.clone(),
-            Values::Csr(_) | Values::Rows(_) => Array2::zeros((0, part.shape()[1])),
+            Values::F64(rows) => rows,
+            other => Array2::zeros(nothing(other)),
         };
-        return stacked(path, &parts.iter().map(wide).collect::<Vec<_>>()).map(Values::F64);
+        return stacked(path, parts, wide).map(Values::F64);
     }
     if is(|part| matches!(part, Values::F32(_))) {
-        let single = |part: &Values| match part {
+        let single = |part| match part {
             Values::U8(rows) => rows.mapv(f32::from),
-            Values::F32(rows) => rows.clone(),
-            _ => Array2::zeros((0, part.shape()[1])),
+            Values::F32(rows) => rows,
+            other => Array2::zeros(nothing(other)),
         };
-        return stacked(path, &parts.iter().map(single).collect::<Vec<_>>()).map(Values::F32);
+        return stacked(path, parts, single).map(Values::F32);
     }
-    let bytes = |part: Values| match part {
+    let bytes = |part| match part {
         Values::U8(rows) => rows,
-        other => Array2::zeros((0, other.shape()[1])),
+        other => Array2::zeros(nothing(other)),
     };
-    stacked(path, &parts.into_iter().map(bytes).collect::<Vec<_>>()).map(Values::U8)
+    stacked(path, parts, bytes).map(Values::U8)
 }
 
-fn stacked<T: Clone>(path: &Path, parts: &[Array2<T>]) -> Result<Array2<T>> {
+/// What `rows_of` makes of each part, one after the other.
+fn stacked<T: Clone>(path: &Path, parts: Vec<Values>, rows_of: impl Fn(Values) -> Array2<T>) -> Result<Array2<T>> {
+    let parts: Vec<Array2<T>> = parts.into_iter().map(rows_of).collect();
     let views: Vec<ArrayView2<T>> = parts.iter().map(Array2::view).collect();
     concatenate(Axis(0), &views).map_err(|e| Error::data(path, format!("cannot be joined with the other files: {e}")))
 }
@@ -120,6 +123,7 @@ fn join_sparse(parts: Vec<Values>) -> Csr {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+    use crate::data::RowSource;
     use ndarray::array;
 
     fn table(values: Values) -> Table {
@@ -140,7 +144,7 @@ mod tests {
         let csr = || Csr { shape: [1, 2], starts: vec![0, 1], columns: vec![1], values: vec![9.0] };
         let Values::Rows(rows) = of(Values::Csr(csr())) else { panic!("not streamed") };
         let mut values = [0.0; 4];
-        rows.read_f32(0..2, &mut values).unwrap();
+        rows.read_f32(&[0, 1], &mut values).unwrap();
         assert_eq!(values, [1.0, 2.0, 0.0, 9.0]);
         let sparse = joined(vec![table(Values::Csr(csr())), table(Values::Csr(csr()))]).unwrap().values;
         let expected = Csr { shape: [2, 2], starts: vec![0, 1, 2], columns: vec![1, 1], values: vec![9.0, 9.0] };

@@ -13,7 +13,7 @@ use rand_xoshiro::rand_core::SeedableRng;
 use rand_xoshiro::Xoshiro256PlusPlus;
 use tch::{no_grad, Device, Kind, TchError, Tensor};
 
-use super::{Features, Scaling, Streamed};
+use super::{Features, RowSource, Scaling, Streamed};
 use crate::backend::dense;
 use crate::error::Result;
 

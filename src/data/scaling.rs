@@ -240,6 +240,18 @@ impl Scaling {
 }
 
 impl RowRule {
+    /// What a row that the rule was applied to is to be multiplied by, its logarithm undone, to have its own size again.
+    pub(crate) fn size(self, row: &[f32]) -> f64 {
+        match self {
+            Self::Plain => 1.0,
+            Self::Counts(total) => total_of(row).max(1.0) / total,
+            Self::Unit => match length_of(row) {
+                length if length > 0.0 => length,
+                _ => 1.0,
+            },
+        }
+    }
+
     fn apply(self, row: &mut [f32]) {
         match self {
             Self::Plain => {}

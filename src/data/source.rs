@@ -3,6 +3,7 @@
 //! A reader gives a [`RowSource`] for rows that are large. What is done to them on reading (columns selected, missing values
 //! filled, an offset taken off) wraps it in another one. [`Streamed`] is some of its rows in some order.
 
+use std::borrow::Cow;
 use std::fmt::Debug;
 use std::fs::File;
 use std::path::PathBuf;
@@ -259,6 +260,13 @@ pub(super) struct Filled {
     pub means: Vec<f64>,
 }
 
+impl Filled {
+    fn fill<T: Copy + Into<f64>>(&self, out: &mut [T], from: impl Fn(f64) -> T) {
+        let holes = out.iter_mut().zip(self.means.iter().cycle()).filter(|(value, _)| (**value).into().is_nan());
+        holes.for_each(|(value, &mean)| *value = from(mean));
+    }
+}
+
 impl RowSource for Filled {
     fn shape(&self) -> [usize; 2] {
         self.of.shape()
@@ -274,15 +282,13 @@ impl RowSource for Filled {
 
     fn read_f32(&self, rows: &[usize], out: &mut [f32]) -> Result<()> {
         self.of.read_f32(rows, out)?;
-        let holes = out.iter_mut().zip(self.means.iter().cycle()).filter(|(value, _)| value.is_nan());
-        holes.for_each(|(value, &mean)| *value = mean as f32);
+        self.fill(out, |mean| mean as f32);
         Ok(())
     }
 
     fn read_f64(&self, rows: &[usize], out: &mut [f64]) -> Result<()> {
         self.of.read_f64(rows, out)?;
-        let holes = out.iter_mut().zip(self.means.iter().cycle()).filter(|(value, _)| value.is_nan());
-        holes.for_each(|(value, &mean)| *value = mean);
+        self.fill(out, |mean| mean);
         Ok(())
     }
 }
@@ -351,13 +357,13 @@ impl<T: Copy + Into<f64> + Debug + Send + Sync> RowSource for Dense<T> {
 /// The rows of several sources of one width, one source after the other.
 #[derive(Debug)]
 pub(super) struct Joined {
-    parts: Vec<Arc<dyn RowSource>>,
+    parts: Vec<Streamed>,
     /// The number of each part's first row, and how many rows there are.
     starts: Vec<usize>,
 }
 
 impl Joined {
-    pub fn new(parts: Vec<Arc<dyn RowSource>>) -> Self {
+    pub fn new(parts: Vec<Streamed>) -> Self {
         let mut starts = vec![0];
         for part in &parts {
             starts.push(starts[starts.len() - 1] + part.shape()[0]);
@@ -370,7 +376,7 @@ impl Joined {
         &self,
         rows: &[usize],
         out: &mut [T],
-        read: impl Fn(&dyn RowSource, &[usize], &mut [T]) -> Result<()>,
+        read: impl Fn(&Streamed, &[usize], &mut [T]) -> Result<()>,
     ) -> Result<()> {
         let d = self.shape()[1];
         let part_of = |row: usize| self.starts.partition_point(|&start| start <= row) - 1;
@@ -383,7 +389,7 @@ impl Joined {
                 .map(|row| row - self.starts[part])
                 .collect();
             let end = done + same.len();
-            read(&*self.parts[part], &same, &mut out[done * d..end * d])?;
+            read(&self.parts[part], &same, &mut out[done * d..end * d])?;
             done = end;
         }
         Ok(())
@@ -437,74 +443,39 @@ impl PartialEq for Streamed {
 }
 
 impl Streamed {
-    /// Those of each, one after the other.
-    pub(super) fn joined(parts: Vec<Self>) -> Self {
-        Self::new(Arc::new(Joined::new(parts.into_iter().map(Self::into_source).collect())))
-    }
-
-    fn into_source(self) -> Arc<dyn RowSource> {
-        match &self.rows {
-            None => self.source,
-            Some(_) => Arc::new(Ordered(self)),
-        }
-    }
-
     /// All rows of `source`.
     pub fn new(source: Arc<dyn RowSource>) -> Self {
         Self { source, rows: None }
     }
 
-    /// n and d.
-    pub fn shape(&self) -> [usize; 2] {
-        let [n, d] = self.source.shape();
-        [self.rows.as_ref().map_or(n, |rows| rows.len()), d]
+    /// Those of each, one after the other.
+    pub(super) fn joined(parts: Vec<Self>) -> Self {
+        Self::new(Arc::new(Joined::new(parts)))
     }
 
     /// Whether the values are bytes.
     pub fn is_bytes(&self) -> bool {
-        self.source.width() == Width::U8
+        self.width() == Width::U8
     }
 
-    /// Whether the values are in memory, if not as rows.
-    pub fn in_memory(&self) -> bool {
-        self.source.in_memory()
+    /// Whether float32 may round what tells rows apart.
+    pub(super) fn is_wide(&self) -> bool {
+        self.width() == Width::F64
     }
 
     /// The rows with these numbers, in this order.
     #[must_use]
     pub fn select(&self, rows: &[usize]) -> Self {
-        let rows = self.numbers(rows.iter().copied()).into_iter().map(|row| row as u32).collect();
+        let rows = self.numbers(rows).iter().map(|&row| row as u32).collect();
         Self { source: Arc::clone(&self.source), rows: Some(Arc::new(rows)) }
     }
 
-    fn numbers(&self, rows: impl Iterator<Item = usize>) -> Vec<usize> {
+    /// Their numbers in the source.
+    fn numbers<'a>(&self, rows: &'a [usize]) -> Cow<'a, [usize]> {
         match &self.rows {
-            Some(known) => rows.map(|row| known[row] as usize).collect(),
-            None => rows.collect(),
+            Some(known) => rows.iter().map(|&row| known[row] as usize).collect(),
+            None => Cow::Borrowed(rows),
         }
-    }
-
-    /// The rows of these numbers into `out`, as float32.
-    ///
-    /// # Errors
-    /// As for [`RowSource::read_f32`].
-    pub fn read_f32(&self, rows: impl Iterator<Item = usize>, out: &mut [f32]) -> Result<()> {
-        self.source.read_f32(&self.numbers(rows), out)
-    }
-
-    /// The same as bytes, where they are such.
-    ///
-    /// # Errors
-    /// As for [`RowSource::read_f32`].
-    pub fn read_u8(&self, rows: impl Iterator<Item = usize>, out: &mut [u8]) -> Result<()> {
-        self.source.read_u8(&self.numbers(rows), out)
-    }
-}
-
-impl Streamed {
-    /// Whether float32 may round what tells rows apart.
-    pub(super) fn is_wide(&self) -> bool {
-        self.source.width() == Width::F64
     }
 
     /// The same rows of another source of as many.
@@ -541,7 +512,7 @@ impl Streamed {
             for start in (0..n).step_by(size) {
                 let end = (start + size).min(n);
                 let block = &mut block[..(end - start) * d];
-                self.source.read_f64(&self.numbers(start..end), block)?;
+                self.read_f64(&(start..end).collect::<Vec<_>>(), block)?;
                 for row in block.chunks_exact(d.max(1)) {
                     columns.iter_mut().zip(row).for_each(|(column, &value)| column.add(pass, value));
                 }
@@ -551,33 +522,30 @@ impl Streamed {
     }
 }
 
-/// Rows in their order, as a source again.
-#[derive(Debug)]
-struct Ordered(Streamed);
-
-impl RowSource for Ordered {
+impl RowSource for Streamed {
     fn shape(&self) -> [usize; 2] {
-        self.0.shape()
+        let [n, d] = self.source.shape();
+        [self.rows.as_ref().map_or(n, |rows| rows.len()), d]
     }
 
     fn width(&self) -> Width {
-        self.0.source.width()
+        self.source.width()
     }
 
     fn in_memory(&self) -> bool {
-        self.0.in_memory()
+        self.source.in_memory()
     }
 
     fn read_f32(&self, rows: &[usize], out: &mut [f32]) -> Result<()> {
-        self.0.source.read_f32(&self.0.numbers(rows.iter().copied()), out)
+        self.source.read_f32(&self.numbers(rows), out)
     }
 
     fn read_f64(&self, rows: &[usize], out: &mut [f64]) -> Result<()> {
-        self.0.source.read_f64(&self.0.numbers(rows.iter().copied()), out)
+        self.source.read_f64(&self.numbers(rows), out)
     }
 
     fn read_u8(&self, rows: &[usize], out: &mut [u8]) -> Result<()> {
-        self.0.source.read_u8(&self.0.numbers(rows.iter().copied()), out)
+        self.source.read_u8(&self.numbers(rows), out)
     }
 }
 
@@ -600,7 +568,7 @@ mod tests {
 
     fn read(rows: &Streamed, chosen: &[usize]) -> Vec<f32> {
         let mut out = vec![f32::NAN; chosen.len() * rows.shape()[1]];
-        rows.read_f32(chosen.iter().copied(), &mut out).unwrap();
+        rows.read_f32(chosen, &mut out).unwrap();
         out
     }
 
@@ -623,12 +591,12 @@ mod tests {
     fn a_file_that_shrinks_is_an_error_and_no_crash() {
         let rows = in_file(Element::U8, Endian::Little, &[1, 2, 3, 4], [3, 2]);
         let mut out = [0.0; 2];
-        rows.read_f32([1].into_iter(), &mut out).unwrap();
+        rows.read_f32(&[1], &mut out).unwrap();
         assert_eq!(out, [3.0, 4.0]);
-        let problem = rows.read_f32([2].into_iter(), &mut out).unwrap_err().to_string();
+        let problem = rows.read_f32(&[2], &mut out).unwrap_err().to_string();
         assert!(problem.contains("rows: cannot be read at byte 7"), "{problem}");
         let mut bytes = [0; 2];
-        rows.read_u8([1].into_iter(), &mut bytes).unwrap();
+        rows.read_u8(&[1], &mut bytes).unwrap();
         assert_eq!(bytes, [3, 4]);
     }
 

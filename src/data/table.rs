@@ -11,7 +11,7 @@ use super::format::labels::classes;
 use super::format::{shown_names, Table, Values};
 use super::intake::{dense, keep_columns, less, most_variable, narrow, offset_of};
 use super::source::SparseRows;
-use super::{Channels, Dataset, Features, Intake, Selection, Streamed};
+use super::{Channels, Dataset, Features, Intake, RowSource, Selection, Streamed};
 use crate::error::{Error, Result};
 
 /// More columns than this, and `auto` keeps those of sparse rows that vary most.
@@ -228,7 +228,7 @@ impl Table {
             Values::F64(rows) => Values::F64(columns_at(rows, &places)),
             Values::Csr(rows) => {
                 let known: Vec<usize> = places.iter().flatten().copied().collect();
-                Values::F32(dense(rows, Some(&known)))
+                Values::F32(dense(&rows.columns(&known)))
             }
             Values::Rows(rows) => Values::Rows(rows.columns(places)),
         };
@@ -302,13 +302,15 @@ fn features(path: &Path, values: Values, intake: &mut Intake, wishes: Wishes) ->
         Values::U8(rows) => kept(Features::U8(rows)),
         Values::F32(rows) => kept(Features::F32(rows)),
         Values::Csr(rows) => {
+            let rows = match selected {
+                Some(columns) => rows.columns(columns),
+                None => rows,
+            };
             let [n, d] = rows.shape;
-            let width = selected.map_or(d, <[usize]>::len);
-            if (n as u64).saturating_mul(4 * width as u64) > DENSE_BYTES.min(wishes.most_bytes / 4) {
-                let rows = selected.map_or_else(|| rows.clone(), |columns| rows.columns(columns));
+            if (n as u64).saturating_mul(4 * d as u64) > DENSE_BYTES.min(wishes.most_bytes / 4) {
                 Features::Streamed(Streamed::new(Arc::new(SparseRows(rows))))
             } else {
-                Features::F32(dense(&rows, selected))
+                Features::F32(dense(&rows))
             }
         }
         Values::Rows(rows) => {

@@ -1,6 +1,6 @@
 //! From latent rows back to the units of the input.
 
-use ndarray::{Array1, Array2, Axis, Zip};
+use ndarray::{Array2, Axis, Zip};
 use tch::no_grad;
 
 use crate::data::{array_of, tensor_of, Features, RowRule, Scaling};
@@ -22,26 +22,10 @@ pub(super) fn reconstruct(model: &Model, features: &Features) -> Result<Array2<f
     let (z, _) = model.transform(features)?;
     let (mut rows, rule) = unscaled(model, &array_of(&z)?)?;
     if rule != RowRule::Plain {
-        let sizes = sizes(features, rule)?;
-        rows *= &sizes.insert_axis(Axis(1));
+        features.each_row(|number, row| rows.row_mut(number).mapv_inplace(|value| value * rule.size(row)))?;
     }
     add_offset(model, &mut rows);
     Ok(rows)
-}
-
-/// What each row is to be multiplied by to have its own size again.
-fn sizes(rows: &Features, rule: RowRule) -> Result<Array1<f64>> {
-    let size = |row: &[f32]| match rule {
-        RowRule::Plain => 1.0,
-        RowRule::Counts(total) => row.iter().map(|&value| f64::from(value)).sum::<f64>().max(1.0) / total,
-        RowRule::Unit => match row.iter().map(|&value| f64::from(value).powi(2)).sum::<f64>() {
-            squares if squares > 0.0 => squares.sqrt(),
-            _ => 1.0,
-        },
-    };
-    let mut sizes = Vec::with_capacity(rows.n_rows());
-    rows.each_row(|_, row| sizes.push(size(row)))?;
-    Ok(sizes.into())
 }
 
 /// What the decoder makes of `z`, with the scaling undone but for what was done to each row by itself.

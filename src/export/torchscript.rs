@@ -420,6 +420,15 @@ impl LoadedPredictor {
         self.run("forward", rows, self.widths.clusters)
     }
 
+    /// q \[n, k\] of latent rows \[n, m\], as [`LoadedPredictor::encode`] gives them.
+    ///
+    /// # Errors
+    ///
+    /// As [`LoadedPredictor::predict`].
+    pub fn assign(&self, latent: &Tensor) -> Result<Tensor> {
+        self.in_chunks("assign", latent, self.widths.clusters)
+    }
+
     /// z \[n, m\] of raw rows, float32 on the CPU.
     ///
     /// # Errors
@@ -438,10 +447,9 @@ impl LoadedPredictor {
         self.run("reconstruct", rows, self.widths.features)
     }
 
-    /// Runs `method` over the rows, some thousand at a time, to \[n, width\].
+    /// Runs `method` over raw rows to \[n, width\].
     fn run(&self, method: &str, rows: &Tensor, width: i64) -> Result<Tensor> {
         let shape = rows.size();
-        let n_rows = shape.first().copied().unwrap_or(0);
         // A product that overflows is no width that a model has.
         let features = shape.iter().skip(1).try_fold(1i64, |product, &size| product.checked_mul(size));
         let selects_from = self.intake.selected.as_ref().map(|selection| selection.of as i64);
@@ -453,6 +461,12 @@ impl LoadedPredictor {
                 self.widths.features
             )));
         }
+        self.in_chunks(method, rows, width)
+    }
+
+    /// Runs `method` over rows, some thousand at a time, to \[n, width\].
+    fn in_chunks(&self, method: &str, rows: &Tensor, width: i64) -> Result<Tensor> {
+        let n_rows = rows.size().first().copied().unwrap_or(0);
         no_grad(|| {
             let mut parts = Vec::new();
             // At least one chunk: no rows give a result of no rows.

@@ -8,11 +8,16 @@ use super::draft::{failed, Draft};
 use super::{Chunk, Header, TableWriter};
 use crate::error::Result;
 
-/// Writes rows as text. A float has the fewest digits that read back as the same float.
+/// Writes a file, or what is none.
 pub(super) struct Writer {
     path: PathBuf,
+    text: Text<Sink>,
+}
+
+/// Writes rows as text. A float has the fewest digits that read back as the same float.
+struct Text<W: Write> {
     header: Header,
-    text: csv::Writer<Sink>,
+    text: csv::Writer<W>,
     cell: Vec<u8>,
 }
 
@@ -53,11 +58,28 @@ impl Writer {
         } else {
             Sink::File(Draft::buffered(path)?)
         };
-        let text = csv::WriterBuilder::new().delimiter(delimiter).buffer_capacity(1 << 16).from_writer(sink);
-        let mut writer = Self { path: path.to_owned(), header, text, cell: vec![] };
-        let names = names(&header);
-        writer.text.write_record(&names).map_err(|error| failed(path, &error))?;
-        Ok(writer)
+        let text = Text::begin(sink, delimiter, header).map_err(|error| failed(path, &error))?;
+        Ok(Self { path: path.to_owned(), text })
+    }
+}
+
+/// All of `chunk`, with the line of names.
+pub(super) fn in_memory(header: Header, chunk: &Chunk) -> csv::Result<Vec<u8>> {
+    let mut text = Text::begin(Vec::new(), b',', header)?;
+    text.rows(chunk)?;
+    text.text.into_inner().map_err(|error| error.into_error().into())
+}
+
+impl<W: Write> Text<W> {
+    /// Writes the line of names.
+    fn begin(sink: W, delimiter: u8, header: Header) -> csv::Result<Self> {
+        let mut text = csv::WriterBuilder::new().delimiter(delimiter).buffer_capacity(1 << 16).from_writer(sink);
+        text.write_record(names(&header))?;
+        Ok(Self { header, text, cell: vec![] })
+    }
+
+    fn rows(&mut self, chunk: &Chunk) -> csv::Result<()> {
+        (0..chunk.len()).try_for_each(|row| self.row(chunk, row))
     }
 
     fn row(&mut self, chunk: &Chunk, row: usize) -> csv::Result<()> {
@@ -113,15 +135,12 @@ fn names(header: &Header) -> Vec<String> {
 
 impl TableWriter for Writer {
     fn write(&mut self, chunk: &Chunk) -> Result<()> {
-        for row in 0..chunk.len() {
-            self.row(chunk, row).map_err(|error| failed(&self.path, &error))?;
-        }
-        Ok(())
+        self.text.rows(chunk).map_err(|error| failed(&self.path, &error))
     }
 
     fn finish(self: Box<Self>) -> Result<Vec<PathBuf>> {
-        let Self { path, text, .. } = *self;
-        match text.into_inner().map_err(|error| failed(&path, error.error()))? {
+        let Self { path, text } = *self;
+        match text.text.into_inner().map_err(|error| failed(&path, error.error()))? {
             Sink::File(file) => Ok(vec![Draft::unbuffered(file)?.publish()?]),
             mut other => other.flush().map(|()| vec![]).map_err(|error| failed(&path, &error)),
         }

@@ -116,6 +116,27 @@ pub fn create(
     Ok(Box::new(Checked { path: path.to_owned(), header, inner }))
 }
 
+/// [`create`] for an answer to the rows of `source`: says what the format leaves out, and copies an AnnData file.
+///
+/// # Errors
+/// As for [`create`].
+pub fn create_for(source: &Path, path: &Path, format: OutputFormat, header: Header) -> Result<Box<dyn TableWriter>> {
+    let left_out = format.leaves_out(&header);
+    if !left_out.is_empty() {
+        tracing::info!("{} has no room for: {}", path.display(), left_out.join(", "));
+    }
+    let is_h5ad = source.extension().is_some_and(|extension| extension == "h5ad");
+    create(path, format, header, Some(source).filter(|_| is_h5ad))
+}
+
+/// The rows of `chunk` as CSV, with the line of names.
+///
+/// # Errors
+/// [`Error::Unsaved`] for a chunk without what the header has.
+pub fn to_csv(header: Header, chunk: &Chunk) -> Result<Vec<u8>> {
+    delimited::in_memory(header, chunk).map_err(|e| Error::Unsaved(format!("the table cannot be written: {e}")))
+}
+
 #[cfg(feature = "parquet")]
 fn columnar_table(path: &Path, format: OutputFormat, header: Header) -> Result<Box<dyn TableWriter>> {
     columnar::open(path, format, header)

@@ -52,7 +52,7 @@ impl TableWriter for Writer {
         let arrays = [Some(self.cluster), self.embedding, self.memberships];
         let drafts = arrays.into_iter().flatten().map(|array| array.end(rows)).collect::<Result<Vec<Draft>>>()?;
         drafts.iter().try_for_each(Draft::sync)?;
-        drafts.into_iter().map(Draft::publish).collect()
+        drafts.into_iter().map(Draft::place_synced).collect()
     }
 }
 

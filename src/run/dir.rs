@@ -1,6 +1,5 @@
 //! The run directory: which files there are, who may write there, and what is written at the end.
 
-use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -94,7 +93,8 @@ impl RunDir {
             Error::output(path, format!("cannot replace what is here: {why}"))
         };
         let names = [SUMMARY, CONFIG, EVENTS, WEIGHTS, MODEL, ONNX, ASSIGNMENTS];
-        let files: Vec<PathBuf> = names.into_iter().chain(TABLES).map(|name| self.file(name)).collect();
+        let files: Vec<PathBuf> =
+            names.into_iter().chain(TABLES.map(|(_, name)| name)).map(|name| self.file(name)).collect();
         if let Some(other) = files.iter().find(|path| path.symlink_metadata().is_ok_and(|found| found.is_dir())) {
             return Err(cannot(other, &"it is a directory"));
         }
@@ -145,7 +145,7 @@ impl RunDir {
             failed.extend(written.err().map(|problem| (name, problem)));
         };
         if let Some(assignment) = reached.assignment {
-            tried(ASSIGNMENTS, write_atomic(&self.file(ASSIGNMENTS), &assignments_csv(assignment)), &mut failed);
+            tried(ASSIGNMENTS, self.write_assignments(assignment), &mut failed);
         }
         if reached.network.is_some() {
             tried(WEIGHTS, self.write_weights(&reached.named_tensors()?), &mut failed);
@@ -153,9 +153,8 @@ impl RunDir {
         if let Some(script) = with_predictor(reached, export::to_torchscript)? {
             tried(MODEL, write_atomic(&self.file(MODEL), &script), &mut failed);
         }
-        if let Some(table) = further_table(&config.output) {
-            let name = table.file_name();
-            tried(name, self.write_table(reached, config, &table), &mut failed);
+        if let Some((table, name)) = further_table(&config.output) {
+            tried(name, self.write_table(reached, config, &table, name), &mut failed);
         }
         if config.output.onnx {
             let written = with_predictor(reached, |predictor| export::to_onnx(predictor, reached.columns))
@@ -186,19 +185,14 @@ impl RunDir {
     }
 
     /// The assignments in the further format that the recipe asks for.
-    fn write_table(&self, reached: &Reached, config: &Config, table: &Table) -> Result<()> {
+    fn write_table(&self, reached: &Reached, config: &Config, table: &OutputConfig, name: &str) -> Result<()> {
         let (Some(assignment), Some((z, q, places))) = (reached.assignment, &reached.tables) else { return Ok(()) };
         let shape = [q.size()[1] as usize, z.size()[1] as usize];
-        let Table { format, embedding, memberships } = *table;
+        let OutputConfig { format, embedding, memberships, .. } = *table;
         let header = Header { embedding, memberships, ..assignment.header(shape) };
-        let left_out = format.leaves_out(&header);
-        if !left_out.is_empty() {
-            tracing::info!("{} has no room for: {}", table.file_name(), left_out.join(", "));
-        }
-        let source = Path::new(&config.data.source);
-        let is_h5ad = source.extension().is_some_and(|extension| extension == "h5ad") && config.data.more.is_empty();
-        let mut writer =
-            output::create(&self.file(table.file_name()), format, header, Some(source).filter(|_| is_h5ad))?;
+        // Several files are no one's copy.
+        let source = if config.data.more.is_empty() { &config.data.source } else { "" };
+        let mut writer = output::create_for(Path::new(source), &self.file(name), format, header)?;
         let values = |wanted: bool, tensor: &Tensor| match wanted {
             true => values_of::<f32>(&rows_at(tensor, places)?).map(Some),
             false => Ok(None),
@@ -208,36 +202,23 @@ impl RunDir {
         writer.finish().map(drop)
     }
 
+    pub(super) fn write_assignments(&self, assignment: &Assignment) -> Result<()> {
+        write_atomic(&self.file(ASSIGNMENTS), &assignment.to_csv()?)
+    }
+
     pub(super) fn write_weights(&self, named: &[(String, Tensor)]) -> Result<()> {
         write_atomic(&self.file(WEIGHTS), &tensors::write(named)?)
     }
 }
 
-/// A table of the assignments besides the CSV.
-struct Table {
-    format: OutputFormat,
-    embedding: bool,
-    memberships: bool,
-}
-
-impl Table {
-    fn file_name(&self) -> &'static str {
-        match self.format {
-            OutputFormat::Csv => "embedding.csv", // the plain one is always there
-            OutputFormat::Tsv => "assignments.tsv",
-            OutputFormat::Parquet => "assignments.parquet",
-            OutputFormat::Npy => "assignments.npy",
-            OutputFormat::Arrow => "assignments.arrow",
-            OutputFormat::H5ad => "assignments.h5ad",
-        }
-    }
-}
-
-/// What the recipe asks for besides the plain CSV.
-fn further_table(config: &OutputConfig) -> Option<Table> {
+/// What the recipe asks for besides the plain CSV, and the file that it goes to.
+fn further_table(config: &OutputConfig) -> Option<(OutputConfig, &'static str)> {
     let OutputConfig { format, embedding, memberships, .. } = *config;
-    let asked = format != OutputFormat::Csv || embedding || memberships;
-    asked.then_some(Table { format, embedding: embedding || format == OutputFormat::H5ad, memberships })
+    if format == OutputFormat::Csv && !embedding && !memberships {
+        return None;
+    }
+    let (_, name) = TABLES.into_iter().find(|(known, _)| *known == format)?;
+    Some((OutputConfig { embedding: embedding || format == OutputFormat::H5ad, ..*config }, name))
 }
 
 /// What `make` makes of the predictor, once there are centroids and where the network can be exported.
@@ -247,35 +228,6 @@ pub(super) fn with_predictor(
 ) -> Result<Option<Vec<u8>>> {
     let (Some(layer), Some(network)) = (reached.layer, reached.network) else { return Ok(None) };
     Predictor::with(network, layer, (reached.intake, reached.scaling), reached.profile, make)
-}
-
-/// `row,cluster,confidence,second,entropy,outlier`, a line for each of the input's rows, in their order; with `id` behind `row` where
-/// rows have names.
-pub fn assignments_csv(assignment: &Assignment) -> Vec<u8> {
-    let Assignment { rows, labels, confidence, second, entropy, outlier, ids } = assignment;
-    let named = ids.len() == rows.len() && !ids.is_empty();
-    let mut text = String::from(if named { "row,id,cluster,confidence" } else { "row,cluster,confidence" });
-    text.push_str(if outlier.is_some() { ",second,entropy,outlier\n" } else { ",second,entropy\n" });
-    for (place, row) in rows.iter().enumerate() {
-        let id = if named { quoted(&ids[place]) + "," } else { String::new() };
-        let (label, confidence, second, entropy) = (labels[place], confidence[place], second[place], entropy[place]);
-        // Writing to a String cannot fail.
-        let _ = write!(text, "{row},{id}{label},{confidence},{second},{entropy}");
-        if let Some(outlier) = outlier {
-            let _ = write!(text, ",{}", outlier[place]);
-        }
-        text.push('\n');
-    }
-    text.into_bytes()
-}
-
-/// A cell of a CSV file; one that a spreadsheet would take for a formula is no formula in quotes either, and stays what it is.
-fn quoted(cell: &str) -> String {
-    if cell.contains([',', '"', '\n', '\r']) {
-        format!("\"{}\"", cell.replace('"', "\"\""))
-    } else {
-        cell.to_owned()
-    }
 }
 
 #[cfg(test)]
@@ -345,11 +297,11 @@ mod tests {
             outlier: None,
             ids: Vec::new(),
         };
-        assert_eq!(assignments_csv(&assignment), b"row,cluster,confidence,second,entropy\n0,3,0.5,0,0.75\n7,1,1,2,0\n");
+        assert_eq!(assignment.to_csv().unwrap(), b"row,cluster,confidence,second,entropy\n0,3,0.5,0,0.75\n7,1,1,2,0\n");
         let ids = vec!["a".to_owned(), "b, \"c\"".to_owned()];
         let named = Assignment { ids, outlier: Some(vec![0.25, 1.0]), ..assignment };
         let expected =
             "row,id,cluster,confidence,second,entropy,outlier\n0,a,3,0.5,0,0.75,0.25\n7,\"b, \"\"c\"\"\",1,1,2,0,1\n";
-        assert_eq!(String::from_utf8(assignments_csv(&named)).unwrap(), expected);
+        assert_eq!(String::from_utf8(named.to_csv().unwrap()).unwrap(), expected);
     }
 }

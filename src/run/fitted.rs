@@ -12,7 +12,7 @@ use crate::data::{self, values_of, Channels, Dataset, Features, Intake, RowKind,
 use crate::error::{Error, Result};
 use crate::model::profile::second_and_entropy;
 use crate::model::{encode_all, set_parameters, ClusteringLayer, Network, Profile};
-use crate::output::{Chunk, Header, Scores, TableWriter};
+use crate::output::{to_csv, Chunk, Header, Scores, TableWriter};
 use crate::state::{new_network, State};
 
 /// Which cluster each row belongs to, in the order of the input's rows.
@@ -84,18 +84,34 @@ impl Assignment {
     /// # Errors
     /// As for [`TableWriter::write`].
     pub fn write(&self, table: &mut dyn TableWriter, z: Option<&[f32]>, q: Option<&[f32]>) -> Result<()> {
-        let rows: Vec<u64> = self.rows.iter().map(|&row| row as u64).collect();
-        table.write(&Chunk {
-            rows: &rows,
+        table.write(&Chunk { z, q, ..self.chunk(&self.row_numbers()) })
+    }
+
+    /// As CSV: `row,cluster,confidence,second,entropy,outlier`, a line for each of the rows, in their order; with `id` behind `row` where
+    /// rows have names.
+    ///
+    /// # Errors
+    /// As for [`to_csv`].
+    pub fn to_csv(&self) -> Result<Vec<u8>> {
+        to_csv(self.header([0, 0]), &self.chunk(&self.row_numbers()))
+    }
+
+    fn row_numbers(&self) -> Vec<u64> {
+        self.rows.iter().map(|&row| row as u64).collect()
+    }
+
+    fn chunk<'a>(&'a self, rows: &'a [u64]) -> Chunk<'a> {
+        Chunk {
+            rows,
             ids: Some(&self.ids[..]).filter(|ids| !ids.is_empty()),
             cluster: &self.labels,
             confidence: &self.confidence,
             second: Some(&self.second),
             entropy: Some(&self.entropy),
             outlier: self.outlier.as_deref(),
-            z,
-            q,
-        })
+            z: None,
+            q: None,
+        }
     }
 }
 

@@ -28,7 +28,7 @@ mod trainer;
 
 pub use crate::files::{check_writable, write_atomic};
 pub use checkpoint::{Checkpoint, Checkpoints, Identity};
-pub use dir::{assignments_csv, Content, RunDir};
+pub use dir::{Content, RunDir};
 pub use estimate::{estimate, Estimate};
 pub use events::EventLog;
 pub use fitted::{Assignment, Fitted, Image, Model, Reached};

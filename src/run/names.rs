@@ -3,6 +3,8 @@
 use std::fs;
 use std::path::Path;
 
+use crate::output::OutputFormat;
+
 /// The number of the format of checkpoints and run directories that this program writes. Format 1 kept no checkpoints.
 pub const FORMAT: u32 = 3;
 
@@ -22,13 +24,13 @@ pub const ASSIGNMENTS: &str = "assignments.csv";
 /// The predictor as ONNX, where the recipe asks for it.
 pub const ONNX: &str = "model.onnx";
 /// Further tables of the assignments.
-pub(super) const TABLES: [&str; 6] = [
-    "embedding.csv",
-    "assignments.tsv",
-    "assignments.parquet",
-    "assignments.npy",
-    "assignments.arrow",
-    "assignments.h5ad",
+pub(super) const TABLES: [(OutputFormat, &str); 6] = [
+    (OutputFormat::Csv, "embedding.csv"), // the plain one is always there
+    (OutputFormat::Tsv, "assignments.tsv"),
+    (OutputFormat::Parquet, "assignments.parquet"),
+    (OutputFormat::Npy, "assignments.npy"),
+    (OutputFormat::Arrow, "assignments.arrow"),
+    (OutputFormat::H5ad, "assignments.h5ad"),
 ];
 
 /// What it takes to go on, while the run is not finished.

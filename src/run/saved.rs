@@ -2,9 +2,9 @@
 
 use std::path::Path;
 
-use super::dir::{assignments_csv, with_predictor, RunDir};
+use super::dir::{with_predictor, RunDir};
 use super::fitted::{Assignment, Model, Reached};
-use super::names::{ASSIGNMENTS, MODEL, SUMMARY};
+use super::names::{MODEL, SUMMARY};
 use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::export;
@@ -38,7 +38,7 @@ impl RunDir {
         };
         self.write_config(config)?;
         if let Some(assignment) = assignment {
-            write_atomic(&self.file(ASSIGNMENTS), &assignments_csv(assignment))?;
+            self.write_assignments(assignment)?;
         }
         self.write_weights(&reached.named_tensors()?)?;
         if let Some(script) = with_predictor(&reached, export::to_torchscript)? {
@@ -51,7 +51,7 @@ impl RunDir {
 }
 
 impl Assignment {
-    /// Reads what [`assignments_csv`] writes.
+    /// Reads what [`Assignment::to_csv`] gives.
     ///
     /// # Errors
     /// [`Error::Data`] for a file that cannot be read or is something else, with the line.
@@ -86,6 +86,7 @@ impl Assignment {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+    use crate::run::ASSIGNMENTS;
 
     #[test]
     fn assignments_come_back() {
@@ -97,7 +98,7 @@ mod tests {
         let ids = vec!["a".to_owned(), "b, \"c\"".to_owned()];
         let named = Assignment { ids, outlier: Some(vec![0.25, 1.0]), ..plain.clone() };
         for assignment in [plain, named] {
-            std::fs::write(&path, assignments_csv(&assignment)).unwrap();
+            std::fs::write(&path, assignment.to_csv().unwrap()).unwrap();
             assert_eq!(Assignment::read(&path).unwrap(), assignment);
         }
         for (text, expected) in

@@ -9,7 +9,7 @@ use tch::{Device, Tensor};
 use crate::backend::available_bytes;
 use crate::config::{lengths, AugmentKind, CheckedConfig, Config, Scale, WeightInit};
 use crate::control::StageName;
-use crate::data::{self, permutation, Dataset, Features, Intake, RowKind, Rows, Scaling};
+use crate::data::{self, permutation, Dataset, Features, Intake, RowKind, RowSource, Rows, Scaling};
 use crate::error::Result;
 use crate::kmeans::{check_rows, KMeansParams};
 use crate::model::{Autoencoder, Init, Network};

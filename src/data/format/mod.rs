@@ -26,11 +26,13 @@ mod svmlight;
 mod testing;
 
 use std::path::Path;
+use std::sync::Arc;
 
 use ndarray::Array2;
 use serde::{Deserialize, Serialize};
 
-use super::Streamed;
+use super::source::FileRows;
+use super::{RowSource, Streamed};
 use crate::error::{Error, Result};
 pub(super) use read::read;
 
@@ -152,6 +154,13 @@ impl Values {
 }
 
 impl Table {
+    /// Rows that stay in their file; `rest` is the shape of each.
+    pub(super) fn in_file(rows: FileRows, rest: &[usize]) -> Self {
+        let mut table = Self { values: Values::Rows(Streamed::new(Arc::new(rows))), ..Self::default() };
+        table.take_shape(rest);
+        table
+    }
+
     /// Says what a row of several dimensions is: an image [h, w], [h, w, c] or [c, h, w], or flat values.
     pub fn take_shape(&mut self, rest: &[usize]) {
         match *rest {

@@ -201,6 +201,7 @@ mod tests {
     use super::super::testing::{file, ROOMY};
     use super::super::Values;
     use super::*;
+    use crate::data::RowSource;
 
     fn problem(name: &str, pick: &Pick) -> String {
         read(&file(name), pick).map_or_else(|error| error.to_string(), |table| format!("{table:?}"))
@@ -311,7 +312,7 @@ mod tests {
         let (Values::Rows(large), small) = (large.unwrap().values, small.unwrap().values) else { panic!("in memory") };
         let [n, d] = large.shape();
         let mut values = vec![0.0; n * d];
-        large.read_f32(0..n, &mut values).unwrap();
+        large.read_f32(&(0..n).collect::<Vec<_>>(), &mut values).unwrap();
         let expected = match small {
             Values::F32(rows) => rows,
             Values::F64(rows) => rows.mapv(|value| value as f32),

@@ -5,9 +5,7 @@ use std::fmt;
 use std::fs::File;
 use std::io::{BufReader, Read, Seek, SeekFrom};
 use std::path::Path;
-use std::sync::Arc;
 
-use half::{bf16, f16};
 use ndarray::Array2;
 use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde::Deserialize;
@@ -16,7 +14,6 @@ use super::lines::{quoted, unreadable};
 use super::{Pick, Table, Values};
 use crate::data::element::{Element, Endian};
 use crate::data::source::FileRows;
-use crate::data::Streamed;
 use crate::error::{Error, Result};
 
 /// The longest header that is read, as the format's own library has it.
@@ -33,48 +30,37 @@ pub fn read(path: &Path, pick: &Pick) -> Result<Table> {
     let mut file = BufReader::with_capacity(1 << 16, file);
     let header = read_header(path, &mut file, length)?;
     let (name, tensor) = choose(path, pick, &header.tensors)?;
-    let kind = Kind::of(&tensor.dtype).ok_or_else(|| {
+    let element = element_of(&tensor.dtype).ok_or_else(|| {
         let problem = format!("its type {} is not read; save it as F32", quoted(&tensor.dtype));
         wrong(path, name, problem)
     })?;
     let layout = Layout::of(path, name, &tensor.shape)?;
-    let start = check_offsets(path, name, tensor, kind, header.data_start, length)?;
-    if layout.count.saturating_mul(kind.bytes_in_file()) > pick.most_resident() {
-        let shape = [layout.rows, layout.width];
-        let (path, file) = (path.to_owned(), file.into_inner());
-        let rows = FileRows { path, file, start, element: kind.element(), endian: Endian::Little, shape };
-        let mut table = Table { values: Values::Rows(Streamed::new(Arc::new(rows))), ..Table::default() };
-        table.take_shape(&layout.rest);
-        return Ok(table);
+    let start = check_offsets(path, name, tensor, element, header.data_start, length)?;
+    if layout.count.saturating_mul(element.size() as u64) > pick.most_resident() {
+        let (path, file, shape) = (path.to_owned(), file.into_inner(), [layout.rows, layout.width]);
+        let rows = FileRows { path, file, start, element, endian: Endian::Little, shape };
+        return Ok(Table::in_file(rows, &layout.rest));
     }
-    pick.check_bytes(path, &format!("the values of {name}"), layout.count.saturating_mul(kind.bytes_in_memory()))?;
+    pick.check_bytes(path, &format!("the values of {name}"), layout.count.saturating_mul(bytes_in_memory(element)))?;
     file.seek(SeekFrom::Start(start)).map_err(|error| unreadable(path, "cannot be read", &error))?;
-    let mut notes = Vec::new();
-    let values = match kind {
-        Kind::U8 => Values::U8(layout.read(path, name, &mut file, |[byte]: [u8; 1]| byte)?),
-        Kind::Bool => Values::U8(layout.read(path, name, &mut file, |[byte]: [u8; 1]| u8::from(byte != 0))?),
-        Kind::I8 => Values::F32(layout.read(path, name, &mut file, |bytes| f32::from(i8::from_le_bytes(bytes)))?),
-        Kind::I16 => Values::F32(layout.read(path, name, &mut file, |bytes| f32::from(i16::from_le_bytes(bytes)))?),
-        Kind::U16 => Values::F32(layout.read(path, name, &mut file, |bytes| f32::from(u16::from_le_bytes(bytes)))?),
-        Kind::F16 => Values::F32(layout.read(path, name, &mut file, |bytes| f16::from_le_bytes(bytes).to_f32())?),
-        Kind::Bf16 => Values::F32(layout.read(path, name, &mut file, |bytes| bf16::from_le_bytes(bytes).to_f32())?),
-        Kind::F32 => Values::F32(layout.read(path, name, &mut file, f32::from_le_bytes)?),
-        Kind::F64 => Values::F64(layout.read(path, name, &mut file, f64::from_le_bytes)?),
-        Kind::I32 => Values::F64(layout.read(path, name, &mut file, |bytes| f64::from(i32::from_le_bytes(bytes)))?),
-        Kind::U32 => Values::F64(layout.read(path, name, &mut file, |bytes| f64::from(u32::from_le_bytes(bytes)))?),
-        Kind::I64 => {
-            let mut rounded = 0_u64;
-            let values = layout.read(path, name, &mut file, |bytes| {
-                let whole = i64::from_le_bytes(bytes);
-                rounded += u64::from(whole.unsigned_abs() > EXACT_F64);
-                whole as f64
-            })?;
-            if rounded > 0 {
-                notes.push(format!("integers of {name} that are beyond 2^53 and were rounded to float64: {rounded}"));
+    let mut rounded = 0;
+    let mut read = Reader { path, name, layout: &layout, size: element.size(), file: &mut file };
+    let values = match element {
+        Element::U8 => Values::U8(read.rows(|bytes, out| out.extend_from_slice(bytes))?),
+        Element::Bool => Values::U8(read.rows(|bytes, out| out.extend(bytes.iter().map(|&byte| u8::from(byte != 0))))?),
+        _ if element.is_wide() => Values::F64(read.rows(|bytes, out| {
+            if element == Element::I64 {
+                let whole = bytes.as_chunks().0.iter().map(|&bytes| i64::from_le_bytes(bytes));
+                rounded += whole.filter(|whole| whole.unsigned_abs() > EXACT_F64).count();
             }
-            Values::F64(values)
-        }
+            element.decode_f64(Endian::Little, bytes, out);
+        })?),
+        _ => Values::F32(read.rows(|bytes, out| element.decode_f32(Endian::Little, bytes, out))?),
     };
+    let mut notes = Vec::new();
+    if rounded > 0 {
+        notes.push(format!("integers of {name} that are beyond 2^53 and were rounded to float64: {rounded}"));
+    }
     let mut table = Table { values, notes, ..Table::default() };
     table.take_shape(&layout.rest);
     Ok(table)
@@ -188,9 +174,16 @@ fn list(tensors: &BTreeMap<String, Tensor>) -> String {
 }
 
 /// Checks a tensor's place in the file. Gives where it begins.
-fn check_offsets(path: &Path, name: &str, tensor: &Tensor, kind: Kind, data_start: u64, length: u64) -> Result<u64> {
+fn check_offsets(
+    path: &Path,
+    name: &str,
+    tensor: &Tensor,
+    element: Element,
+    data_start: u64,
+    length: u64,
+) -> Result<u64> {
     let [from, to] = tensor.data_offsets;
-    let bytes = tensor.shape.iter().try_fold(kind.bytes_in_file(), |bytes, &side| bytes.checked_mul(side));
+    let bytes = tensor.shape.iter().try_fold(element.size() as u64, |bytes, &side| bytes.checked_mul(side));
     if bytes.is_none() || to.checked_sub(from) != bytes {
         let problem =
             format!("its shape {:?} does not fit its place, bytes {from} to {to}; save it again", tensor.shape);
@@ -206,78 +199,31 @@ fn check_offsets(path: &Path, name: &str, tensor: &Tensor, kind: Kind, data_star
     Ok(data_start + from)
 }
 
-/// The types of numbers.
-#[derive(Clone, Copy)]
-enum Kind {
-    U8,
-    Bool,
-    I8,
-    I16,
-    U16,
-    I32,
-    U32,
-    I64,
-    F16,
-    Bf16,
-    F32,
-    F64,
+/// The type of a name.
+fn element_of(dtype: &str) -> Option<Element> {
+    Some(match dtype {
+        "U8" => Element::U8,
+        "BOOL" => Element::Bool,
+        "I8" => Element::I8,
+        "I16" => Element::I16,
+        "U16" => Element::U16,
+        "I32" => Element::I32,
+        "U32" => Element::U32,
+        "I64" => Element::I64,
+        "F16" => Element::F16,
+        "BF16" => Element::Bf16,
+        "F32" => Element::F32,
+        "F64" => Element::F64,
+        _ => return None,
+    })
 }
 
-impl Kind {
-    /// The type of a name.
-    fn of(dtype: &str) -> Option<Self> {
-        Some(match dtype {
-            "U8" => Self::U8,
-            "BOOL" => Self::Bool,
-            "I8" => Self::I8,
-            "I16" => Self::I16,
-            "U16" => Self::U16,
-            "I32" => Self::I32,
-            "U32" => Self::U32,
-            "I64" => Self::I64,
-            "F16" => Self::F16,
-            "BF16" => Self::Bf16,
-            "F32" => Self::F32,
-            "F64" => Self::F64,
-            _ => return None,
-        })
-    }
-
-    /// The same as other formats have it.
-    fn element(self) -> Element {
-        match self {
-            Self::U8 => Element::U8,
-            Self::Bool => Element::Bool,
-            Self::I8 => Element::I8,
-            Self::I16 => Element::I16,
-            Self::U16 => Element::U16,
-            Self::I32 => Element::I32,
-            Self::U32 => Element::U32,
-            Self::I64 => Element::I64,
-            Self::F16 => Element::F16,
-            Self::Bf16 => Element::Bf16,
-            Self::F32 => Element::F32,
-            Self::F64 => Element::F64,
-        }
-    }
-
-    /// Bytes that a number takes in the file.
-    fn bytes_in_file(self) -> u64 {
-        match self {
-            Self::U8 | Self::Bool | Self::I8 => 1,
-            Self::I16 | Self::U16 | Self::F16 | Self::Bf16 => 2,
-            Self::I32 | Self::U32 | Self::F32 => 4,
-            Self::I64 | Self::F64 => 8,
-        }
-    }
-
-    /// Bytes that a number takes in memory.
-    fn bytes_in_memory(self) -> u64 {
-        match self {
-            Self::U8 | Self::Bool => 1,
-            Self::I8 | Self::I16 | Self::U16 | Self::F16 | Self::Bf16 | Self::F32 => 4,
-            Self::I32 | Self::U32 | Self::I64 | Self::F64 => 8,
-        }
+/// Bytes that a number takes in memory.
+fn bytes_in_memory(element: Element) -> u64 {
+    match element {
+        Element::U8 | Element::Bool => 1,
+        _ if element.is_wide() => 8,
+        _ => 4,
     }
 }
 
@@ -305,26 +251,34 @@ impl Layout {
             size.ok_or_else(|| wrong(path, name, format!("its shape {shape:?} is too large; save it again")))?;
         Ok(Self { rows: sides[0], width, count: count as u64, rest: sides[1..].to_vec() })
     }
+}
 
-    /// Reads the rows at the file's place, each number of N bytes through `convert`.
-    fn read<T: Copy + Default, const N: usize>(
-        &self,
-        path: &Path,
-        name: &str,
-        file: &mut impl Read,
-        mut convert: impl FnMut([u8; N]) -> T,
-    ) -> Result<Array2<T>> {
-        let count = self.rows * self.width;
+/// The tensor's numbers, at the file's place.
+struct Reader<'a, R> {
+    path: &'a Path,
+    name: &'a str,
+    layout: &'a Layout,
+    /// Bytes of a number.
+    size: usize,
+    file: &'a mut R,
+}
+
+impl<R: Read> Reader<'_, R> {
+    /// Reads the rows; `decode` appends what whole numbers of bytes come to.
+    fn rows<T>(&mut self, mut decode: impl FnMut(&[u8], &mut Vec<T>)) -> Result<Array2<T>> {
+        let Layout { rows, width, .. } = *self.layout;
+        let count = rows * width;
         let mut values: Vec<T> = Vec::with_capacity(count);
-        let mut buffer = vec![0; (1 << 13) * N];
+        let mut buffer = vec![0; (1 << 13) * self.size];
         while values.len() < count {
-            let chunk = &mut buffer[..(count - values.len()).min(1 << 13) * N];
-            file.read_exact(chunk)
-                .map_err(|error| unreadable(path, &format!("tensor {name}: cannot be read"), &error))?;
-            values.extend(chunk.as_chunks::<N>().0.iter().map(|&bytes| convert(bytes)));
+            let chunk = &mut buffer[..(count - values.len()).min(1 << 13) * self.size];
+            self.file
+                .read_exact(chunk)
+                .map_err(|error| unreadable(self.path, &format!("tensor {}: cannot be read", self.name), &error))?;
+            decode(chunk, &mut values);
         }
-        Array2::from_shape_vec((self.rows, self.width), values)
-            .map_err(|error| wrong(path, name, format!("its shape is too large ({error}); save it again")))
+        Array2::from_shape_vec((rows, width), values)
+            .map_err(|error| wrong(self.path, self.name, format!("its shape is too large ({error}); save it again")))
     }
 }
 
@@ -332,6 +286,8 @@ impl Layout {
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used)]
     use super::*;
+    use crate::data::RowSource;
+    use half::{bf16, f16};
 
     fn pick(array: Option<&str>) -> Pick<'_> {
         Pick { array, most_bytes: 1 << 20, ..Pick::default() }

@@ -103,6 +103,7 @@ fn no_place(path: &Path, folder: &Path, error: &std::io::Error) -> Error {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+    use crate::data::RowSource;
 
     #[test]
     fn rows_come_back_as_they_were_put() {
@@ -114,7 +115,7 @@ mod tests {
             }
             let rows = spill.finish(5).unwrap();
             let mut values = [0.0; 6];
-            rows.read_f32([4, 1].into_iter(), &mut values).unwrap();
+            rows.read_f32(&[4, 1], &mut values).unwrap();
             assert_eq!(values, [0.0, 4.1, 0.0, 0.0, 1.1, 0.0]);
             assert_eq!(rows.is_wide(), wide);
         }
