@@ -27,13 +27,15 @@ pub enum StageName {
     OverCluster(usize),
     /// The first assignment of the latent rows, where it is not k-means.
     Start,
+    /// The search for the number of clusters.
+    ChooseK,
     /// Self-training.
     Cluster,
 }
 
 impl fmt::Display for StageName {
     /// The name in `events.jsonl` and `summary.json`: `kmeans_raw`, `pretrain` or `pretrain_1` …, `finetune`, `kmeans`,
-    /// `over_50` …, `start`, `cluster`.
+    /// `over_50` …, `start`, `choose_k`, `cluster`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::KMeansRaw => f.write_str("kmeans_raw"),
@@ -43,6 +45,7 @@ impl fmt::Display for StageName {
             Self::KMeans => f.write_str("kmeans"),
             Self::OverCluster(clusters) => write!(f, "over_{clusters}"),
             Self::Start => f.write_str("start"),
+            Self::ChooseK => f.write_str("choose_k"),
             Self::Cluster => f.write_str("cluster"),
         }
     }

@@ -33,6 +33,7 @@
 //! |---|---|
 //! | fit, predict, embed, save, load | [`Dec`] |
 //! | watch or stop a fit | [`DecParams::fit_with`] and an [`Observer`](control::Observer) |
+//! | find the number of clusters | [`choose`] |
 //! | read files | [`data`] |
 //! | score against labels | [`metrics`] |
 //! | keep checkpoints, resume, go stage by stage | [`run::Trainer`], [`run::RunDir`] |
@@ -41,6 +42,7 @@
 //! it.
 
 pub mod backend;
+pub mod choose;
 pub mod config;
 pub mod control;
 pub mod data;

@@ -20,6 +20,7 @@ impl ConfigArgs {
         if self.list {
             return super::print(&recipes());
         }
+        self.recipe.refuse_auto()?;
         super::print(&self.recipe.resolve()?.config.to_toml()?)
     }
 }

@@ -248,6 +248,7 @@ impl Observer for Progress {
                 let unit = match stage {
                     StageName::KMeansRaw | StageName::KMeans => "restarts",
                     StageName::Start => "searches",
+                    StageName::ChooseK => "looks",
                     _ => "steps",
                 };
                 let template = format!("{{prefix:<12}} {{bar:24}} {{pos}}/{{len}} {unit}{{speed_and_left}}  {{msg}}");

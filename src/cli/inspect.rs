@@ -25,6 +25,7 @@ pub struct InspectArgs {
 
 impl InspectArgs {
     pub fn run(&self) -> anyhow::Result<()> {
+        self.recipe.refuse_auto()?;
         let mut recipe = self.recipe.resolve()?;
         let dataset = load_data(&recipe.config)?;
         let labelled = dataset.n_classes().filter(|&classes| classes > 1);

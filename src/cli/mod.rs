@@ -1,5 +1,6 @@
 //! What a person types. One file a subcommand; without one, `dec` trains.
 
+mod choose_k;
 mod config;
 mod console;
 mod evaluate;
@@ -45,6 +46,8 @@ enum Command {
     Predict(predict::PredictArgs),
     /// Train once for every combination of a recipe's [sweep] table
     Sweep(sweep::SweepArgs),
+    /// Look for the number of clusters, in one pretrained autoencoder
+    ChooseK(choose_k::ChooseKArgs),
     /// Score clusters that are there against labels
     Evaluate(evaluate::EvaluateArgs),
     /// Write a run's predictor in another format
@@ -63,6 +66,7 @@ Examples:
   dec --device cuda                              the same on a GPU
   dec inspect rows.csv                           what a file holds, and what would be made of it
   dec rows.csv --clusters 7                      rows of your own, nothing known about them
+  dec choose-k rows.csv --range 2..20            how many clusters there may be
   dec cells.h5ad --label-column louvain          the same, scored against labels
   dec fetch mnist && dec --config notebook       the Keras notebook's run on all 70,000 digits
   dec --set pretrain.epochs=5 --set cluster.tol=0.01
@@ -110,6 +114,7 @@ impl Args {
             Some(Command::Resume(args)) => args.run(&console),
             Some(Command::Predict(args)) => args.run(),
             Some(Command::Sweep(args)) => args.run(&console),
+            Some(Command::ChooseK(args)) => args.run(&console),
             Some(Command::Evaluate(args)) => args.run(),
             Some(Command::Export(args)) => args.run(),
             Some(Command::Inspect(args)) => args.run(),

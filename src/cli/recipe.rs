@@ -1,6 +1,7 @@
 //! The options that choose a recipe and change it; shared by every command that takes one.
 
 use std::path::PathBuf;
+use std::str::FromStr;
 
 use anyhow::Context;
 use clap::Args;
@@ -81,9 +82,10 @@ pub struct RecipeArgs {
     #[arg(short, long, value_name = "FILE")]
     labels: Option<PathBuf>,
 
-    /// Number of clusters [default: as many as the labels have classes, else 10]
-    #[arg(short = 'k', long, value_name = "K")]
-    clusters: Option<usize>,
+    /// Number of clusters; "auto": the one that `dec choose-k` recommends, found on the way [default: as many as the labels have
+    /// classes, else 10]
+    #[arg(short = 'k', long, value_name = "K|auto")]
+    clusters: Option<Clusters>,
 
     /// Seed of everything random [default: 0]
     #[arg(long, value_name = "N")]
@@ -106,6 +108,25 @@ pub struct RecipeArgs {
     tf32: bool,
 }
 
+/// How many clusters somebody asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Clusters {
+    /// As many as there seem to be.
+    Auto,
+    Given(usize),
+}
+
+impl FromStr for Clusters {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "auto" => Ok(Self::Auto),
+            _ => text.parse().map(Self::Given).map_err(|problem| format!("{problem}; give a number, or auto")),
+        }
+    }
+}
+
 impl RecipeArgs {
     /// The recipe with everything on the command line applied: first what names the rows, then `--set`, then the options
     /// of their own.
@@ -118,7 +139,7 @@ impl RecipeArgs {
         if let Some(labels) = &self.labels {
             config.data.labels = Some(labels.clone());
         }
-        if let Some(clusters) = self.clusters {
+        if let Some(Clusters::Given(clusters)) = self.clusters {
             config.n_clusters = clusters;
         }
         if let Some(seed) = self.seed {
@@ -172,7 +193,26 @@ impl RecipeArgs {
     pub fn says_clusters(&self) -> bool {
         let set =
             self.set.iter().any(|setting| setting.split('=').next().is_some_and(|key| key.trim() == "n_clusters"));
-        self.clusters.is_some() || set || Recipe::file_says(&self.config, "n_clusters")
+        matches!(self.clusters, Some(Clusters::Given(_))) || set || Recipe::file_says(&self.config, "n_clusters")
+    }
+
+    /// Whether --clusters is given, as a number or as `auto`.
+    pub fn gives_clusters(&self) -> bool {
+        self.clusters.is_some()
+    }
+
+    /// Whether the number of clusters is to be looked for.
+    pub fn chooses_clusters(&self) -> bool {
+        self.clusters == Some(Clusters::Auto)
+    }
+
+    /// Refuses `--clusters auto` for a command that does not look for the number of clusters.
+    pub fn refuse_auto(&self) -> dec::Result<()> {
+        if self.chooses_clusters() {
+            let problem = "--clusters auto is for training alone; `dec choose-k` finds the number";
+            return Err(dec::Error::Config(problem.to_owned()));
+        }
+        Ok(())
     }
 
     /// Applies `--data` and `--data-dir`; the recipe's labels belong to the recipe's rows and go with them.

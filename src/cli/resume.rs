@@ -9,7 +9,7 @@ use dec::run::{Checkpoint, Content, RunDir, CONFIG, SUMMARY};
 use serde_json::Value;
 
 use super::console::Console;
-use super::session::{Session, Start};
+use super::session::{ClustersBy, Session, Start};
 
 #[derive(Debug, Args)]
 pub struct ResumeArgs {
@@ -47,7 +47,7 @@ impl ResumeArgs {
         }
         recipe.config.validate()?;
         (changed.threads, changed.device) = (before.threads, before.device.clone());
-        let session = Session::prepare(recipe, false)?;
+        let session = Session::prepare(recipe, ClustersBy::Recipe)?;
         session.check_changes(&before, &changed, &checkpoint)?;
         session.start(console, |_| Ok(dir), Start::Checkpoint(Box::new(checkpoint)))
     }

@@ -6,6 +6,7 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use dec::backend::{device_name, threads};
+use dec::choose::KRange;
 use dec::config::{changed_keys, earliest_use, Config, Recipe, Use};
 use dec::control::{Event, Observer};
 use dec::estimator::set_up_machine;
@@ -14,6 +15,7 @@ use dec::run::{Checkpoint, Checkpoints, EventLog, Fitted, Identity, Keeper, Mome
 use dec::state::{Run, StageId};
 use dec::DecValidParams;
 
+use super::choose_k;
 use super::console::{Console, Progress};
 use super::interrupt;
 use super::recipe::load_data;
@@ -23,6 +25,19 @@ pub struct Session {
     recipe: Recipe,
     trainer: Trainer,
     identity: Identity,
+    /// Numbers of clusters to choose from before the first stage, where nobody gave one.
+    range: Option<KRange>,
+}
+
+/// Who says how many clusters there are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ClustersBy {
+    /// The recipe.
+    Recipe,
+    /// The labels, where there are some with classes; else the recipe.
+    Labels,
+    /// Nobody: they are looked for.
+    Search,
 }
 
 /// From where a run starts.
@@ -35,12 +50,15 @@ pub enum Start {
 
 impl Session {
     /// Sets up machine and data for `recipe`.
-    ///
-    /// Where nobody said how many clusters there are, labels do (`labels_say_clusters`).
-    pub fn prepare(mut recipe: Recipe, labels_say_clusters: bool) -> anyhow::Result<Self> {
+    pub fn prepare(mut recipe: Recipe, by: ClustersBy) -> anyhow::Result<Self> {
         let device = set_up_machine(&recipe.config)?;
         let dataset = load_data(&recipe.config)?;
-        let classes = dataset.n_classes().filter(|&classes| labels_say_clusters && classes > 1);
+        let range = (by == ClustersBy::Search).then(KRange::default);
+        if let Some(range) = range {
+            let n_rows = dataset.n_rows().min(recipe.config.data.limit.unwrap_or(usize::MAX));
+            recipe.config.n_clusters = range.check(n_rows)?.from();
+        }
+        let classes = dataset.n_classes().filter(|&classes| by == ClustersBy::Labels && classes > 1);
         if let Some(classes) = classes.filter(|&classes| classes != recipe.config.n_clusters) {
             tracing::info!(
                 "{classes} clusters, as many as the labels have classes (--clusters asks for another number)"
@@ -56,7 +74,7 @@ impl Session {
             threads: threads::count(),
         };
         let trainer = DecValidParams::of_recipe(recipe.clone())?.trainer(&dataset, device)?;
-        Ok(Self { recipe, trainer, identity })
+        Ok(Self { recipe, trainer, identity, range })
     }
 
     /// Refuses changes of settings that have mattered already in the run that `checkpoint` is of.
@@ -64,6 +82,7 @@ impl Session {
         let reached = self.trainer.stages()[..=checkpoint.cursor().min(self.trainer.stages().len() - 1)]
             .iter()
             .map(|&stage| use_of(stage))
+            .chain(checkpoint.is_pretrained().then_some(Use::Finetuning))
             .max()
             .unwrap_or(Use::Always);
         let too_late = changed_keys(before, after)?.into_iter().find(|key| earliest_use(key) <= reached);
@@ -88,6 +107,10 @@ impl Session {
             checkpoint.identity().check(&self.identity)?;
         }
         let dir = directory(&self.recipe.name)?;
+        let chosen = match self.range {
+            Some(range) => Some(self.choose(range, &dir, console)?),
+            None => None,
+        };
         let config = self.recipe.config.to_toml()?;
         let stages = self.trainer.stages().len();
         let keep = self.recipe.config.checkpoint.keep;
@@ -95,9 +118,10 @@ impl Session {
         if matches!(start, Start::New) {
             checkpoints.try_save(self.trainer.state()); // a run that is killed at once can go on too
         }
-        let log = match &start {
-            Start::New => EventLog::create(&dir.file(EVENTS))?,
-            Start::Checkpoint(checkpoint) => {
+        let log = match (&start, chosen) {
+            (Start::New, Some(log)) => log,
+            (Start::New, None) => EventLog::create(&dir.file(EVENTS))?,
+            (Start::Checkpoint(checkpoint), _) => {
                 let state = checkpoint.state(self.trainer.task(), device)?;
                 self.trainer.restore(state);
                 EventLog::resume(&dir.file(EVENTS), checkpoint.events())?
@@ -107,15 +131,26 @@ impl Session {
         self.announce(&dir, &start);
         interrupt::save_first();
         let started = Instant::now();
-        let mut observer = RunObserver { progress: console.progress(), log: Rc::new(RefCell::new(log)), save: false };
+        let mut observer = RunObserver::new(console, log);
         let log = Rc::clone(&observer.log);
         let ended = {
             let mut keeper = Saver { checkpoints: &mut checkpoints, log: &log };
             run_to_the_end(&mut self.trainer, &mut observer, &mut keeper)
         };
-        observer.progress.finish();
-        log.borrow_mut().flush();
+        observer.finish();
         self.finish(&dir, &checkpoints, ended.err(), started)
+    }
+
+    /// Pretrains, looks for the number of clusters, and takes what is recommended. Returns the log, in which the run goes on. Until it is
+    /// done there is nothing to resume.
+    fn choose(&mut self, range: KRange, dir: &RunDir, console: &Console) -> anyhow::Result<EventLog> {
+        interrupt::save_first();
+        let (choice, log) = choose_k::look(&mut self.trainer, range, dir, console)?;
+        self.recipe.config.n_clusters = choice.recommended;
+        self.trainer.set_clusters(choice.recommended)?;
+        choose_k::write_choice(dir, &choice, &self.recipe, &self.trainer.task().data_name)?;
+        tracing::info!("{choice}");
+        Ok(log)
     }
 
     fn announce(&self, dir: &RunDir, start: &Start) {
@@ -230,11 +265,30 @@ impl Keeper for Saver<'_> {
 }
 
 /// Shows progress, logs events, and passes signals on.
-struct RunObserver {
+pub struct RunObserver {
     progress: Progress,
     log: Rc<RefCell<EventLog>>,
     /// Whether SIGUSR1 has asked for a checkpoint that was not tried yet.
     save: bool,
+}
+
+impl RunObserver {
+    /// Into `log`.
+    pub fn new(console: &Console, log: EventLog) -> Self {
+        Self { progress: console.progress(), log: Rc::new(RefCell::new(log)), save: false }
+    }
+
+    /// Takes the bar away, and writes what is left of the log.
+    pub fn finish(&mut self) {
+        self.progress.finish();
+        self.log.borrow_mut().flush();
+    }
+
+    /// [`RunObserver::finish`], and the log; `None` while somebody else has it too.
+    pub fn into_log(mut self) -> Option<EventLog> {
+        self.finish();
+        Rc::into_inner(self.log).map(RefCell::into_inner)
+    }
 }
 
 impl Observer for RunObserver {

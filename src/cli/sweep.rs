@@ -35,6 +35,7 @@ pub struct SweepArgs {
 
 impl SweepArgs {
     pub fn run(&self, console: &Console) -> anyhow::Result<()> {
+        self.recipe.refuse_auto()?;
         let recipe = self.recipe.resolve()?;
         let members = members(&recipe.config)?;
         if recipe.config.data.source == "-" {

@@ -8,7 +8,7 @@ use dec::run::{Content, RunDir};
 use super::console::Console;
 use super::recipe::RecipeArgs;
 use super::resume;
-use super::session::{Session, Start};
+use super::session::{ClustersBy, Session, Start};
 
 #[derive(Debug, PartialEq, Args)]
 pub struct TrainArgs {
@@ -37,11 +37,18 @@ impl TrainArgs {
             return Err(dec::Error::Config(problem).into());
         }
         if let (Some(out), true) = (&self.out, self.resume_if_there) {
-            if let Some(ended) = resume::if_there(out, &recipe, self.recipe.says_clusters(), console) {
+            if let Some(ended) =
+                resume::if_there(out, &recipe, self.recipe.says_clusters() && !self.recipe.chooses_clusters(), console)
+            {
                 return ended;
             }
         }
-        Session::prepare(recipe, !self.recipe.says_clusters())?.start(console, |name| self.directory(name), Start::New)
+        let by = match (self.recipe.chooses_clusters(), self.recipe.says_clusters()) {
+            (true, _) => ClustersBy::Search,
+            (false, true) => ClustersBy::Recipe,
+            (false, false) => ClustersBy::Labels,
+        };
+        Session::prepare(recipe, by)?.start(console, |name| self.directory(name), Start::New)
     }
 
     /// Makes the run directory.
@@ -56,7 +63,7 @@ impl TrainArgs {
 }
 
 /// What the options of the command line can do about a directory that is taken.
-fn with_flags(problem: dec::Error, path: &Path) -> dec::Error {
+pub(super) fn with_flags(problem: dec::Error, path: &Path) -> dec::Error {
     let remedy = match RunDir::content(path) {
         Content::Unfinished => format!("go on with it (dec resume {}), name another", path.display()),
         Content::Results | Content::Nothing => "name another".to_owned(),
@@ -74,7 +81,7 @@ fn with_flags(problem: dec::Error, path: &Path) -> dec::Error {
 }
 
 /// `runs/<recipe>-<time>`, with a number behind it where that is taken.
-fn default_out(recipe: &str) -> PathBuf {
+pub(super) fn default_out(recipe: &str) -> PathBuf {
     let time = jiff::Zoned::now().strftime("%Y%m%d-%H%M%S");
     let base = Path::new("runs").join(format!("{recipe}-{time}"));
     let numbered = (2..).map(|n| Path::new("runs").join(format!("{recipe}-{time}-{n}")));

@@ -150,6 +150,11 @@ impl Checkpoint {
         &self.marker.config
     }
 
+    /// Whether the first network was pretrained before the first stage.
+    pub fn is_pretrained(&self) -> bool {
+        self.marker.state.pretrained
+    }
+
     /// The place of the stage at work in the run's list.
     pub fn cursor(&self) -> usize {
         self.marker.state.cursor

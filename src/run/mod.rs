@@ -4,6 +4,7 @@
 //! |---|---|---|
 //! | `config.toml` | before training | the fully resolved recipe |
 //! | `events.jsonl` | while training | a line an epoch, restart, round, stage and further network |
+//! | `choose-k.json`, `.csv`, `.svg` | where the number of clusters was looked for | what was found for each number, and the recommendation |
 //! | `checkpoints/` | while training | what it takes to go on, the newest two; gone when the run has finished |
 //! | `weights.safetensors` | at the end | the weights, under PyTorch's names |
 //! | `model.pt` | at the end | the TorchScript predictor |
@@ -34,6 +35,8 @@ pub use events::EventLog;
 pub use fitted::{Assignment, Fitted, Image, Model, Reached};
 pub use keeper::{Keeper, Moment};
 pub use lock::{Lock, LOCK};
-pub use names::{ASSIGNMENTS, CHECKPOINTS, CONFIG, EVENTS, FORMAT, MODEL, ONNX, SUMMARY, WEIGHTS};
+pub use names::{
+    ASSIGNMENTS, CHECKPOINTS, CHOICE, CHOICE_PLOT, CHOICE_TABLE, CONFIG, EVENTS, FORMAT, MODEL, ONNX, SUMMARY, WEIGHTS,
+};
 pub use summary::{Outcome, Summary};
 pub use trainer::Trainer;

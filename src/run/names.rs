@@ -23,6 +23,12 @@ pub const ASSIGNMENTS: &str = "assignments.csv";
 
 /// The predictor as ONNX, where the recipe asks for it.
 pub const ONNX: &str = "model.onnx";
+/// How many clusters there may be, and why: as JSON, as a table, and as a plot.
+pub const CHOICE: &str = "choose-k.json";
+/// A line for each number of clusters that was tried.
+pub const CHOICE_TABLE: &str = "choose-k.csv";
+/// The same as a plot.
+pub const CHOICE_PLOT: &str = "choose-k.svg";
 /// Further tables of the assignments.
 pub(super) const TABLES: [(OutputFormat, &str); 6] = [
     (OutputFormat::Csv, "embedding.csv"), // the plain one is always there

@@ -6,7 +6,8 @@ use tch::{Device, Tensor};
 
 use super::fitted::{input_order, rows_at, Assignment, Fitted, Image, Model, Reached};
 use super::keeper::{Keeper, Moment};
-use crate::config::CheckedConfig;
+use crate::choose::{self, Choice, KRange};
+use crate::config::{CheckedConfig, Config};
 use crate::control::{Control, Deadline, Event, Method, Observer, StageName, StageTime};
 use crate::data::{array_of, values_of, Dataset};
 use crate::error::{Collapse, Error, Result};
@@ -69,6 +70,51 @@ impl Trainer {
         &self.stages
     }
 
+    /// Pretrains the first network as the recipe says, fine-tuning included. [`Trainer::run`] goes on from there and does not
+    /// pretrain it again.
+    ///
+    /// # Errors
+    /// As for [`Trainer::run`].
+    pub fn pretrain(&mut self, observer: &mut dyn Observer) -> Result<()> {
+        let control = &mut Control::new(observer);
+        control.count_from(self.run.state.events);
+        for id in stage::pretraining(&self.run.task, 0) {
+            self.run_stage(id, control, &mut ())?;
+        }
+        self.run.state.cursor = 0;
+        self.run.state.pretrained = true;
+        Ok(())
+    }
+
+    /// Looks for the number of clusters in the latent rows of the first network, which [`Trainer::pretrain`] has trained. The weights
+    /// stay as they are.
+    ///
+    /// # Errors
+    /// [`Error::Config`] for numbers that the rows cannot be clustered into, [`Error::Interrupted`], latent rows that cannot be
+    /// clustered, or a libtorch failure.
+    pub fn choose_k(&mut self, range: KRange, observer: &mut dyn Observer) -> Result<Choice> {
+        let control = &mut Control::new(observer);
+        control.count_from(self.run.state.events);
+        control.enter(StageName::ChooseK, 0.0);
+        let choice = choose::choose(&mut self.run, range, control)?;
+        let time = StageTime { name: StageName::ChooseK.to_string(), seconds: control.seconds(), steps: 1 };
+        control.tell(&Event::StageFinished { stage: StageName::ChooseK, time: &time });
+        self.run.state.stages.push(time);
+        self.note(control);
+        Ok(choice)
+    }
+
+    /// Clusters into `k` from here on. Pretraining does not depend on it.
+    ///
+    /// # Errors
+    /// [`Error::Config`] for 0.
+    pub fn set_clusters(&mut self, k: usize) -> Result<()> {
+        let config = Config { n_clusters: k, ..self.run.task.config.clone().into_inner() };
+        self.run.task.config = config.check()?;
+        self.stages = stage::list(&self.run.task);
+        Ok(())
+    }
+
     /// Runs every stage that is left.
     ///
     /// # Errors
@@ -85,7 +131,12 @@ impl Trainer {
     pub fn run_and_keep(&mut self, observer: &mut dyn Observer, keeper: &mut dyn Keeper) -> Result<Fitted> {
         let control = &mut Control::new(observer);
         control.count_from(self.run.state.events);
+        let before = if self.run.state.pretrained { stage::pretraining(&self.run.task, 0) } else { Vec::new() };
         while let Some(&id) = self.stages.get(self.run.state.cursor) {
+            if before.contains(&id) {
+                self.run.state.cursor += 1;
+                continue;
+            }
             match self.run_stage(id, control, keeper) {
                 Err(problem) if self.can_do_without(id, &problem) => self.drop_network(id, &problem),
                 Err(Error::Interrupted) => {

@@ -142,7 +142,8 @@ fn is_by_kmeans(config: &Config, networks: usize, parts: &[usize]) -> bool {
     config.start.method == StartMethod::KMeans && networks == 1 && parts.is_empty()
 }
 
-fn pretraining(task: &Task, network: usize) -> Vec<StageId> {
+/// What a network is pretrained by, fine-tuning included.
+pub fn pretraining(task: &Task, network: usize) -> Vec<StageId> {
     let config = &task.config;
     let mut stages = match config.pretrain.method {
         PretrainMethod::EndToEnd => vec![StageId::Autoencoder { network }],

@@ -116,7 +116,7 @@ impl SearchStage {
         let n_neighbours = config.n_neighbours;
         let params = SpectralParams { n_clusters: self.clusters, n_neighbours, n_vectors, seed: self.seed };
         let augmented = match n_vectors {
-            None => self.encode_augmented(run, control)?,
+            None => encode_augmented(run, self.network, self.seed, control)?,
             Some(_) => None,
         };
         let input = run.input_graph(control)?;
@@ -155,31 +155,6 @@ impl SearchStage {
         }
     }
 
-    /// Augmented versions of the rows in the latent space; none where nothing is augmented. Of few rows there are several
-    /// versions, since what one draw of each says is a matter of chance; of many, one version of some.
-    fn encode_augmented(&self, run: &Run, control: &Control) -> Result<Option<Augmented>> {
-        /// Augmented rows in all, unless that were more than `VERSIONS`.
-        const ROWS: usize = 30_000;
-        const VERSIONS: usize = 3;
-        let Some(augmentation) = run.task.augmentation_of(StageName::Start) else { return Ok(None) };
-        let rows = &run.task.rows;
-        let chosen = sample(run.task.seen(), ROWS, self.seed);
-        let n = chosen.len() as i64;
-        let indices = index_of(&chosen)?.f_to_device(rows.device())?;
-        let network = run.state.network(self.network)?;
-        let encode = |version: usize| {
-            let mut fill = |start: i64, x: &Tensor| {
-                let draw = step_key(self.seed, (version as i64 * n + start) as u64);
-                let key = Tensor::f_full([1], draw, (Kind::Int64, rows.device()))?;
-                augmentation.gather(rows, &indices.f_narrow(0, start, x.size()[0])?, &key, x)
-            };
-            encode_filled(network, [n, rows.n_features()], &mut fill, control)
-        };
-        let versions = (ROWS / chosen.len()).min(VERSIONS);
-        let latent = Tensor::f_cat(&(0..versions).map(encode).collect::<Result<Vec<_>>>()?, 0)?;
-        Ok(Some(Augmented { latent, of: chosen.repeat(versions) }))
-    }
-
     /// Puts what was found where the next stage looks for it.
     fn keep(&self, run: &mut Run, clusterings: Vec<Vec<i64>>, control: &mut Control) -> Result<()> {
         match self.goal {
@@ -197,6 +172,34 @@ impl SearchStage {
         }
         Ok(())
     }
+}
+
+/// Augmented versions of the rows in the latent space; none where nothing is augmented. Of few rows there are several
+/// versions, since what one draw of each says is a matter of chance; of many, one version of some.
+///
+/// # Errors
+/// [`crate::Error::Interrupted`], or a libtorch failure.
+pub fn encode_augmented(run: &Run, network: usize, seed: u64, control: &Control) -> Result<Option<Augmented>> {
+    /// Augmented rows in all, unless that were more than `VERSIONS`.
+    const ROWS: usize = 30_000;
+    const VERSIONS: usize = 3;
+    let Some(augmentation) = run.task.augmentation_of(StageName::Start) else { return Ok(None) };
+    let rows = &run.task.rows;
+    let chosen = sample(run.task.seen(), ROWS, seed);
+    let n = chosen.len() as i64;
+    let indices = index_of(&chosen)?.f_to_device(rows.device())?;
+    let network = run.state.network(network)?;
+    let encode = |version: usize| {
+        let mut fill = |start: i64, x: &Tensor| {
+            let draw = step_key(seed, (version as i64 * n + start) as u64);
+            let key = Tensor::f_full([1], draw, (Kind::Int64, rows.device()))?;
+            augmentation.gather(rows, &indices.f_narrow(0, start, x.size()[0])?, &key, x)
+        };
+        encode_filled(network, [n, rows.n_features()], &mut fill, control)
+    };
+    let versions = (ROWS / chosen.len()).min(VERSIONS);
+    let latent = Tensor::f_cat(&(0..versions).map(encode).collect::<Result<Vec<_>>>()?, 0)?;
+    Ok(Some(Augmented { latent, of: chosen.repeat(versions) }))
 }
 
 impl Stage for SearchStage {

@@ -86,11 +86,13 @@ impl Joint {
         self
     }
 
-    fn at(&self, a: usize, b: usize) -> f64 {
+    /// J_ab.
+    pub(crate) fn at(&self, a: usize, b: usize) -> f64 {
         self.values[a * self.k + b]
     }
 
-    fn marginal(&self, a: usize) -> f64 {
+    /// J_a.
+    pub(crate) fn marginal(&self, a: usize) -> f64 {
         self.values[a * self.k..(a + 1) * self.k].iter().sum()
     }
 }

@@ -119,7 +119,7 @@ impl<'a> Views<'a> {
 
 impl Augmented {
     /// Each version's row, and the row of `latent` that it lies next to.
-    fn related(&self, latent: &Tensor, control: &mut Control) -> Result<Vec<(usize, usize)>> {
+    pub(crate) fn related(&self, latent: &Tensor, control: &mut Control) -> Result<Vec<(usize, usize)>> {
         let nearest: Vec<i64> = values_of(&neighbours(Some(&self.latent), latent, 1, control)?.indices)?;
         let pair = |(&row, nearest)| Some((row, usize::try_from(nearest).ok()?));
         let pairs: Option<Vec<_>> = self.of.iter().zip(nearest).map(pair).collect();
@@ -241,6 +241,21 @@ impl Search {
             found.push(Way { n_vectors, n_parts, merging: Some(merging) }, merged);
         }
         Ok(found)
+    }
+}
+
+/// The clusters, 0 to k − 1, that k-means finds at once on the first `k` of `vectors` \[n, m\]; `None` where there are fewer different
+/// rows.
+pub(crate) fn at_once(
+    vectors: &Tensor,
+    k: usize,
+    n_init: usize,
+    seed: u64,
+    control: &mut Control,
+) -> Result<Option<Vec<i64>>> {
+    match on_sphere(vectors, &Plan { n_vectors: k, n_parts: k, n_init }, seed, control) {
+        Err(Error::Rows(_)) => Ok(None),
+        labels => labels.map(Some),
     }
 }
 

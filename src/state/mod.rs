@@ -193,6 +193,8 @@ pub struct State {
     pub cursor: usize,
     /// Seconds that the stage at work has taken.
     pub seconds: f64,
+    /// Whether the first network was pretrained before the first stage: its pretraining is passed over.
+    pub pretrained: bool,
     /// The networks that are still needed, as trained so far; `None` for those that failed or lost the vote.
     pub networks: Vec<Option<Box<dyn Network>>>,
     /// Where the steps of the stage at work stand, if it takes steps.

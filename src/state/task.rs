@@ -145,7 +145,7 @@ impl Task {
             StageName::Autoencoder => pretrain.augment,
             StageName::Finetune => finetune.augment,
             StageName::KMeansRaw | StageName::KMeans => false,
-            StageName::Start | StageName::OverCluster(_) | StageName::Cluster => {
+            StageName::Start | StageName::OverCluster(_) | StageName::ChooseK | StageName::Cluster => {
                 cluster.augment.or(|| augmentation.moves())
             }
         };

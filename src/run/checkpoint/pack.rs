@@ -19,6 +19,8 @@ use crate::train::steps::{Boundary, Counters, Training};
 pub(super) struct Packed {
     pub(super) cursor: usize,
     seconds: f64,
+    #[serde(default)]
+    pub(super) pretrained: bool,
     /// Whether each network is there.
     networks: Vec<bool>,
     training: Option<PackedTraining>,
@@ -108,6 +110,7 @@ impl Packed {
         let packed = Self {
             cursor: state.cursor,
             seconds: state.seconds,
+            pretrained: state.pretrained,
             networks: state.networks.iter().map(Option::is_some).collect(),
             training,
             restarts,
@@ -156,6 +159,7 @@ impl Packed {
         Ok(State {
             cursor: self.cursor,
             seconds: self.seconds,
+            pretrained: self.pretrained,
             networks,
             training: self.training.as_ref().map(|training| training.unpack(&tensors)).transpose()?,
             restarts: self.restarts.as_ref().map(|restarts| restarts.unpack(&tensors)).transpose()?,
