@@ -143,7 +143,7 @@ mod tests {
         let lines: Vec<&str> = table.lines().collect();
         assert_eq!(lines.len(), 8, "{table}");
         assert!(lines[0].starts_with('k') && lines[0].ends_with("recommended"), "{table}");
-        assert!(lines[2].starts_with("2       0.125      0.500      0.000           -"), "{table}");
+        assert!(lines[2].starts_with("2       0.125         -      0.500      0.000           -"), "{table}");
         assert!(lines[3].ends_with("<--") && lines.iter().filter(|line| line.contains("<--")).count() == 1, "{table}");
         assert_eq!(lines[7], "recommended: 3 clusters, clear (margin 0.88)");
     }
@@ -154,10 +154,10 @@ mod tests {
         let lines: Vec<&str> = csv.lines().collect();
         assert_eq!(
             lines[0],
-            "k,separation,stability,stability_gaussian,silhouette,generalisability,eigengap,recommended"
+            "k,separation,crossing,stability,stability_gaussian,silhouette,generalisability,eigengap,recommended"
         );
-        assert_eq!(lines[1], "2,0.125,0.5,0,,,,0");
-        assert_eq!(lines[2], "3,0.125,0.3333333333333333,0,-0.25,,,1");
+        assert_eq!(lines[1], "2,0.125,,0.5,0,,,,0");
+        assert_eq!(lines[2], "3,0.125,,0.3333333333333333,0,-0.25,,,1");
     }
 
     #[test]
