@@ -77,9 +77,3 @@ impl Generality {
         Ok(Some(train / validation).filter(|ratio| ratio.is_finite() && validation > 0.0))
     }
 }
-
-impl std::fmt::Debug for Generality {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Generality").field("n", &self.n).finish_non_exhaustive()
-    }
-}

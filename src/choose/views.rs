@@ -63,7 +63,7 @@ impl Views {
 
     /// As many rows without clusters: of one Gaussian with the covariance of these, over both spaces together.
     ///
-    /// With X (centred, \[n, m\]) and G standard normal \[n, n\], the rows of G X / √n have it.  Through the m × m factor of the
+    /// With X (centred, \[n, m\]) and G standard normal \[n, n\], the rows of G X / √n have it; through the m × m factor of the
     /// covariance, so that it takes n · m numbers.
     pub(super) fn gaussian(&self, seed: u64) -> Result<Self> {
         no_grad(|| {
