@@ -61,7 +61,10 @@ pub mod run;
 pub mod stage;
 pub mod start;
 pub mod state;
+pub mod tensorboard;
 pub mod train;
+pub mod umap;
+pub mod watch;
 
 pub use error::{Error, Result};
 pub use estimator::{Dec, DecParams, DecValidParams};

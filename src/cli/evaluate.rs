@@ -5,9 +5,14 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use dec::data::{read_labels, Dataset};
-use dec::metrics::Contingency;
-use dec::run::ASSIGNMENTS;
+use dec::control::Control;
+use dec::data::{read_labels, Dataset, Rows};
+use dec::metrics::{self, Contingency};
+use dec::run::{Model, ASSIGNMENTS};
+use dec::start::components;
+use tch::Device;
+
+use super::recipe::data_of_run;
 
 /// Classes and clusters up to which the whole table is shown.
 const MOST_SHOWN: usize = 24;
@@ -44,8 +49,25 @@ impl EvaluateArgs {
         let truth = assigned.iter().map(|&(row, _)| of_row(row)).collect::<dec::Result<Vec<i64>>>()?;
         let clusters: Vec<i64> = assigned.iter().map(|&(_, cluster)| cluster).collect();
         let table = Contingency::of_labelled(&truth, &clusters)?;
-        super::print(&page(&table, &all.classes, &truth, &clusters))
+        let silhouette = match self.clusters.is_dir() {
+            true => silhouette(&self.clusters, &assigned).unwrap_or_else(|problem| {
+                tracing::warn!("no silhouette, which needs the rows: {problem:#}");
+                None
+            }),
+            false => None,
+        };
+        super::print(&page(&table, silhouette, &all.classes, &truth, &clusters))
     }
+}
+
+/// The mean silhouette of a run's clusters in its scaled rows, as its own table has it where there are no labels.
+fn silhouette(run: &Path, assigned: &[(usize, i64)]) -> anyhow::Result<Option<f64>> {
+    let (config, dataset) = data_of_run(run)?;
+    let (chosen, clusters): (Vec<usize>, Vec<i64>) = assigned.iter().copied().unzip();
+    anyhow::ensure!(chosen.iter().all(|&row| row < dataset.n_rows()), "{} has fewer rows", dataset.name);
+    let model = Model::load(run, Device::Cpu)?;
+    let rows = Rows::new(&dataset.select(&chosen).features, &model.scaling, Device::Cpu)?;
+    Ok(metrics::silhouette(&components(&rows, &mut Control::ignored())?, &clusters, config.seed)?)
 }
 
 /// Rows and their clusters.
@@ -73,7 +95,7 @@ fn read_clusters(path: &Path) -> dec::Result<Vec<(usize, i64)>> {
     Ok(found)
 }
 
-fn page(table: &Contingency, names: &[String], truth: &[i64], clusters: &[i64]) -> String {
+fn page(table: &Contingency, silhouette: Option<f64>, names: &[String], truth: &[i64], clusters: &[i64]) -> String {
     let scored = truth.iter().filter(|&&class| class >= 0).count();
     let mut text = format!("{scored} of {} rows have a label\n\n", truth.len());
     for (name, value) in [
@@ -85,6 +107,9 @@ fn page(table: &Contingency, names: &[String], truth: &[i64], clusters: &[i64]) 
         ("completeness", table.completeness()),
     ] {
         let _ = writeln!(text, "{name:<13}{value:.4}");
+    }
+    if let Some(value) = silhouette {
+        let _ = writeln!(text, "{:<13}{value:.4} (in the scaled rows, without labels)", "silhouette");
     }
     let labelled = || truth.iter().copied().zip(clusters.iter().copied()).filter(|(class, _)| *class >= 0);
     let classes: BTreeSet<i64> = labelled().map(|(class, _)| class).collect();

@@ -1,13 +1,11 @@
 //! `dec inspect`: what a file holds, and what training would make of it.
 
-use std::collections::HashSet;
 use std::fmt::Write as _;
-use std::hash::{DefaultHasher, Hash, Hasher};
 
 use clap::Args;
 use dec::backend::memory::human;
 use dec::config::Config;
-use dec::data::{Dataset, RowKind, RowRule, Scaling};
+use dec::data::{Dataset, Health, RowKind, RowRule, Scaling};
 use dec::run::estimate;
 use dec::state::{Task, ToldBy};
 
@@ -41,47 +39,12 @@ impl InspectArgs {
     }
 }
 
-/// What should be known about data before they are clustered.
-struct Health {
-    constant_columns: usize,
-    duplicate_columns: usize,
-    duplicate_rows: usize,
-}
-
-impl Health {
-    /// Rows and columns that repeat another are told by 64 bits of hash.
-    fn of(dataset: &Dataset) -> dec::Result<Self> {
-        let mut columns: Vec<DefaultHasher> = vec![DefaultHasher::new(); dataset.n_features()];
-        let mut varies = vec![false; dataset.n_features()];
-        let (mut first, mut rows) = (Vec::new(), HashSet::new());
-        dataset.features.each_row(|number, row| {
-            if number == 0 {
-                first = row.to_vec();
-            }
-            let mut hasher = DefaultHasher::new();
-            for (j, value) in row.iter().enumerate() {
-                value.to_bits().hash(&mut hasher);
-                value.to_bits().hash(&mut columns[j]);
-                varies[j] |= value.to_bits() != first[j].to_bits();
-            }
-            rows.insert(hasher.finish());
-        })?;
-        let constant_columns = varies.iter().filter(|varies| !**varies).count();
-        let distinct: HashSet<u64> = columns.iter().map(DefaultHasher::finish).collect();
-        Ok(Self {
-            constant_columns,
-            duplicate_columns: (columns.len() - distinct.len()).saturating_sub(constant_columns.saturating_sub(1)),
-            duplicate_rows: dataset.n_rows() - rows.len(),
-        })
-    }
-}
-
 /// One screen.
 fn page(config: &Config, dataset: &Dataset, task: &Task) -> dec::Result<String> {
     let mut lines: Vec<(&str, String)> = vec![("data", dataset.name.clone())];
     let (n, d, element) = (dataset.n_rows(), dataset.n_features(), dataset.features.element_bytes());
     let in_memory = if task.rows.is_streamed() { 0 } else { element };
-    let (health, needed) = (Health::of(dataset)?, estimate(config, n, d, in_memory).peak());
+    let (health, needed) = (Health::of(&dataset.features)?, estimate(config, n, d, in_memory).peak());
     let kind = if element == 1 { "bytes" } else { "float32" };
     let streamed = if task.rows.is_streamed() { ", read a batch at a time" } else { "" };
     lines.push(("rows", format!("{n} of {d} values ({kind}, {}{streamed})", human((n * d * element) as u64))));

@@ -10,10 +10,12 @@ mod interrupt;
 mod predict;
 mod recipe;
 mod remedy;
+mod report;
 mod resume;
 mod session;
 mod sweep;
 mod train;
+mod watch;
 
 use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser, Subcommand};
@@ -49,6 +51,10 @@ enum Command {
     Evaluate(evaluate::EvaluateArgs),
     /// Write a run's predictor in another format
     Export(export::ExportArgs),
+    /// Show a run in this terminal: curves, clusters, time left
+    Watch(watch::WatchArgs),
+    /// Make the page that shows what a run found, or several beside each other
+    Report(report::ReportArgs),
     /// Say what a file holds and what training would make of it, and train nothing
     Inspect(inspect::InspectArgs),
     /// Print the fully resolved recipe as TOML, and train nothing
@@ -71,13 +77,15 @@ Examples:
   dec predict runs/… cells.h5ad -o out.h5ad      clusters in obs and obsm, for scanpy; .parquet, .arrow, .npy too
   dec export runs/… --to onnx                    the predictor for ONNX Runtime
   dec evaluate runs/… --labels y.csv             scores, and which class is which cluster
+  dec watch runs/…                               a run at work, in another terminal
+  dec report runs/…                              the page that shows what was found, made again
   dec resume runs/…                              go on after Ctrl-C, a kill, or a power failure
 
 A recipe is a TOML file that says where it differs from the defaults; `dec config` prints every setting.
 Built-in recipes, described by `dec config --list`: default, fast, best, notebook, dec-paper, idec, dec-da, idec-da,
 aspc-da, seeds (a sweep).
 
-A run leaves in its directory: config.toml, events.jsonl, summary.json, assignments.csv, weights.safetensors, model.pt;
+A run leaves in its directory: config.toml, events.jsonl, summary.json, assignments.csv, weights.safetensors, model.pt, report.html;
 until it has finished also checkpoints.
 
 Exit codes: 0 done, 1 other failure, 2 usage or recipe, 3 data, 4 training diverged or collapsed, 5 results not saved, 6 out of
@@ -99,6 +107,8 @@ impl Args {
                 Command::Predict(_)
                     | Command::Export(_)
                     | Command::Evaluate(_)
+                    | Command::Report(_)
+                    | Command::Watch(_)
                     | Command::Inspect(_)
                     | Command::Config(_)
             )
@@ -112,6 +122,8 @@ impl Args {
             Some(Command::Sweep(args)) => args.run(&console),
             Some(Command::Evaluate(args)) => args.run(),
             Some(Command::Export(args)) => args.run(),
+            Some(Command::Report(args)) => args.run(),
+            Some(Command::Watch(args)) => args.run(),
             Some(Command::Inspect(args)) => args.run(),
             Some(Command::Config(args)) => args.run(),
             Some(Command::Fetch(args)) => args.run(&console),

@@ -1,11 +1,12 @@
 //! The options that choose a recipe and change it; shared by every command that takes one.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use clap::Args;
 use dec::config::{Config, Recipe, Threads};
 use dec::data::{self, Dataset, Source};
+use dec::run::{CONFIG, SUMMARY};
 
 #[derive(Debug, PartialEq, Args)]
 pub struct RecipeArgs {
@@ -211,6 +212,22 @@ impl RecipeArgs {
 /// Makes everything that computes use as many threads as asked for.
 pub fn set_threads(threads: Threads) -> dec::Result<()> {
     dec::backend::threads::set(threads.given()).map(|_| ())
+}
+
+/// The recipe of the run in `run`, and the rows that it clustered, from where it had them.
+pub fn data_of_run(run: &Path) -> anyhow::Result<(Config, Dataset)> {
+    let path = run.join(CONFIG);
+    let text = std::fs::read_to_string(&path).map_err(|e| dec::Error::data(&path, format!("cannot be read: {e}")))?;
+    let config: Config = toml::from_str(&text)
+        .map_err(|e| dec::Error::data(&path, format!("is no recipe of this version: {}", e.message())))?;
+    anyhow::ensure!(config.data.source != "-", "the rows came from standard input");
+    let dataset = load_data(&config)?;
+    let summary = std::fs::read(run.join(SUMMARY)).unwrap_or_default();
+    let summary: serde_json::Value = serde_json::from_slice(&summary).unwrap_or_default();
+    if let Some(sum) = summary["rows_sha256"].as_str() {
+        anyhow::ensure!(sum == dataset.rows_sha256()?, "{} has changed since the run", dataset.name);
+    }
+    Ok((config, dataset))
 }
 
 /// The rows that `config` names.

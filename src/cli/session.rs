@@ -7,9 +7,9 @@ use std::time::{Duration, Instant};
 
 use dec::backend::{device_name, threads};
 use dec::config::{changed_keys, earliest_use, Config, Recipe, Use};
-use dec::control::{Event, Observer};
+use dec::control::{Control, Event, Observer};
 use dec::estimator::set_up_machine;
-use dec::report::results_table;
+use dec::report::{self, results_table, Sample, TensorBoard};
 use dec::run::{Checkpoint, Checkpoints, EventLog, Fitted, Identity, Keeper, Moment, RunDir, Summary, Trainer, EVENTS};
 use dec::state::{Run, StageId};
 use dec::DecValidParams;
@@ -23,6 +23,8 @@ pub struct Session {
     recipe: Recipe,
     trainer: Trainer,
     identity: Identity,
+    /// The rows that the report shows.
+    sample: Option<Sample>,
 }
 
 /// From where a run starts.
@@ -56,7 +58,9 @@ impl Session {
             threads: threads::count(),
         };
         let trainer = DecValidParams::of_recipe(recipe.clone())?.trainer(&dataset, device)?;
-        Ok(Self { recipe, trainer, identity })
+        let output = &recipe.config.output;
+        let shown = (output.report || output.tensorboard).then(|| Sample::of(&dataset, &trainer.task().order));
+        Ok(Self { recipe, trainer, identity, sample: shown.transpose()? })
     }
 
     /// Refuses changes of settings that have mattered already in the run that `checkpoint` is of.
@@ -96,7 +100,11 @@ impl Session {
             checkpoints.try_save(self.trainer.state()); // a run that is killed at once can go on too
         }
         let log = match &start {
-            Start::New => EventLog::create(&dir.file(EVENTS))?,
+            Start::New => {
+                let mut log = EventLog::create(&dir.file(EVENTS))?;
+                log.describe(self.trainer.task());
+                log
+            }
             Start::Checkpoint(checkpoint) => {
                 let state = checkpoint.state(self.trainer.task(), device)?;
                 self.trainer.restore(state);
@@ -107,7 +115,9 @@ impl Session {
         self.announce(&dir, &start);
         interrupt::save_first();
         let started = Instant::now();
-        let mut observer = RunObserver { progress: console.progress(), log: Rc::new(RefCell::new(log)), save: false };
+        let board = self.recipe.config.output.tensorboard.then(|| TensorBoard::open(dir.path())).transpose()?;
+        let mut observer =
+            RunObserver { progress: console.progress(), log: Rc::new(RefCell::new(log)), board, save: false };
         let log = Rc::clone(&observer.log);
         let ended = {
             let mut keeper = Saver { checkpoints: &mut checkpoints, log: &log };
@@ -115,7 +125,8 @@ impl Session {
         };
         observer.progress.finish();
         log.borrow_mut().flush();
-        self.finish(&dir, &checkpoints, ended.err(), started)
+        let board = observer.board;
+        self.finish(&dir, &checkpoints, ended.err(), started, board)
     }
 
     fn announce(&self, dir: &RunDir, start: &Start) {
@@ -143,15 +154,22 @@ impl Session {
         checkpoints: &Checkpoints,
         ended: Option<dec::Error>,
         started: Instant,
+        board: Option<TensorBoard>,
     ) -> anyhow::Result<()> {
         let reached = self.trainer.reached();
-        let mut summary = Summary::new(&self.recipe, &self.trainer, ended.as_ref(), started.elapsed().as_secs_f64());
+        let mut summary = {
+            let (sum, seconds) = (self.identity.rows_sha256.clone(), started.elapsed().as_secs_f64());
+            Summary::new(&self.recipe, &self.trainer, sum, ended.as_ref(), seconds)
+        };
         let written = dir.write_outcome(&reached, &self.recipe.config, &mut summary);
         // Nothing is left to go on with: finished, or collapsed with the start as the result.
         let complete =
             ended.is_none() || (reached.assignment.is_some() && !matches!(ended, Some(dec::Error::Interrupted)));
         if complete && written.is_ok() {
             checkpoints.remove_all();
+        }
+        if written.is_ok() {
+            self.write_report(dir, ended.as_ref(), board);
         }
         let results = &reached.state.results;
         let mut text = if results.is_empty() { String::new() } else { results_table(results) + "\n" };
@@ -175,6 +193,29 @@ impl Session {
         }
         written?;
         shown
+    }
+}
+
+impl Session {
+    /// The report comes after everything else is safe: without it nothing is lost, and `dec report` makes it again.
+    fn write_report(&self, dir: &RunDir, ended: Option<&dec::Error>, board: Option<TensorBoard>) {
+        let Some(sample) = &self.sample else { return };
+        // Whoever stopped the run does not wait for a map.
+        let sample = (!matches!(ended, Some(dec::Error::Interrupted))).then_some(sample);
+        if let (Some(mut board), Some(sample)) = (board, sample) {
+            if let Err(problem) = board.end(dir.path(), sample) {
+                tracing::warn!("TensorBoard is without the end of the run: {problem}");
+            }
+        }
+        if !self.recipe.config.output.report {
+            return;
+        }
+        match report::write(dir.path(), &[], sample, None, &mut Control::new(&mut Stoppable)) {
+            Ok(page) => tracing::info!("the report: {}", page.display()),
+            Err(problem) => {
+                tracing::warn!("no report ({problem}); `dec report {}` makes it again", dir.path().display());
+            }
+        }
     }
 }
 
@@ -233,14 +274,29 @@ impl Keeper for Saver<'_> {
 struct RunObserver {
     progress: Progress,
     log: Rc<RefCell<EventLog>>,
+    board: Option<TensorBoard>,
     /// Whether SIGUSR1 has asked for a checkpoint that was not tried yet.
     save: bool,
+}
+
+/// Knows when somebody wants the end, and nothing else.
+struct Stoppable;
+
+impl Observer for Stoppable {
+    fn on_event(&mut self, _: &Event) {}
+
+    fn should_stop(&self) -> bool {
+        interrupt::requested()
+    }
 }
 
 impl Observer for RunObserver {
     fn on_event(&mut self, event: &Event) {
         self.log.borrow_mut().on_event(event);
         self.progress.on_event(event);
+        if let Some(board) = &mut self.board {
+            board.on_event(event);
+        }
         self.save |= interrupt::take_save_request();
     }
 

@@ -16,6 +16,7 @@ mod fetch;
 mod fingerprint;
 mod format;
 mod header;
+mod health;
 mod idx;
 mod input;
 mod intake;
@@ -43,6 +44,7 @@ pub use checks::{check_clusterable, check_counts, check_finite, check_magnitude,
 pub use features::Features;
 pub use fetch::{fetch_mnist, FetchProgress, Fetched, Outcome, DEFAULT_MIRRORS};
 pub use format::{Format, Pick};
+pub use health::Health;
 pub use intake::{Intake, Selection};
 pub(crate) use memory::IN_MEMORY;
 pub use memory::{Number, ToDataset};

@@ -7,7 +7,9 @@ use tch::Tensor;
 
 use super::fitted::{rows_at, Assignment, Reached};
 use super::lock::Lock;
-use super::names::{has_checkpoint, ASSIGNMENTS, CHECKPOINTS, CONFIG, EVENTS, MODEL, ONNX, SUMMARY, TABLES, WEIGHTS};
+use super::names::{
+    has_checkpoint, ASSIGNMENTS, CHECKPOINTS, CONFIG, EVENTS, MODEL, ONNX, REPORT, SUMMARY, TABLES, WEIGHTS,
+};
 use super::summary::Summary;
 use super::tensors;
 use crate::config::{Config, OutputConfig};
@@ -92,7 +94,7 @@ impl RunDir {
         let cannot = |path: &Path, why: &dyn std::fmt::Display| {
             Error::output(path, format!("cannot replace what is here: {why}"))
         };
-        let names = [SUMMARY, CONFIG, EVENTS, WEIGHTS, MODEL, ONNX, ASSIGNMENTS];
+        let names = [SUMMARY, CONFIG, EVENTS, WEIGHTS, MODEL, ONNX, ASSIGNMENTS, REPORT];
         let files: Vec<PathBuf> =
             names.into_iter().chain(TABLES.map(|(_, name)| name)).map(|name| self.file(name)).collect();
         if let Some(other) = files.iter().find(|path| path.symlink_metadata().is_ok_and(|found| found.is_dir())) {

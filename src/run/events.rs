@@ -9,6 +9,8 @@ use serde_json::{json, Value};
 use crate::control::{Event, Observer};
 use crate::error::{Error, Result};
 use crate::files::faults;
+use crate::stage;
+use crate::state::Task;
 
 /// Writes events to a file, each line in one go. Lines that cannot be written (a full disk) are kept and tried again with the
 /// next; training goes on.
@@ -48,8 +50,10 @@ impl EventLog {
             text => text.map_err(problem)?,
         };
         let length = text.iter().rposition(|&byte| byte == b'\n').map_or(0, |last| last + 1);
-        let is_event =
-            |line: &[u8]| serde_json::from_slice::<Value>(line).is_ok_and(|value| value["event"] != "resumed");
+        let is_event = |line: &[u8]| {
+            serde_json::from_slice::<Value>(line)
+                .is_ok_and(|value| value["event"] != "resumed" && value["event"] != "run")
+        };
         let lines = text[..length].split(|&byte| byte == b'\n').filter(|line| is_event(line)).count() as u64;
         let file = OpenOptions::new().write(true).create(true).truncate(false).open(path).map_err(problem)?;
         file.set_len(length as u64).map_err(problem)?;
@@ -58,6 +62,16 @@ impl EventLog {
             Self { path: path.to_owned(), file, length: length as u64, pending: Vec::new(), known, failed: false };
         log.append(&json!({ "event": "resumed", "after_events": told }));
         Ok(log)
+    }
+
+    /// Writes what a reader should know before the first event: the data, the number of rows and clusters, and how many epochs
+    /// (restarts) each stage takes at most.
+    pub fn describe(&mut self, task: &Task) {
+        let stages = stage::plan(task).into_iter().map(|(stage, epochs)| json!({ "stage": stage, "epochs": epochs }));
+        self.append(&json!({
+            "event": "run", "data": task.data_name, "n_rows": task.n_rows(), "n_clusters": task.config.n_clusters,
+            "stages": stages.collect::<Vec<_>>(),
+        }));
     }
 
     fn append(&mut self, value: &Value) {

@@ -9,11 +9,13 @@
 //! | `model.pt` | at the end | the TorchScript predictor |
 //! | `assignments.csv` | at the end | row, cluster, confidence, second choice, entropy, outlier score |
 //! | `assignments.*`, `model.onnx` | at the end | the same in another format, the predictor as ONNX: where `[output]` asks for them |
-//! | `summary.json` | last of all | results, stages, sizes, versions: its presence says that the rest was tried |
+//! | `summary.json` | last of these | results, stages, sizes, versions: its presence says that the rest was tried |
+//! | `report.html` | then | what was found, to look at ([`crate::report`]); unless `output.report` is false |
 //!
 //! Each file but the event log is written beside its place and renamed into it, so none is ever half there.
 
 mod checkpoint;
+mod decode;
 mod dir;
 mod estimate;
 mod events;
@@ -34,6 +36,6 @@ pub use events::EventLog;
 pub use fitted::{Assignment, Fitted, Image, Model, Reached};
 pub use keeper::{Keeper, Moment};
 pub use lock::{Lock, LOCK};
-pub use names::{ASSIGNMENTS, CHECKPOINTS, CONFIG, EVENTS, FORMAT, MODEL, ONNX, SUMMARY, WEIGHTS};
+pub use names::{ASSIGNMENTS, CHECKPOINTS, CONFIG, EVENTS, FORMAT, MODEL, ONNX, REPORT, SUMMARY, WEIGHTS};
 pub use summary::{Outcome, Summary};
 pub use trainer::Trainer;

@@ -21,6 +21,8 @@ pub const MODEL: &str = "model.pt";
 /// Row, cluster, confidence, second choice, entropy, outlier score.
 pub const ASSIGNMENTS: &str = "assignments.csv";
 
+/// The page that shows what was found.
+pub const REPORT: &str = "report.html";
 /// The predictor as ONNX, where the recipe asks for it.
 pub const ONNX: &str = "model.onnx";
 /// Further tables of the assignments.

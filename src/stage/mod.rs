@@ -131,6 +131,43 @@ pub fn list(task: &Task) -> Vec<StageId> {
     list
 }
 
+/// The epochs (restarts, of a k-means) that the stages of a task take at most, by their names; of a stage that is counted in steps,
+/// or in nothing, none.
+pub fn plan(task: &Task) -> Vec<(String, u64)> {
+    let config = &task.config;
+    let rows = task.n_rows() as i64;
+    let cluster = &config.cluster;
+    let mut plan: Vec<(String, u64)> = Vec::new();
+    for id in list(task) {
+        let Some(stage) = name(id) else { continue };
+        let epochs = match stage {
+            StageName::KMeansRaw | StageName::KMeans => Some(config.kmeans.n_init as u64),
+            StageName::Autoencoder => {
+                let moved = task.augmentation_of(stage).is_some_and(|augmentation| augmentation.moves());
+                let epochs = lengths::pretrain_epochs(config.pretrain.epochs, moved, rows, config.pretrain.batch_size);
+                Some(epochs).filter(|_| config.pretrain.steps.is_none())
+            }
+            StageName::Pretrain(_) => Some(pretrain::layer_epochs(config)).filter(|_| config.pretrain.steps.is_none()),
+            StageName::Finetune => Some(config.finetune.epochs).filter(|_| config.finetune.steps.is_none()),
+            StageName::OverCluster(_) => {
+                let given = config.start.over_clustering_epochs;
+                Some(lengths::over_clustering_epochs(given, rows, cluster.batch_size))
+            }
+            StageName::Start => None,
+            StageName::Cluster => {
+                let handover = lengths::handover_epochs(cluster.handover_epochs, rows, cluster.batch_size);
+                let rounds = lengths::rounds(cluster, rows).saturating_mul(cluster.epochs_per_round);
+                Some(handover.saturating_add(rounds)).filter(|_| cluster.update_interval_steps.is_none())
+            }
+        };
+        let stage = stage.to_string();
+        if let Some(epochs) = epochs.filter(|_| plan.iter().all(|(known, _)| *known != stage)) {
+            plan.push((stage, epochs));
+        }
+    }
+    plan
+}
+
 /// How many networks vote on the first assignment.
 pub fn networks(task: &Task) -> usize {
     let count = lengths::networks(&task.config.start, task.config.n_clusters, task.n_rows() as i64);

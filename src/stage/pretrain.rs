@@ -6,7 +6,7 @@
 //! - End to end (Guo et al. 2018), and fine-tuning after layer-wise pretraining: the whole network on the mean squared error.
 
 use super::{Done, Stage};
-use crate::config::{lengths, Optimisation};
+use crate::config::{lengths, Config, Optimisation};
 use crate::control::{Control, StageName};
 use crate::data::Rows;
 use crate::error::{Error, Result};
@@ -81,12 +81,17 @@ impl TrainStage {
         let batches = stage.batches(&input, &settings)?;
         let params = stage.engine(&batches, config.dropout, &settings);
         let step = build::layer(pair(run, network, layer)?, &input, params)?;
-        let epochs = config.epochs.or(|| AUTO_EPOCHS);
+        let epochs = layer_epochs(&run.task.config);
         let total = config.steps.unwrap_or(epochs.saturating_mul(batches.per_epoch()));
         let steps = Steps::new(stage, step, &settings, batches, total, true, run.state.training.as_ref())?;
         run.cache.codes = Some((network, layer, input));
         Ok(Self { steps, total, network })
     }
+}
+
+/// Epochs of each layer, where no steps are given.
+pub(super) fn layer_epochs(config: &Config) -> u64 {
+    config.pretrain.epochs.or(|| AUTO_EPOCHS)
 }
 
 /// The network with its initial weights, where it is not there yet.

@@ -16,7 +16,7 @@ pub const RUN_FILES: [&str; 6] =
 
 /// Options that make a run on [`Scratch::blobs`] take well under a second: a small network that learns quickly, layer by layer, and
 /// k-means as the start.
-pub const SMALL: [&str; 37] = [
+pub const SMALL: [&str; 38] = [
     "--device=cpu",
     "--data=rows.npy",
     "--clusters=3",
@@ -36,6 +36,7 @@ pub const SMALL: [&str; 37] = [
     "--set=cluster.lr=0.05",
     "--set=cluster.epochs_per_round=2",
     "--set=data.scale=auto",
+    "--set=output.report=false",
     "--set=pretrain.dropout=0.1",
     "--set=pretrain.momentum=0.9",
     "--set=finetune.momentum=0.9",
