@@ -283,7 +283,8 @@ fn onnx_gives_what_torchscript_gives() {
         let mut command = Command::new(env!("CARGO_BIN_EXE_dec"));
         command.arg(&rows).arg("--out").arg(&run).args(["-q", "-k", "3", "--device", "cpu"]);
         let small = ["model.hidden=[32,16]", "model.n_latent=5", "pretrain.epochs=10", "start.method='kmeans'"];
-        let ends = ["start.networks=1", "start.over_clustering=[]", "cluster.handover_epochs=2", "cluster.max_rounds=2"];
+        let ends =
+            ["start.networks=1", "start.over_clustering=[]", "cluster.handover_epochs=2", "cluster.max_rounds=2"];
         let wanted = ["output.onnx=true", "output.report=false"];
         for set in small.iter().chain(&ends).chain(&wanted).chain(settings) {
             command.args(["--set", set]);

@@ -1,6 +1,6 @@
 """Checks that model.onnx and model.pt of a run give the same: python onnx_torchscript.py RUN ROWS.npy...
 
-For each run and its rows. Exits with 1 where a difference exceeds 1e-5, of values in units of 1 or their own size.
+For each run and its rows. Exits with 1 where a difference exceeds 1e-5, in units of 1 or of a column's range.
 """
 
 import sys
@@ -13,9 +13,10 @@ import torch
 TOLERANCE = 1e-5
 
 
-def difference(a, b):
-    """Beside the columns' means, which would hide all else where they are large."""
-    return float(np.max(np.abs(a - b) / np.maximum(1, np.abs(b - b.mean(0))), initial=0))
+def difference(a, b, rows):
+    """In units of 1 or of the range of a column (of the rows, where it is one of theirs), whichever is larger."""
+    ranges = np.ptp(rows if rows.shape == b.shape else b, axis=0)
+    return float(np.max(np.abs(a - b) / np.maximum(1, ranges), initial=0))
 
 
 def check(run, path):
@@ -35,7 +36,7 @@ def check(run, path):
             "reconstruction": module.reconstruct(given).numpy(),
         }
         cluster = module.predict(given).numpy()
-    worst = {name: difference(found[name].astype(np.float64), value.astype(np.float64)) for name, value in expected.items()}
+    worst = {name: difference(found[name].astype(np.float64), value.astype(np.float64), rows) for name, value in expected.items()}
     print(f"{run.name:14}", *(f"{name} {value:.1e}" for name, value in worst.items()), sep="  ")
     q = expected["soft_assignment"]
     chosen = np.take_along_axis(q, found["cluster"][:, None], 1)[:, 0]

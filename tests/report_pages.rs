@@ -107,7 +107,7 @@ fn pages() -> PathBuf {
         fs::write(dir.join(format!("{name}.html")), html).unwrap();
     };
     write("digits", &trained(&dir, "digits-run", &["--set", "data.limit=1797"]));
-    let hostile = ["hostile.csv", "--id-column", "id", "--label-column", "label", "--clusters", "4"];
+    let hostile = ["hostile.csv", "--format", "csv", "--id-column", "id", "--label-column", "label", "--clusters", "4"];
     write("hostile", &trained(&dir, "hostile-run", &hostile));
     write("counts", &trained(&dir, "counts-run", &["counts.csv", "--id-column", "cell", "--clusters", "4"]));
     for (name, n, k, pictures) in

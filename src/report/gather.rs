@@ -27,6 +27,9 @@ use crate::run::{Assignment, Model};
 /// Rows of each kind that a cluster shows, and columns that tell it from others.
 const ROWS: usize = 8;
 const COLUMNS: usize = 10;
+/// Columns that are told however weak they are; of the others those whose effect (Cohen's d) is at least small.
+const FEW: usize = 3;
+const WEAK: f64 = 0.2;
 /// Clusters that are named as near.
 const NEAR: usize = 6;
 /// Columns that the map can be coloured by.
@@ -117,14 +120,14 @@ fn run(record: &Record) -> Run {
         warnings.push(format!("it was stopped in the stage {stage}; `dec resume` goes on"));
     }
     Run {
-        data: summary.data.clone(),
+        data: short_name(&summary.data),
         recipe: summary.recipe.clone(),
         recipe_toml: record.recipe.clone(),
         seed: summary.seed,
         device: summary.device.clone(),
         threads: summary.threads,
         versions: summary.versions.clone().into_iter().collect(),
-        fingerprint: summary.rows_sha256.as_ref().map(|sum| format!("SHA-256 of the rows: {sum}")),
+        fingerprint: summary.rows_sha256.as_ref().map(|sum| format!("sha256:{sum}")),
         ended: record.ended.and_then(local_time),
         seconds: summary.seconds,
         stages: summary
@@ -140,6 +143,13 @@ fn run(record: &Record) -> Run {
     }
 }
 
+/// The file's name alone, where the data are a file; the recipe has its path.
+fn short_name(data: &str) -> String {
+    let path = Path::new(data);
+    let name = path.file_name().filter(|_| path.is_absolute()).map(|name| name.to_string_lossy().into_owned());
+    name.unwrap_or_else(|| data.to_owned())
+}
+
 /// As `2026-11-27 07:10`, in local time.
 fn local_time(time: SystemTime) -> Option<String> {
     let time = jiff::Timestamp::try_from(time).ok()?.to_zoned(jiff::tz::TimeZone::system());
@@ -149,13 +159,12 @@ fn local_time(time: SystemTime) -> Option<String> {
 /// A row for each method, with the columns that any of them has.
 fn scores(results: &[MethodResult]) -> Scores {
     type Value = fn(&MethodResult) -> Option<f64>;
-    let all: [(&str, Value); 6] = [
+    let all: [(&str, Value); 5] = [
         ("ACC", |result| result.acc),
         ("NMI", |result| result.nmi),
         ("ARI", |result| result.ari),
         ("silhouette", |result| result.silhouette),
         ("inertia", |result| Some(result.inertia)),
-        ("seconds", |result| Some(result.seconds)),
     ];
     let columns: Vec<&(&str, Value)> = all.iter().filter(|(_, of)| results.iter().any(|r| of(r).is_some())).collect();
     let row = |result: &MethodResult| ScoreRow {
@@ -422,7 +431,9 @@ impl<'a> Shown<'a> {
             }
         }
         for (cluster, columns) in report.clusters.iter_mut().zip(found) {
-            let told = columns.into_iter().map(|effect| Distinguishing {
+            // The strongest are told even where none is strong.
+            let told = columns.into_iter().enumerate().filter(|(place, e)| *place < FEW || e.effect.abs() >= WEAK);
+            let told = told.map(|(_, effect)| Distinguishing {
                 name: self.names[effect.column as usize].clone(),
                 effect: effect.effect as f32,
                 share: effect.share as f32,

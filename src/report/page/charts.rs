@@ -192,7 +192,7 @@ impl Axis {
         }
         if high - low <= f64::EPSILON * high.abs() {
             let by = if high == 0.0 { 1.0 } else { high.abs() * if log { 0.5 } else { 0.1 } };
-            (low, high) = (low - by, high + by);
+            (low, high) = (if high == 0.0 && room { 0.0 } else { low - by }, high + by);
         } else if room && !log {
             high += (high - low) * 0.04;
         }

@@ -168,6 +168,7 @@ fn tiles(report: &Report, seen: &Seen) -> Vec<Tile> {
     if let Some(rounds) = report.facts.rounds {
         let note = match report.facts.converged {
             Some(true) => "the clusters settled",
+            Some(false) if seen.last_changed == Some(0.0) => "no change in the last one",
             Some(false) => "still changing at the end",
             None => "of self-training",
         };
@@ -216,6 +217,9 @@ fn sentences(report: &Report, seen: &Seen) -> Vec<String> {
         let last = seen.last_changed.map(text::percent);
         said.push(match (converged, last) {
             (true, _) => format!("Self-training ended by itself after {rounds}: the clusters had settled."),
+            (false, Some(_)) if seen.last_changed == Some(0.0) => {
+                format!("In the last of {rounds} no row changed its cluster.")
+            }
             (false, Some(last)) => format!("After {rounds}, {last} of the rows still changed cluster."),
             (false, None) => format!("After {rounds}, the clusters had not settled."),
         });
