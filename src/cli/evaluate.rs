@@ -8,7 +8,7 @@ use clap::Args;
 use dec::control::Control;
 use dec::data::{read_labels, Dataset, Rows};
 use dec::metrics::{self, Contingency};
-use dec::run::{Model, ASSIGNMENTS};
+use dec::run::{Assignment, Model, ASSIGNMENTS};
 use dec::start::components;
 use tch::Device;
 
@@ -35,7 +35,7 @@ pub struct EvaluateArgs {
 impl EvaluateArgs {
     pub fn run(&self) -> anyhow::Result<()> {
         let path = if self.clusters.is_dir() { self.clusters.join(ASSIGNMENTS) } else { self.clusters.clone() };
-        let assigned = read_clusters(&path)?;
+        let assigned = Assignment::read_clusters(&path)?;
         let labels = read_labels(&self.labels, self.label_column.as_deref())?;
         let mut all = Dataset::default();
         all.set_labels(&labels);
@@ -68,31 +68,6 @@ fn silhouette(run: &Path, assigned: &[(usize, i64)]) -> anyhow::Result<Option<f6
     let model = Model::load(run, Device::Cpu)?;
     let rows = Rows::new(&dataset.select(&chosen).features, &model.scaling, Device::Cpu)?;
     Ok(metrics::silhouette(&components(&rows, &mut Control::ignored())?, &clusters, config.seed)?)
-}
-
-/// Rows and their clusters.
-fn read_clusters(path: &Path) -> dec::Result<Vec<(usize, i64)>> {
-    let unusable = |problem: String| dec::Error::data(path, problem);
-    let mut reader = csv::Reader::from_path(path).map_err(|e| unusable(format!("cannot be read: {e}")))?;
-    let headers = reader.headers().map_err(|e| unusable(format!("cannot be read: {e}")))?.clone();
-    let place = |name: &str| {
-        headers.iter().position(|header| header == name).ok_or_else(|| {
-            unusable(format!(
-                "has no column {name:?}: an assignments.csv, or what `dec predict` writes, would be right"
-            ))
-        })
-    };
-    let (row, cluster) = (place("row")?, place("cluster")?);
-    let mut found = Vec::new();
-    for (line, record) in reader.records().enumerate() {
-        let record = record.map_err(|e| unusable(format!("cannot be read: {e}")))?;
-        let number = |place: usize| record.get(place).and_then(|cell| cell.trim().parse::<i64>().ok());
-        match (number(row).and_then(|row| usize::try_from(row).ok()), number(cluster)) {
-            (Some(row), Some(cluster)) => found.push((row, cluster)),
-            _ => return Err(unusable(format!("line {}: row and cluster are not whole numbers", line + 2))),
-        }
-    }
-    Ok(found)
 }
 
 fn page(table: &Contingency, silhouette: Option<f64>, names: &[String], truth: &[i64], clusters: &[i64]) -> String {

@@ -5,8 +5,9 @@ use std::fmt::Write as _;
 use clap::Args;
 use dec::backend::memory::human;
 use dec::config::Config;
+use dec::control::Control;
 use dec::data::{Dataset, Health, RowKind, RowRule, Scaling};
-use dec::run::estimate;
+use dec::run::{estimate, expected, Estimate};
 use dec::state::{Task, ToldBy};
 
 use super::recipe::{load_data, RecipeArgs};
@@ -24,6 +25,7 @@ pub struct InspectArgs {
 impl InspectArgs {
     pub fn run(&self) -> anyhow::Result<()> {
         let mut recipe = self.recipe.resolve()?;
+        super::recipe::set_threads(recipe.config.threads)?;
         let dataset = load_data(&recipe.config)?;
         let labelled = dataset.n_classes().filter(|&classes| classes > 1);
         if let (false, Some(classes)) = (self.recipe.says_clusters(), labelled) {
@@ -44,7 +46,7 @@ fn page(config: &Config, dataset: &Dataset, task: &Task) -> dec::Result<String> 
     let mut lines: Vec<(&str, String)> = vec![("data", dataset.name.clone())];
     let (n, d, element) = (dataset.n_rows(), dataset.n_features(), dataset.features.element_bytes());
     let in_memory = if task.rows.is_streamed() { 0 } else { element };
-    let (health, needed) = (Health::of(&dataset.features)?, estimate(config, n, d, in_memory).peak());
+    let (health, needed) = (Health::of(&dataset.features)?, estimate(config, n, d, in_memory));
     let kind = if element == 1 { "bytes" } else { "float32" };
     let streamed = if task.rows.is_streamed() { ", read a batch at a time" } else { "" };
     lines.push(("rows", format!("{n} of {d} values ({kind}, {}{streamed})", human((n * d * element) as u64))));
@@ -80,11 +82,23 @@ fn page(config: &Config, dataset: &Dataset, task: &Task) -> dec::Result<String> 
             health.constant_columns, health.duplicate_columns, health.duplicate_rows
         ),
     ));
-    lines.push(("memory", format!("about {} at the most in training", human(needed))));
+    lines.push(("memory", format!("about {} at the most in training", human(needed.peak()))));
+    lines.push(("time", time_text(task, &needed)?));
     Ok(lines.iter().fold(String::new(), |mut text, (name, value)| {
         let _ = writeln!(text, "{name:<10} {value}");
         text
     }))
+}
+
+/// How long training would take; what takes a moment here to measure needs some of the memory that training needs.
+fn time_text(task: &Task, needed: &Estimate) -> dec::Result<String> {
+    if needed.check(dec::backend::available_bytes()).is_err() {
+        return Ok("not measured: the memory that is free now would not do".to_owned());
+    }
+    let expected = expected(task, &mut Control::ignored())?;
+    let threads = dec::backend::threads::count();
+    let on = if threads == 1 { "one thread".to_owned() } else { format!("{threads} threads") };
+    Ok(format!("{expected} on the CPU with {on}, as busy as it is now"))
 }
 
 fn some(names: &[String]) -> String {

@@ -22,7 +22,7 @@ impl Rule {
 }
 
 /// Steps an epoch.
-fn per_epoch(rows: i64, batch_size: usize) -> u64 {
+pub(crate) fn per_epoch(rows: i64, batch_size: usize) -> u64 {
     (rows.max(1) as u64).div_ceil(batch_size.max(1) as u64)
 }
 

@@ -2,7 +2,7 @@
 
 use ndarray::{Array2, ArrayView, IxDyn, ShapeBuilder};
 
-use super::element::{Element, Endian};
+use super::element::Endian;
 use super::format::{Table, Values};
 use super::header::{hex, Header};
 use super::input::{Body, Input};
@@ -56,8 +56,8 @@ pub(super) fn read_table(input: &mut Input, most_resident: u64) -> Result<Table>
         return Ok(Table::in_file(FileRows { path, file, start, element, endian, shape }, rest));
     }
     let values = match element {
-        Element::U8 => {
-            let values = input.read_body(body, |bytes, out: &mut Vec<u8>| out.extend_from_slice(bytes))?;
+        _ if element.is_byte() => {
+            let values = input.read_body(body, |bytes, out| element.decode_u8(bytes, out))?;
             Values::U8(to_rows(input, &header, shape, values)?)
         }
         _ if element.is_wide() => {

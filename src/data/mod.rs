@@ -24,12 +24,15 @@ mod joined;
 mod memory;
 mod mnist;
 mod npy;
+mod precision;
+mod published;
 mod rows;
 mod scale;
 mod scaling;
 mod shape;
 mod source;
 mod table;
+mod verified;
 
 use std::path::Path;
 
@@ -164,8 +167,9 @@ pub struct Source<'a> {
     /// `builtin` (the 10,000 MNIST test digits), `mnist` (train + test, 70,000 rows), or the path of a file or folder (see
     /// [`Format`]); `-` is standard input. A file that is itself called `mnist` is `./mnist`.
     pub source: &'a str,
-    /// For `mnist`: the directory of its four files. Default: [`mnist_dir`], which `dec fetch mnist` fills. The other
-    /// sources do not use it.
+    /// For `mnist`: the directory of its four files. Default: [`mnist_dir`], which `dec fetch mnist` fills. Files that were
+    /// downloaded have to be the published ones; a directory of files of one's own is taken as it is. The other sources do not
+    /// use it.
     pub dir: Option<&'a Path>,
     /// Further files or folders, whose rows follow those of `source`.
     pub more: &'a [String],
@@ -254,7 +258,8 @@ pub fn load(source: &Source) -> Result<Dataset> {
 /// [`Error::Data`], with the place in the file where that helps; [`Error::Memory`].
 pub fn read(paths: &[&Path], reading: &Reading) -> Result<Dataset> {
     let most_bytes = reading.most_bytes();
-    let pick = Pick { most_bytes, ..reading.pick };
+    let takes_offset = reading.intake.is_some_and(|intake| intake.offset.is_some());
+    let pick = Pick { most_bytes, keeps_double: takes_offset || paths.len() > 1, ..reading.pick };
     let tables = paths.iter().map(|path| format::read(path, reading.format, &pick)).collect::<Result<_>>()?;
     let path = paths.first().copied().unwrap_or(Path::new(""));
     let Reading { missing, features, intake, names, .. } = *reading;

@@ -226,10 +226,7 @@ impl Table {
             Values::U8(rows) => Values::U8(columns_at(rows, &places)),
             Values::F32(rows) => Values::F32(columns_at(rows, &places)),
             Values::F64(rows) => Values::F64(columns_at(rows, &places)),
-            Values::Csr(rows) => {
-                let known: Vec<usize> = places.iter().flatten().copied().collect();
-                Values::F32(dense(&rows.columns(&known)))
-            }
+            Values::Csr(rows) => Values::Csr(rows.columns(&places)),
             Values::Rows(rows) => Values::Rows(rows.columns(places)),
         };
         self.columns = names.to_vec();
@@ -303,7 +300,7 @@ fn features(path: &Path, values: Values, intake: &mut Intake, wishes: Wishes) ->
         Values::F32(rows) => kept(Features::F32(rows)),
         Values::Csr(rows) => {
             let rows = match selected {
-                Some(columns) => rows.columns(columns),
+                Some(columns) => rows.columns(&columns.iter().copied().map(Some).collect::<Vec<_>>()),
                 None => rows,
             };
             let [n, d] = rows.shape;
@@ -378,4 +375,38 @@ fn take_off(path: &Path, rows: Array2<f64>, offset: Array1<f64>, intake: &mut In
     let narrowed = less(rows.view(), &offset);
     intake.offset = Some(offset);
     Ok(Features::F32(narrowed))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use ndarray::array;
+
+    use super::*;
+    use crate::data::format::Csr;
+
+    /// A model knows `colour=red`, `size` and `colour=blue`; the file has no red row, and the other columns in another order.
+    #[test]
+    fn a_value_that_does_not_occur_is_a_column_of_zeros_in_rows_of_any_kind() {
+        let names = |names: &[&str]| names.iter().map(|&name| name.to_owned()).collect::<Vec<_>>();
+        let wanted = names(&["colour=red", "size", "colour=blue"]);
+        let csr = Csr { shape: [2, 2], starts: vec![0, 2, 3], columns: vec![0, 1, 1], values: vec![1.0, 7.0, 8.0] };
+        let streamed = Values::Rows(Streamed::new(Arc::new(SparseRows(csr.clone()))));
+        let expected = array![[0.0f32, 7.0, 1.0], [0.0, 8.0, 0.0]];
+        let dense_rows = array![[1.0f32, 7.0], [0.0, 8.0]];
+        for values in [Values::F32(dense_rows), Values::Csr(csr), streamed] {
+            let columns = names(&["colour=blue", "size"]);
+            let table = Table { values, columns, ..Table::default() };
+            let wishes = Wishes { names: &wanted, most_bytes: u64::MAX, ..Wishes::default() };
+            let found = dataset(Path::new("rows"), table, wishes).unwrap();
+            assert_eq!((found.n_features(), &found.columns), (3, &wanted));
+            let mut rows = Vec::new();
+            found.features.each_row(|_, row| rows.extend_from_slice(row)).unwrap();
+            assert!(expected.iter().eq(&rows), "{rows:?}");
+        }
+        let table = Table { columns: names(&["size"]), values: Values::F32(array![[1.0f32]]), ..Table::default() };
+        let wishes = Wishes { names: &wanted, most_bytes: u64::MAX, ..Wishes::default() };
+        let refused = dataset(Path::new("rows"), table, wishes).unwrap_err().to_string();
+        assert!(refused.contains("has no column \"colour=red\""), "{refused}");
+    }
 }

@@ -536,3 +536,77 @@ proptest! {
         prop_assert!(rows_of(&bytes).is_err());
     }
 }
+
+/// The same columns as CSV, NPY and Parquet.
+fn written(dir: &Dir, columns: &[&[f64]]) -> Vec<std::path::PathBuf> {
+    let (n, d) = (columns[0].len(), columns.len());
+    let row = |i: usize| columns.iter().map(move |column| column[i]);
+    let names: Vec<String> = (0..d).map(|j| format!("x{j}")).collect();
+    let line = |i: usize| row(i).map(|value| format!("{value:?}")).collect::<Vec<_>>().join(",");
+    let text = std::iter::once(names.join(",")).chain((0..n).map(line)).collect::<Vec<_>>().join("\n");
+    let bytes: Vec<u8> = (0..n).flat_map(row).flat_map(f64::to_le_bytes).collect();
+    let paths = vec![
+        dir.file("rows.csv", text.as_bytes()),
+        dir.file("rows.npy", &npy_of("<f8", &format!("({n}, {d})"), &bytes)),
+    ];
+    #[cfg(feature = "parquet")]
+    let paths = {
+        use arrow_array::{ArrayRef, Float64Array, RecordBatch};
+        let array = |column: &&[f64]| std::sync::Arc::new(Float64Array::from(column.to_vec())) as ArrayRef;
+        let batch = RecordBatch::try_from_iter(names.iter().zip(columns.iter().map(array))).unwrap();
+        let mut bytes = Vec::new();
+        let mut writer = parquet::arrow::ArrowWriter::try_new(&mut bytes, batch.schema(), None).unwrap();
+        writer.write(&batch).unwrap();
+        writer.close().unwrap();
+        [paths, vec![dir.file("rows.parquet", &bytes)]].concat()
+    };
+    paths
+}
+
+/// One rule says when float32 is too coarse.
+#[test]
+fn numbers_become_the_same_rows_whatever_file_they_come_from() {
+    let cases: [(&[f64], bool); 8] = [
+        (&[0.1, 0.7, 0.2], false),
+        (&[0.1, 0.1, 0.1], false),
+        (&[1e-50, 2e-50, 3e-50], false),
+        (&[16_777_217.0, 1.0, 2.0], false),
+        (&[16_777_217.0, 16_777_218.0, 16_777_219.0], true),
+        (&[1e9 + 0.25, 1e9 + 0.5, 1e9], true),
+        // float32 holds these, but not what lies between them.
+        (&[1_073_741_824.0, 1_073_741_952.0, 1_073_741_824.0], true),
+        (&[1e9 + 0.25, 1e9 + 0.25, 1e9 + 0.25], false),
+    ];
+    for (column, coarse) in cases {
+        let dir = Dir::new();
+        let paths = written(&dir, &[column, &[0.5, 1.5, 3.0]]);
+        let found: Vec<Dataset> = paths.iter().map(|path| read_rows(path).unwrap()).collect();
+        for other in &found {
+            assert_eq!(other.intake.offset.is_some(), coarse, "{column:?} in {}", other.name);
+            assert_eq!((&other.features, &other.intake), (&found[0].features, &found[0].intake), "{}", other.name);
+        }
+    }
+}
+
+/// A model's offset shows differences that the rows of one file alone would not need.
+#[test]
+fn a_models_offset_is_taken_off_in_float64() {
+    let intake = Intake { selected: None, offset: Some(array![1e9, 0.0]) };
+    for column in [&[1e9 + 0.25][..], &[1e9 + 0.25, 5e9]] {
+        let dir = Dir::new();
+        for path in written(&dir, &[column, &vec![0.5; column.len()]]) {
+            let found = read(&[&path], &Reading { intake: Some(&intake), ..Reading::default() }).unwrap();
+            let Features::F32(rows) = &found.features else { panic!("{}", found.name) };
+            assert_eq!(rows.row(0), array![0.25, 0.5], "{}", found.name);
+        }
+    }
+}
+
+#[test]
+fn a_file_that_float32_would_do_for_is_joined_with_others_in_float64() {
+    let dir = Dir::new();
+    let varies = dir.file("a.csv", b"x,y\n1000000000.25,1.5\n1000000000.5,2.5\n");
+    let constant = dir.file("b.csv", b"x,y\n1000000000.75,1.5\n");
+    let Features::F32(rows) = read(&[&varies, &constant], &Reading::default()).unwrap().features else { panic!() };
+    assert_eq!(rows.column(0), array![-0.25, 0.0, 0.25]);
+}

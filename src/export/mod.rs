@@ -1,6 +1,8 @@
 //! The fitted model for other programs: TorchScript, which Python and C++ load through libtorch, and ONNX.
 
+mod archive;
 pub mod onnx;
+mod pickle;
 mod torchscript;
 
 use tch::{Kind, Tensor};

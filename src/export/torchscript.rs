@@ -19,11 +19,12 @@
 
 use std::fmt::Write as _;
 use std::fs::File;
-use std::io::Read;
+use std::io::{BufReader, Cursor, Read};
 use std::path::{Path, PathBuf};
 
 use tch::{no_grad, CModule, Device, IValue, Kind, TchError, Tensor};
 
+use super::archive;
 use crate::backend::ScriptModule;
 use crate::data::{Intake, RowRule, Scaling, Selection};
 use crate::error::{Error, Result};
@@ -33,6 +34,8 @@ use crate::model::{ClusteringLayer, DenseStack, Network, Profile};
 const ZIP_MAGIC: &[u8] = b"PK\x03\x04";
 /// Rows that [`LoadedPredictor`] gives the module at once: bounds the memory for the hidden layers' outputs.
 const CHUNK_ROWS: i64 = 4096;
+/// Bytes of a model that are read from a pipe at the most.
+const MOST_PIPED: u64 = 4 << 30;
 
 /// What a predictor is made of; layers in the order in which they are applied, ReLU between and none after the last.
 #[derive(Clone, Copy, Debug)]
@@ -318,25 +321,27 @@ impl LoadedPredictor {
     ///
     /// # Errors
     ///
-    /// [`Error::Data`] if there is no such file, or it is not a TorchScript module, is cut short, or is a module of
-    /// another program.
+    /// [`Error::Data`] if there is no such file, or it is not a TorchScript module, is cut short, claims more than there is, has code
+    /// that may not come to an end, or is a module of another program.
     pub fn load(path: impl AsRef<Path>, device: Device) -> Result<Self> {
         let path = path.as_ref();
-        let (start, mut file) = open_archive(path)?;
-        let unusable = |error: TchError| {
-            let reason = summary(&error);
+        let (start, file) = open_archive(path)?;
+        let not_whole = |reason: String| {
             Error::data(
                 path,
                 format!("not a whole TorchScript file: {reason}. A model.pt as `dec` writes it would be right"),
             )
         };
-        let by_path = path.to_str().is_some() && file.metadata().is_ok_and(|found| found.is_file());
-        let mut module = if by_path {
+        let unusable = |error: TchError| not_whole(summary(&error));
+        let length = file.metadata().ok().filter(|found| path.to_str().is_some() && found.is_file());
+        let mut module = if let Some(found) = length {
+            archive::check(BufReader::new(&file), found.len()).map_err(not_whole)?;
             // Not through a buffer of ours, which libtorch would copy twice.
             CModule::load_on_device(path, device).map_err(unusable)?
         } else {
             let mut bytes = start;
-            file.read_to_end(&mut bytes).map_err(|error| unreadable(path, &error))?;
+            file.take(MOST_PIPED).read_to_end(&mut bytes).map_err(|error| unreadable(path, &error))?;
+            archive::check(Cursor::new(&bytes), bytes.len() as u64).map_err(not_whole)?;
             CModule::load_data_on_device(&mut bytes.as_slice(), device).map_err(unusable)?
         };
         module.f_set_eval().map_err(unusable)?;

@@ -17,6 +17,7 @@
 mod checkpoint;
 mod decode;
 mod dir;
+mod duration;
 mod estimate;
 mod events;
 mod fitted;
@@ -31,6 +32,7 @@ mod trainer;
 pub use crate::files::{check_writable, write_atomic};
 pub use checkpoint::{Checkpoint, Checkpoints, Identity};
 pub use dir::{Content, RunDir};
+pub use duration::{expected, Expected};
 pub use estimate::{estimate, Estimate};
 pub use events::EventLog;
 pub use fitted::{Assignment, Fitted, Image, Model, Reached};

@@ -131,41 +131,40 @@ pub fn list(task: &Task) -> Vec<StageId> {
     list
 }
 
-/// The epochs (restarts, of a k-means) that the stages of a task take at most, by their names; of a stage that is counted in steps,
-/// or in nothing, none.
+/// The epochs (restarts, of a k-means) that the stages of a task take at most, by their names.
 pub fn plan(task: &Task) -> Vec<(String, u64)> {
     let config = &task.config;
-    let rows = task.n_rows() as i64;
-    let cluster = &config.cluster;
     let mut plan: Vec<(String, u64)> = Vec::new();
     for id in list(task) {
-        let Some(stage) = name(id) else { continue };
-        let epochs = match stage {
-            StageName::KMeansRaw | StageName::KMeans => Some(config.kmeans.n_init as u64),
-            StageName::Autoencoder => {
-                let moved = task.augmentation_of(stage).is_some_and(|augmentation| augmentation.moves());
-                let epochs = lengths::pretrain_epochs(config.pretrain.epochs, moved, rows, config.pretrain.batch_size);
-                Some(epochs).filter(|_| config.pretrain.steps.is_none())
-            }
-            StageName::Pretrain(_) => Some(pretrain::layer_epochs(config)).filter(|_| config.pretrain.steps.is_none()),
-            StageName::Finetune => Some(config.finetune.epochs).filter(|_| config.finetune.steps.is_none()),
-            StageName::OverCluster(_) => {
-                let given = config.start.over_clustering_epochs;
-                Some(lengths::over_clustering_epochs(given, rows, cluster.batch_size))
-            }
-            StageName::Start => None,
-            StageName::Cluster => {
-                let handover = lengths::handover_epochs(cluster.handover_epochs, rows, cluster.batch_size);
-                let rounds = lengths::rounds(cluster, rows).saturating_mul(cluster.epochs_per_round);
-                Some(handover.saturating_add(rounds)).filter(|_| cluster.update_interval_steps.is_none())
-            }
+        let Some(stage) = name(id).map(|stage| stage.to_string()) else { continue };
+        let batch_size = match id {
+            StageId::Autoencoder { .. } | StageId::Layer { .. } => config.pretrain.batch_size,
+            StageId::Finetune { .. } => config.finetune.batch_size,
+            _ => config.cluster.batch_size,
         };
-        let stage = stage.to_string();
-        if let Some(epochs) = epochs.filter(|_| plan.iter().all(|(known, _)| *known != stage)) {
-            plan.push((stage, epochs));
+        let count = match id {
+            StageId::KMeansRaw | StageId::KMeans => config.kmeans.n_init as u64,
+            _ => steps(id, task).div_ceil(lengths::per_epoch(task.rows.n_rows(), batch_size)),
+        };
+        if count > 0 && plan.iter().all(|(known, _)| *known != stage) {
+            plan.push((stage, count));
         }
     }
     plan
+}
+
+/// Optimiser steps that a stage takes at most; 0 for one that trains nothing.
+pub fn steps(id: StageId, task: &Task) -> u64 {
+    match id {
+        StageId::Autoencoder { .. } => pretrain::end_to_end_steps(task),
+        StageId::Layer { .. } => pretrain::layer_steps(task),
+        StageId::Finetune { .. } => pretrain::finetune_steps(task),
+        StageId::OverCluster { .. } => over_cluster::steps(task),
+        StageId::Cluster => cluster::Length::of(task).steps(),
+        StageId::KMeansRaw | StageId::KMeans | StageId::FineSearch { .. } | StageId::Search { .. } | StageId::Elect => {
+            0
+        }
+    }
 }
 
 /// How many networks vote on the first assignment.

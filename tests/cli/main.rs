@@ -8,6 +8,7 @@ mod formats;
 mod interrupt;
 mod machine;
 mod predict;
+mod remedies;
 mod report;
 mod run;
 mod support;

@@ -236,7 +236,10 @@ impl<'a> H5<'a> {
         }
         Ok(Error::data(
             self.path,
-            format!("there is no array {name}; there are {}; name one of them", listing(&there, str::to_owned)),
+            format!(
+                "there is no array {name}; name one that is there with --array: {}",
+                listing(&there, str::to_owned)
+            ),
         ))
     }
 
@@ -502,7 +505,7 @@ mod tests {
     #[test]
     fn names_what_is_there() {
         let text = problem("csr.h5ad", &Pick { array: Some("layers/nope"), ..ROOMY });
-        assert!(text.contains("there are X, layers/raw, obsm/X_pca"), "{text}");
+        assert!(text.contains("with --array: X, layers/raw, obsm/X_pca"), "{text}");
         let text = problem("csr.h5ad", &Pick { label_column: Some("nope"), ..ROOMY });
         assert!(text.contains("it has batch, donor, good, louvain"), "{text}");
         let text = problem("csr.h5ad", &Pick { columns: &["nope".to_owned()], ..ROOMY });
