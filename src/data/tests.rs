@@ -143,7 +143,7 @@ fn npy_as_an_independent_writer_writes_it() {
         u16, C, [2, 2], [1, 2, 3, 4] => square(), None;
         u32, C, [2, 2], [1, 2, 3, 4] => square(), None;
         u64, C, [2, 2], [1, 2, 3, 4] => square(), None;
-        bool, C, [1, 2], [true, false] => f32s(array![[1., 0.]]), None;
+        bool, C, [1, 2], [true, false] => Features::U8(array![[1, 0]]), None;
         // Row-major flattening, whatever the order in the file: index (i, j, k) is at 2 j + k of row i.
         f32, C, [2, 2, 2], [0., 1., 2., 3., 4., 5., 6., 7.] => f32s(array![[0., 1., 2., 3.], [4., 5., 6., 7.]]), Some([2, 2]);
         f32, Fortran, [2, 2, 2], [0., 4., 2., 6., 1., 5., 3., 7.] => f32s(array![[0., 1., 2., 3.], [4., 5., 6., 7.]]), Some([2, 2]);
