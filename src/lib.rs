@@ -44,6 +44,7 @@ pub mod backend;
 pub mod config;
 pub mod control;
 pub mod data;
+pub mod ensemble;
 pub mod error;
 pub mod estimator;
 pub mod export;

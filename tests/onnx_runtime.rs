@@ -9,6 +9,7 @@ use std::process::Command;
 
 use dec::data::RowRule;
 use dec::export::onnx::{to_onnx, Layer, OnnxModel, OnnxScaling, OnnxSelection};
+use dec::model::Groups;
 use npyz::WriterBuilder;
 use serde_json::json;
 
@@ -60,18 +61,30 @@ struct Case {
     /// Columns of the file, where some are selected.
     of: Option<usize>,
     offset: bool,
+    /// The cluster of each centroid, where clusters were joined.
+    joined: Option<&'static [usize]>,
 }
 
 const SMALL: &[usize] = &[20, 32, 16, 5];
 
-const USUAL: Case =
-    Case { name: "factor", kind: Kind::Factor, widths: SMALL, clusters: 4, alpha: 1.0, of: None, offset: false };
+const USUAL: Case = Case {
+    name: "factor",
+    kind: Kind::Factor,
+    widths: SMALL,
+    clusters: 4,
+    alpha: 1.0,
+    of: None,
+    offset: false,
+    joined: None,
+};
 
 fn cases() -> Vec<Case> {
     vec![
         USUAL,
         Case { name: "factor_alpha_half", alpha: 0.5, ..USUAL },
         Case { name: "factor_alpha_1000", alpha: 1000.0, ..USUAL },
+        Case { name: "factor_joined", joined: Some(&[0, 1, 0, 2]), ..USUAL },
+        Case { name: "factor_all_joined", joined: Some(&[0, 0, 0, 0]), ..USUAL },
         Case { name: "plain", kind: Kind::Plain, ..USUAL },
         Case { name: "plain_one_of_each", kind: Kind::Plain, widths: &[1, 1], clusters: 1, ..USUAL },
         Case { name: "unit", kind: Kind::Unit, ..USUAL },
@@ -187,11 +200,13 @@ impl Parts {
 fn write_case(dir: &Path, case: &Case) {
     let parts = Parts::of(case);
     let names: Vec<String> = (0..parts.width).map(|column| format!("\"{column}\" é")).collect();
+    let groups = case.joined.map(Groups::new);
     let model = OnnxModel {
         encoder: &layers(&parts.encoder),
         decoder: &layers(&parts.decoder),
         centroids: &parts.centroids,
         alpha: case.alpha,
+        groups: groups.as_ref(),
         scaling: &parts.scaling(case.kind),
         selection: case.of.map(|of| OnnxSelection { of, columns: &parts.columns }),
         offset: case.offset.then_some(&parts.offset),
@@ -208,6 +223,7 @@ fn write_case(dir: &Path, case: &Case) {
         "kind": kind, "encoder": shapes(&parts.encoder), "decoder": shapes(&parts.decoder), "clusters": case.clusters,
         "features": case.widths[0], "latent": case.widths.last(), "width": parts.width, "n_rows": ROWS,
         "alpha": case.alpha, "factor": FACTOR, "total": TOTAL,
+        "groups": groups.as_ref().map(|groups| groups.cluster_of()),
         "columns": case.of.map(|_| &parts.columns), "offset": case.offset.then_some(&parts.offset),
     });
     let write = |end: &str, bytes: &[u8]| fs::write(dir.join(format!("{}.{end}", case.name)), bytes).unwrap();

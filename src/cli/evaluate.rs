@@ -8,11 +8,12 @@ use clap::Args;
 use dec::control::Control;
 use dec::data::{read_labels, Dataset, Rows};
 use dec::metrics::{self, Contingency};
-use dec::run::{Assignment, Model, ASSIGNMENTS};
+use dec::run::{Assignment, Called, Model, ASSIGNMENTS};
 use dec::start::components;
 use tch::Device;
 
 use super::recipe::data_of_run;
+use super::shown;
 
 /// Classes and clusters up to which the whole table is shown.
 const MOST_SHOWN: usize = 24;
@@ -35,7 +36,7 @@ pub struct EvaluateArgs {
 impl EvaluateArgs {
     pub fn run(&self) -> anyhow::Result<()> {
         let path = if self.clusters.is_dir() { self.clusters.join(ASSIGNMENTS) } else { self.clusters.clone() };
-        let assigned = Assignment::read_clusters(&path)?;
+        let (assigned, names) = Assignment::read_clusters(&path)?;
         let labels = read_labels(&self.labels, self.label_column.as_deref())?;
         let mut all = Dataset::default();
         all.set_labels(&labels);
@@ -56,7 +57,7 @@ impl EvaluateArgs {
             }),
             false => None,
         };
-        super::print(&page(&table, silhouette, &all.classes, &truth, &clusters))
+        super::print(&page(&table, silhouette, &all.classes, &names, &truth, &clusters))
     }
 }
 
@@ -70,7 +71,14 @@ fn silhouette(run: &Path, assigned: &[(usize, i64)]) -> anyhow::Result<Option<f6
     Ok(metrics::silhouette(&components(&rows, &mut Control::ignored())?, &clusters, config.seed)?)
 }
 
-fn page(table: &Contingency, silhouette: Option<f64>, names: &[String], truth: &[i64], clusters: &[i64]) -> String {
+fn page(
+    table: &Contingency,
+    silhouette: Option<f64>,
+    names: &[String],
+    called: &Called,
+    truth: &[i64],
+    clusters: &[i64],
+) -> String {
     let scored = truth.iter().filter(|&&class| class >= 0).count();
     let mut text = format!("{scored} of {} rows have a label\n\n", truth.len());
     for (name, value) in [
@@ -91,9 +99,7 @@ fn page(table: &Contingency, silhouette: Option<f64>, names: &[String], truth: &
     let cluster_names: Vec<i64> = labelled().map(|(_, cluster)| cluster).collect::<BTreeSet<_>>().into_iter().collect();
     let class_names: Vec<String> = classes
         .iter()
-        .map(|&class| {
-            names.get(class as usize).map_or_else(|| class.to_string(), |name| name.escape_debug().to_string())
-        })
+        .map(|&class| names.get(class as usize).map_or_else(|| class.to_string(), |name| shown(name)))
         .collect();
     if class_names.len() > MOST_SHOWN || cluster_names.len() > MOST_SHOWN {
         return text;
@@ -108,8 +114,21 @@ fn page(table: &Contingency, silhouette: Option<f64>, names: &[String], truth: &
         for cluster in 0..cluster_names.len() {
             let _ = write!(text, " {:>7}", table.rows_of(class, cluster));
         }
-        let own = matched.iter().find(|pair| pair.0 == class).map(|pair| cluster_names[pair.1].to_string());
-        let _ = writeln!(text, "  {}", own.unwrap_or_else(|| "-".to_owned()));
+        let own = matched.iter().find(|pair| pair.0 == class).map(|pair| cluster_names[pair.1]);
+        let own = own.map_or_else(
+            || "-".to_owned(),
+            |own| match called.get(&own) {
+                Some(name) => format!("{own} {}", shown(name)),
+                None => own.to_string(),
+            },
+        );
+        let _ = writeln!(text, "  {own}");
+    }
+    if !called.is_empty() {
+        text.push('\n');
+    }
+    for (cluster, name) in called {
+        let _ = writeln!(text, "cluster {cluster}: {}", shown(name));
     }
     text
 }

@@ -2,14 +2,19 @@
 
 mod config;
 mod console;
+mod ensemble;
 mod evaluate;
 mod export;
 mod fetch;
+mod finished;
 mod inspect;
 mod interrupt;
+mod members;
+mod merge;
 mod predict;
 mod recipe;
 mod remedy;
+mod rename;
 mod report;
 mod resume;
 mod session;
@@ -47,6 +52,12 @@ enum Command {
     Predict(predict::PredictArgs),
     /// Train once for every combination of a recipe's [sweep] table
     Sweep(sweep::SweepArgs),
+    /// Train the same recipe from several seeds, and let the runs vote
+    Ensemble(ensemble::EnsembleArgs),
+    /// Join clusters of a finished run, without training
+    Merge(merge::MergeArgs),
+    /// Give clusters of a finished run names
+    Rename(rename::RenameArgs),
     /// Score clusters that are there against labels
     Evaluate(evaluate::EvaluateArgs),
     /// Write a run's predictor in another format
@@ -73,12 +84,15 @@ Examples:
   dec fetch mnist && dec --config notebook       the Keras notebook's run on all 70,000 digits
   dec --set pretrain.epochs=5 --set cluster.tol=0.01
   dec sweep --config seeds                       three seeds and one table
+  dec ensemble rows.csv -k 7 --seeds 10          ten seeds, their consensus, and which rows are sure
   dec predict runs/… new.csv -o clusters.csv
   dec predict runs/… cells.h5ad -o out.h5ad      clusters in obs and obsm, for scanpy; .parquet, .arrow, .npy too
   dec export runs/… --to onnx                    the predictor for ONNX Runtime
   dec evaluate runs/… --labels y.csv             scores, and which class is which cluster
   dec watch runs/…                               a run at work, in another terminal
   dec report runs/…                              the page that shows what was found, made again
+  dec rename runs/… 3=neurons 5=T_cells          names, which come behind the numbers from then on
+  dec merge runs/… --to 7                        fewer clusters, without training again; or --join 3,5
   dec resume runs/…                              go on after Ctrl-C, a kill, or a power failure
 
 A recipe is a TOML file that says where it differs from the defaults; `dec config` prints every setting.
@@ -109,6 +123,8 @@ impl Args {
                     | Command::Evaluate(_)
                     | Command::Report(_)
                     | Command::Watch(_)
+                    | Command::Merge(_)
+                    | Command::Rename(_)
                     | Command::Inspect(_)
                     | Command::Config(_)
             )
@@ -120,6 +136,9 @@ impl Args {
             Some(Command::Resume(args)) => args.run(&console),
             Some(Command::Predict(args)) => args.run(),
             Some(Command::Sweep(args)) => args.run(&console),
+            Some(Command::Ensemble(args)) => args.run(&console),
+            Some(Command::Merge(args)) => args.run(),
+            Some(Command::Rename(args)) => args.run(),
             Some(Command::Evaluate(args)) => args.run(),
             Some(Command::Export(args)) => args.run(),
             Some(Command::Report(args)) => args.run(),
@@ -144,6 +163,11 @@ pub fn is_unread(error: &anyhow::Error) -> bool {
 /// Whether stdout is no file on a disk, whose errors count. A terminal that is gone does not say of itself that it is one.
 fn stdout_is_a_device() -> bool {
     std::fs::read_link("/proc/self/fd/1").is_ok_and(|target| target.starts_with("/dev"))
+}
+
+/// Text of somebody's as a terminal may show it: what would be a command there is escaped.
+fn shown(text: &str) -> String {
+    text.escape_debug().to_string()
 }
 
 /// Writes results to stdout.

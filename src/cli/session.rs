@@ -99,12 +99,8 @@ impl Session {
         if matches!(start, Start::New) {
             checkpoints.try_save(self.trainer.state()); // a run that is killed at once can go on too
         }
-        let log = match &start {
-            Start::New => {
-                let mut log = EventLog::create(&dir.file(EVENTS))?;
-                log.describe(self.trainer.task());
-                log
-            }
+        let mut log = match &start {
+            Start::New => EventLog::create(&dir.file(EVENTS))?,
             Start::Checkpoint(checkpoint) => {
                 let state = checkpoint.state(self.trainer.task(), device)?;
                 self.trainer.restore(state);
@@ -114,6 +110,9 @@ impl Session {
         dir.write_config(&self.recipe.config)?;
         self.announce(&dir, &start);
         interrupt::save_first();
+        if matches!(start, Start::New) {
+            log.describe(self.trainer.task());
+        }
         let started = Instant::now();
         let board = self.recipe.config.output.tensorboard.then(|| TensorBoard::open(dir.path())).transpose()?;
         let mut observer =

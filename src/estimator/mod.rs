@@ -156,7 +156,8 @@ impl Dec {
         &self.labels
     }
 
-    /// μ: the centroids in the latent space, \[k, m\].
+    /// μ: the centroids in the latent space, \[k, m\]. Where clusters were joined after training there are as many as before, and
+    /// `model().layer.groups()` tells the cluster of each.
     pub fn centroids(&self) -> &Array2<f32> {
         &self.centroids
     }
@@ -207,9 +208,9 @@ impl Dec {
         self.centroids.ncols()
     }
 
-    /// k, the number of clusters.
+    /// k, the number of clusters; fewer than centroids where some were joined ([`crate::model::Groups`]).
     pub fn n_clusters(&self) -> usize {
-        self.centroids.nrows()
+        self.model.layer.n_clusters()
     }
 
     /// `work` on the rows of `x` as the model takes them; `none` where there are no rows.

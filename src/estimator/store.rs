@@ -70,7 +70,8 @@ impl Dec {
         let results: Vec<MethodResult> = serde_json::from_value(summary["results"].clone())
             .map_err(|e| Error::data(run.join(SUMMARY), format!("has results of another version: {e}")))?;
         let path = run.join(ASSIGNMENTS);
-        let assignment = if path.exists() { Assignment::read(&path)? } else { Assignment::default() };
+        let read = if path.exists() { Assignment::read(&path)? } else { Assignment::default() };
+        let assignment = Assignment { names: model.names.of_all(model.layer.n_clusters()), ..read };
         let (labels, centroids) = (labels_of(&assignment), array_of(model.layer.centroids())?);
         Ok(Self { model, config, assignment, labels, centroids, results, summary })
     }

@@ -39,6 +39,7 @@ pub fn to_onnx(predictor: &Predictor, columns: &[String]) -> Result<Vec<u8>> {
         decoder: &layers(&decoder),
         centroids: &values(predictor.centroids)?,
         alpha: predictor.alpha,
+        groups: predictor.groups,
         scaling: &scaling,
         selection: selected.map(|selection| onnx::OnnxSelection { of: selection.of, columns: &selection.columns }),
         offset: offset.as_deref(),

@@ -61,6 +61,9 @@ pub fn gather(run: &Path, sample: Option<&Sample>, control: &mut Control) -> Res
     (report.facts.sure_share, report.facts.doubtful_share) = shares(&assignment.confidence);
     if let Some(model) = &record.model {
         around_centroids(&mut report, model)?;
+        for (number, cluster) in report.clusters.iter_mut().enumerate() {
+            cluster.name = model.names.get(number).map(|name| format!("{number} {name}"));
+        }
     }
     let Some(sample) = sample else { return Ok(report) };
     report.contingency = against_classes(assignment, sample, k)?;
@@ -228,7 +231,7 @@ fn shares(confidence: &[f32]) -> (Option<f32>, Option<f32>) {
 
 /// The clusters' neighbours and the tree that joins them.
 fn around_centroids(report: &mut Report, model: &Model) -> Result<()> {
-    let centroids = array_of(&model.layer.centroids().f_detach()?)?;
+    let centroids = centres(model)?;
     let sizes: Vec<u64> = report.clusters.iter().map(|cluster| cluster.size).collect();
     for (cluster, near) in report.clusters.iter_mut().zip(why::nearest_clusters(centroids.view(), NEAR)) {
         cluster.nearest = near.into_iter().map(|(other, distance)| (other, distance as f32)).collect();
@@ -237,6 +240,19 @@ fn around_centroids(report: &mut Report, model: &Model) -> Result<()> {
     report.dendrogram =
         joins.iter().map(|join| Merge { a: join.a, b: join.b, height: join.height as f32, size: join.size }).collect();
     Ok(())
+}
+
+/// Where the clusters are, \[k, m\]: their centroids; the mean of its centroids, of one that was joined of several.
+pub(super) fn centres(model: &Model) -> Result<Array2<f32>> {
+    let centroids = array_of(&model.layer.centroids().f_detach()?)?;
+    let Some(groups) = model.layer.groups() else { return Ok(centroids) };
+    let mut centres = Array2::zeros((groups.n_clusters(), centroids.ncols()));
+    for (mut centre, members) in centres.outer_iter_mut().zip(groups.members()) {
+        for &member in &members {
+            centre.scaled_add(1.0 / members.len() as f32, &centroids.row(member));
+        }
+    }
+    Ok(centres)
 }
 
 /// The classes that rows have, ascending, each with its name.
@@ -343,7 +359,7 @@ impl<'a> Shown<'a> {
         if let Some((class, names)) = self.classes() {
             (points.class, points.class_names) = (class, names);
         }
-        let centroids = array_of(&self.model.layer.centroids().f_detach()?)?;
+        let centroids = centres(self.model)?;
         let latent = array_of(&self.z)?;
         let typical = why::typical_rows(latent.view(), &self.labels, centroids.view(), ROWS)?;
         let doubtful = why::doubtful_rows(&points.confidence, &self.labels, k, ROWS)?;

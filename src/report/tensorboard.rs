@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use super::gather::Shown;
+use super::gather::{centres, Shown};
 use super::pictures::Painter;
 use super::record::Record;
 use super::sample::Sample;
@@ -61,7 +61,7 @@ impl TensorBoard {
 
         let painter = model.image.map(|image| Painter::new(image, shown.rows.view()));
         if let Some(painter) = &painter {
-            let prototypes = model.decode(&array_of(&model.layer.centroids().f_detach()?)?)?;
+            let prototypes = model.decode(&centres(model)?)?;
             let pictures: Vec<u8> = prototypes.outer_iter().flat_map(|row| painter.paint(&row.to_vec())).collect();
             self.grid("prototypes", painter, &pictures)?;
             let first: Vec<usize> = (0..shown.rows.nrows().min(2 * COLUMNS * COLUMNS)).collect();

@@ -159,9 +159,7 @@ impl RunDir {
             tried(name, self.write_table(reached, config, &table, name), &mut failed);
         }
         if config.output.onnx {
-            let written = with_predictor(reached, |predictor| export::to_onnx(predictor, reached.columns))
-                .and_then(|onnx| onnx.map_or(Ok(()), |onnx| write_atomic(&self.file(ONNX), &onnx)));
-            tried(ONNX, written, &mut failed);
+            tried(ONNX, self.write_onnx(reached), &mut failed);
         }
         summary.leave_out(failed.iter().map(|(name, _)| *name));
         tried(SUMMARY, summary.to_json().and_then(|json| write_atomic(&self.file(SUMMARY), &json)), &mut failed);
@@ -186,6 +184,22 @@ impl RunDir {
         }
     }
 
+    /// The further table and the ONNX file, where the recipe asks for them.
+    pub(super) fn write_further(&self, reached: &Reached, config: &Config) -> Result<()> {
+        if let Some((table, name)) = further_table(&config.output) {
+            self.write_table(reached, config, &table, name)?;
+        }
+        if config.output.onnx {
+            self.write_onnx(reached)?;
+        }
+        Ok(())
+    }
+
+    fn write_onnx(&self, reached: &Reached) -> Result<()> {
+        let onnx = with_predictor(reached, |predictor| export::to_onnx(predictor, reached.columns))?;
+        onnx.map_or(Ok(()), |onnx| write_atomic(&self.file(ONNX), &onnx))
+    }
+
     /// The assignments in the further format that the recipe asks for.
     fn write_table(&self, reached: &Reached, config: &Config, table: &OutputConfig, name: &str) -> Result<()> {
         let (Some(assignment), Some((z, q, places))) = (reached.assignment, &reached.tables) else { return Ok(()) };
@@ -202,6 +216,11 @@ impl RunDir {
         let (z, q) = (values(embedding, z)?, values(memberships, q)?);
         assignment.write(&mut *writer, z.as_deref(), q.as_deref())?;
         writer.finish().map(drop)
+    }
+
+    /// The further tables that are in the directory.
+    pub fn further_tables(&self) -> Vec<PathBuf> {
+        TABLES.iter().map(|(_, name)| self.file(name)).filter(|path| path.exists()).collect()
     }
 
     pub(super) fn write_assignments(&self, assignment: &Assignment) -> Result<()> {
@@ -298,6 +317,7 @@ mod tests {
             entropy: vec![0.75, 0.0],
             outlier: None,
             ids: Vec::new(),
+            names: Vec::new(),
         };
         assert_eq!(assignment.to_csv().unwrap(), b"row,cluster,confidence,second,entropy\n0,3,0.5,0,0.75\n7,1,1,2,0\n");
         let ids = vec!["a".to_owned(), "b, \"c\"".to_owned()];
@@ -305,5 +325,10 @@ mod tests {
         let expected =
             "row,id,cluster,confidence,second,entropy,outlier\n0,a,3,0.5,0,0.75,0.25\n7,\"b, \"\"c\"\"\",1,1,2,0,1\n";
         assert_eq!(String::from_utf8(named.to_csv().unwrap()).unwrap(), expected);
+        let names = ["0", "T, \"1\"", "2", "neurons"].map(str::to_owned).to_vec();
+        let called = Assignment { ids: Vec::new(), outlier: None, labels: vec![3, 1], names, ..named };
+        let expected =
+            "row,cluster,name,confidence,second,entropy\n0,3,neurons,0.5,0,0.75\n7,1,\"T, \"\"1\"\"\",1,2,0\n";
+        assert_eq!(String::from_utf8(called.to_csv().unwrap()).unwrap(), expected);
     }
 }

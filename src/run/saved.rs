@@ -1,5 +1,6 @@
 //! A model that is saved without its run: the files that [`Model::load`](super::Model::load) reads, and the predictor.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::Path;
 use std::str::FromStr;
@@ -11,6 +12,7 @@ use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::export;
 use crate::files::write_atomic;
+use crate::model::ClusterNames;
 use crate::state::State;
 
 impl RunDir {
@@ -27,33 +29,63 @@ impl RunDir {
         summary: &serde_json::Value,
     ) -> Result<()> {
         let state = State::default();
-        let reached = Reached {
-            intake: &model.intake,
-            scaling: &model.scaling,
-            network: Some(&*model.network),
-            layer: Some(&model.layer),
-            profile: model.profile.as_ref(),
-            tables: None,
-            columns: &model.columns,
-            assignment,
-            state: &state,
-        };
+        self.write_parts(&reached_of(model, assignment, &state), config)?;
+        self.write_summary(summary)
+    }
+
+    /// Writes the files that every run has, but for its log and its summary.
+    pub(super) fn write_parts(&self, reached: &Reached, config: &Config) -> Result<()> {
         self.write_config(config)?;
-        if let Some(assignment) = assignment {
+        if let Some(assignment) = reached.assignment {
             self.write_assignments(assignment)?;
         }
         self.write_weights(&reached.named_tensors()?)?;
-        if let Some(script) = with_predictor(&reached, export::to_torchscript)? {
+        if let Some(script) = with_predictor(reached, export::to_torchscript)? {
             write_atomic(&self.file(MODEL), &script)?;
         }
+        Ok(())
+    }
+
+    /// Writes `summary.json`.
+    ///
+    /// # Errors
+    /// [`Error::Output`] if it cannot be written.
+    pub fn write_summary(&self, summary: &serde_json::Value) -> Result<()> {
         let json = serde_json::to_vec_pretty(summary)
             .map_err(|e| Error::Unsaved(format!("the summary cannot be written as JSON: {e}")))?;
         write_atomic(&self.file(SUMMARY), &json)
     }
 }
 
+/// Puts the clusters' names into a summary, where there are some.
+pub fn set_names(summary: &mut serde_json::Value, names: &ClusterNames) {
+    let Some(summary) = summary.as_object_mut() else { return };
+    match names.is_empty() {
+        true => summary.remove("names"),
+        false => summary.insert("names".to_owned(), serde_json::json!(names)),
+    };
+}
+
+/// What a model that is saved without its run has reached.
+pub(super) fn reached_of<'a>(model: &'a Model, assignment: Option<&'a Assignment>, state: &'a State) -> Reached<'a> {
+    Reached {
+        intake: &model.intake,
+        scaling: &model.scaling,
+        network: Some(&*model.network),
+        layer: Some(&model.layer),
+        profile: model.profile.as_ref(),
+        tables: None,
+        columns: &model.columns,
+        assignment,
+        state,
+    }
+}
+
+/// What clusters are called, by their numbers.
+pub type Called = BTreeMap<i64, String>;
+
 impl Assignment {
-    /// Reads what [`Assignment::to_csv`] gives.
+    /// Reads what [`Assignment::to_csv`] gives, but for the clusters' names, which a run keeps in its summary.
     ///
     /// # Errors
     /// [`Error::Data`] for a file that cannot be read or is something else, with the line.
@@ -78,17 +110,25 @@ impl Assignment {
         Ok(read)
     }
 
-    /// Reads rows and clusters alone, of a CSV that has these two columns.
+    /// Reads rows and clusters alone, of a CSV that has these two columns; and what clusters are called, where it has a column of
+    /// names.
     ///
     /// # Errors
     /// As for [`Assignment::read`].
-    pub fn read_clusters(path: &Path) -> Result<Vec<(usize, i64)>> {
-        let mut found = Vec::new();
-        Lines::open(path)?.each(|line| {
+    pub fn read_clusters(path: &Path) -> Result<(Vec<(usize, i64)>, Called)> {
+        let (mut found, mut names) = (Vec::new(), BTreeMap::new());
+        let lines = Lines::open(path)?;
+        let name = lines.find("name");
+        lines.each(|line| {
             found.push((line.row, line.cluster));
+            // A cluster without a name of its own has its number there.
+            let name = name.and_then(|name| line.record.get(name)).filter(|name| name.parse::<i64>().is_err());
+            if let Some(name) = name.filter(|name| !name.is_empty() && !names.contains_key(&line.cluster)) {
+                names.insert(line.cluster, name.to_owned());
+            }
             Some(())
         })?;
-        Ok(found)
+        Ok((found, names))
     }
 }
 
@@ -164,7 +204,8 @@ mod tests {
         let path = dir.path().join(ASSIGNMENTS);
         let (rows, labels, confidence) = (vec![0, 7], vec![3, 1], vec![0.5, 1.0]);
         let (second, entropy) = (vec![0, -1], vec![0.75, 0.0]);
-        let plain = Assignment { rows, labels, confidence, second, entropy, outlier: None, ids: Vec::new() };
+        let plain =
+            Assignment { rows, labels, confidence, second, entropy, outlier: None, ids: Vec::new(), names: Vec::new() };
         let ids = vec!["a".to_owned(), "b, \"c\"".to_owned()];
         let named = Assignment { ids, outlier: Some(vec![0.25, 1.0]), ..plain.clone() };
         for assignment in [plain, named] {
@@ -179,7 +220,7 @@ mod tests {
             assert!(refused.contains(expected), "{refused}");
         }
         std::fs::write(&path, "cluster, note,row\n 2,high,0\n-1,,7\n").unwrap();
-        assert_eq!(Assignment::read_clusters(&path).unwrap(), [(0, 2), (7, -1)]);
+        assert_eq!(Assignment::read_clusters(&path).unwrap().0, [(0, 2), (7, -1)]);
         std::fs::write(&path, "cluster\n1\n").unwrap();
         assert!(Assignment::read_clusters(&path).unwrap_err().to_string().contains("no column \"row\""));
         assert!(Assignment::read(&dir.path().join("none")).unwrap_err().to_string().contains("cannot be read"));

@@ -159,6 +159,9 @@ fn other_files_in_place_of_downloaded_ones_are_refused() {
 
     fs::write(scratch.path("cache/mnist/verified.json"), "{}").unwrap();
     let downloaded = scratch.dec(["inspect", "mnist", "--data-dir=cache/mnist"]);
-    let remedies = ["`dec fetch mnist --data-dir cache/mnist` gets it again", "without cache/mnist/verified.json"];
+    let place = scratch.path("cache/mnist").display().to_string();
+    let again = format!("`dec fetch mnist --data-dir {place}` gets it again");
+    let without = format!("without {place}/verified.json");
+    let remedies = [again.as_str(), without.as_str()];
     downloaded.failed(3, &[&refused[..], &remedies].concat());
 }

@@ -3,12 +3,15 @@
 
 mod bad_input;
 mod config;
+mod ensemble;
 mod fetch;
 mod formats;
 mod interrupt;
 mod machine;
+mod merge;
 mod predict;
 mod remedies;
+mod rename;
 mod report;
 mod run;
 mod support;

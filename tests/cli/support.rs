@@ -200,12 +200,15 @@ impl Running {
         self.0.as_mut().unwrap().try_wait().unwrap().is_none()
     }
 
-    /// Waits until the file `path` holds a line with all of `words`; panics if the process ends first, or after a minute.
+    /// Waits until the file `path` holds a line with all of `words` (but for an event log's first, which names all stages); panics if the process ends first, or after a minute.
     pub fn wait_for_line(&mut self, path: &Path, words: &[&str]) {
         let deadline = Instant::now() + Duration::from_secs(60);
         loop {
             let text = fs::read_to_string(path).unwrap_or_default();
-            if text.lines().any(|line| words.iter().all(|word| line.contains(word))) {
+            if text
+                .lines()
+                .any(|line| !line.contains("\"event\":\"run\"") && words.iter().all(|word| line.contains(word)))
+            {
                 return;
             }
             if !self.goes_on() {

@@ -194,6 +194,9 @@ fn by_name(path: &Path) -> Option<Format> {
 fn by_text(path: &Path, head: &[u8]) -> Result<Format> {
     let inner = inflated(head);
     let head = inner.as_deref().unwrap_or(head);
+    if head.starts_with(&[0xff, 0xfe]) || head.starts_with(&[0xfe, 0xff]) {
+        return Err(Error::data(path, "is UTF-16 text; save it as UTF-8"));
+    }
     if head.iter().any(|&byte| byte < 9 || (13 < byte && byte < 32 && byte != 27)) {
         let bytes: Vec<String> = head.iter().take(4).map(|byte| format!("{byte:02x}")).collect();
         return Err(Error::data(
