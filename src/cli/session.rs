@@ -110,9 +110,7 @@ impl Session {
         dir.write_config(&self.recipe.config)?;
         self.announce(&dir, &start);
         interrupt::save_first();
-        if matches!(start, Start::New) {
-            log.describe(self.trainer.task());
-        }
+        log.describe(self.trainer.task());
         let started = Instant::now();
         let board = self.recipe.config.output.tensorboard.then(|| TensorBoard::open(dir.path())).transpose()?;
         let mut observer =
