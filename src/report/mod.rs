@@ -1,6 +1,6 @@
 //! What people look at: the table that a run ends with, and its report, a page of HTML.
 //!
-//! [`write`] makes `report.html` of a run's directory and a [`Sample`] of the rows; [`page`] is the page itself, [`why`] what tells
+//! [`write()`] makes `report.html` of a run's directory and a [`Sample`] of the rows; [`page`] is the page itself, [`why`] what tells
 //! clusters apart.
 
 mod compare;
