@@ -63,6 +63,7 @@ pub mod stage;
 pub mod start;
 pub mod state;
 pub mod tensorboard;
+mod text;
 pub mod train;
 pub mod umap;
 pub mod watch;

@@ -28,6 +28,7 @@ mod graph;
 #[cfg(test)]
 mod tests;
 
+use crate::data::hash;
 pub use curve::fit_curve;
 use descent::Descent;
 
@@ -220,10 +221,7 @@ impl Random {
 
     pub(crate) fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        mixed ^ (mixed >> 31)
+        hash(self.0)
     }
 
     /// From 0 to below 1.

@@ -113,12 +113,7 @@ fn make(out: &Path) -> dec::Result<Lock> {
             "this directory holds a run, and not an ensemble; name another with --out",
         ));
     }
-    let recipes = out.join("recipes");
-    fs::create_dir_all(&recipes).map_err(|e| {
-        dec::Error::output(&recipes, format!("cannot make this directory: {e}; name another with --out"))
-    })?;
-    let lock = Lock::acquire(out)?;
-    dec::run::check_writable(&recipes)?;
+    let lock = members::make(out)?;
     for name in [ENSEMBLE, ASSIGNMENTS] {
         match fs::remove_file(out.join(name)) {
             Err(e) if e.kind() != std::io::ErrorKind::NotFound => {

@@ -104,7 +104,7 @@ fn time_text(task: &Task, needed: &Estimate) -> dec::Result<String> {
 fn some(names: &[String]) -> String {
     const MOST: usize = 6;
     let more = if names.len() > MOST { format!(", ... ({} in all)", names.len()) } else { String::new() };
-    let shown = names.iter().take(MOST).map(|name| name.escape_debug().to_string());
+    let shown = names.iter().take(MOST).map(|name| super::shown(name));
     shown.collect::<Vec<_>>().join(", ") + &more
 }
 
@@ -164,7 +164,7 @@ fn commented(config: &Config, task: &Task) -> String {
     format!(
         "# What `dec inspect` would choose for {}. `dec --config FILE` trains by it.\n\nn_clusters = {}\n\n[data]\n{data}\
          scale = {scale} # {}\n\n[augment]\nkind = \"{kind}\" # {}\n{image}",
-        task.data_name.escape_debug(),
+        super::shown(&task.data_name),
         config.n_clusters,
         scaling_of(&task.scaling).1,
         kind_text(task)

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use dec::config::{Config, Member};
-use dec::run::{write_atomic, Checkpoint, CONFIG, SUMMARY};
+use dec::run::{write_atomic, Checkpoint, Lock, CONFIG, SUMMARY};
 use serde_json::Value;
 
 use super::console::Console;
@@ -18,6 +18,17 @@ use super::interrupt;
 
 /// How often a running member is looked at.
 const POLL_INTERVAL: Duration = Duration::from_millis(50);
+
+/// Makes the directory `out` of a sweep or an ensemble, in which no other one works until the lock is dropped.
+pub fn make(out: &Path) -> dec::Result<Lock> {
+    let recipes = out.join("recipes");
+    fs::create_dir_all(&recipes).map_err(|e| {
+        dec::Error::output(&recipes, format!("cannot make this directory: {e}; name another with --out"))
+    })?;
+    let lock = Lock::acquire(out)?;
+    dec::run::check_writable(&recipes)?;
+    Ok(lock)
+}
 
 /// Runs the members of `swept` that are not finished, one after the other, in the directory `out`. Returns the directories of those
 /// that it came to: all, unless it was asked to stop.

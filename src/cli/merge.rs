@@ -7,13 +7,14 @@ use anyhow::Context;
 use clap::{ArgGroup, Args};
 use dec::backend::DeviceRequest;
 use dec::config::{Config, Threads};
-use dec::data::{self, Dataset, Reading, Source};
+use dec::data::{Dataset, Reading};
 use dec::metrics::Contingency;
 use dec::model::Groups;
 use dec::report::text_table;
-use dec::run::{Assignment, Content, Merged, Model, Passed, RunDir, ASSIGNMENTS, CONFIG, ONNX};
+use dec::run::{read_config, Assignment, Content, Merged, Model, Passed, RunDir, ASSIGNMENTS, ONNX};
 
 use super::finished;
+use super::recipe::{free, read_data};
 
 #[derive(Debug, Args)]
 #[command(group = ArgGroup::new("how").required(true))]
@@ -63,7 +64,7 @@ impl MergeArgs {
         threads.given().map_or(Ok(()), dec::backend::threads::check)?;
         let lists = self.join.iter().map(|list| numbers(list)).collect::<dec::Result<Vec<_>>>()?;
         let summary = finished::summary_of(&self.run)?;
-        let mut config = config_of(&self.run)?;
+        let mut config = read_config(&self.run)?;
         let device = dec::backend::select(request)?;
         super::recipe::set_threads(threads)?;
         let model = Model::load(&self.run, device)?;
@@ -154,28 +155,18 @@ fn no_such_number(to: usize, k: usize) -> dec::Error {
     dec::Error::Config(format!("--to {to}: the run has {k} {clusters}; {room}"))
 }
 
-fn config_of(run: &Path) -> dec::Result<Config> {
-    let path = run.join(CONFIG);
-    let text = std::fs::read_to_string(&path).map_err(|e| dec::Error::data(&path, format!("cannot be read: {e}")))?;
-    toml::from_str(&text).map_err(|e| dec::Error::data(&path, format!("is no recipe of this version: {}", e.message())))
-}
-
 /// `RUN-merged-K`, with a number behind it where that is taken.
 fn default_out(run: &Path, k: usize) -> PathBuf {
     // "." and ".." have no name of their own.
     let run = run.canonicalize().unwrap_or_else(|_| run.to_owned());
     let name = run.file_name().map_or_else(|| "run".into(), |name| name.to_string_lossy().into_owned());
-    let base = run.with_file_name(format!("{name}-merged-{k}"));
-    let numbered = (2..).map(|n| run.with_file_name(format!("{name}-merged-{k}-{n}")));
-    std::iter::once(base.clone()).chain(numbered).find(|path| !path.exists()).unwrap_or(base)
+    free(&run.with_file_name(format!("{name}-merged-{k}")))
 }
 
 /// The run's rows, read as its model reads rows.
 fn load(config: &Config, model: &Model) -> dec::Result<Dataset> {
-    let data = &config.data;
-    let reading = Reading { intake: Some(&model.intake), names: &model.columns, ..data.reading() };
-    let (dir, labels) = (data.dir.as_deref(), data.labels.as_deref());
-    data::load(&Source { source: &data.source, more: &data.more, dir, labels, reading })
+    let reading = Reading { intake: Some(&model.intake), names: &model.columns, ..config.data.reading() };
+    read_data(config, reading)
 }
 
 /// How the clusters before and now compare with the classes, where rows have some.

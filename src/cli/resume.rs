@@ -63,7 +63,7 @@ fn nothing_to_resume(run: &Path) -> anyhow::Error {
         let problem = format!(
             "the clusters of this run were joined by `dec merge`, and there is nothing to train on with; the run that they are \
              of is {}",
-            from.escape_debug()
+            super::shown(from)
         );
         return dec::Error::output(run, problem).into();
     }

@@ -171,10 +171,7 @@ impl Session {
         let results = &reached.state.results;
         let mut text = if results.is_empty() { String::new() } else { results_table(results) + "\n" };
         for rollback in &reached.state.rollbacks {
-            text += &format!(
-                "{} diverged at step {} and went on from step {} at {} of its rate\n",
-                rollback.stage, rollback.at_step, rollback.to_step, rollback.rate_factor
-            );
+            text += &format!("{rollback}\n");
         }
         text += &format!("run directory: {}\n", dir.path().display());
         let shown = super::print(&text);

@@ -2,13 +2,12 @@
 //!
 //! [`members`] runs them. One sweep at a time works in a directory.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
 use dec::config::Member;
 use dec::report::text_table;
-use dec::run::{write_atomic, Lock};
+use dec::run::write_atomic;
 use serde_json::Value;
 
 use super::console::Console;
@@ -34,12 +33,7 @@ impl SweepArgs {
             return Err(dec::Error::Config(problem.to_owned()).into());
         }
         let out = self.out.clone().unwrap_or_else(|| Path::new("runs").join(format!("{}-sweep", recipe.name)));
-        let recipes = out.join("recipes");
-        fs::create_dir_all(&recipes).map_err(|e| {
-            dec::Error::output(&recipes, format!("cannot make this directory: {e}; name another with --out"))
-        })?;
-        let _lock = Lock::acquire(&out)?;
-        dec::run::check_writable(&recipes)?;
+        let _lock = members::make(&out)?;
 
         interrupt::save_first(); // a member to stop, and the table
         let dirs = members::run(&recipe.config, &members, &out, console)?;

@@ -6,7 +6,7 @@ use clap::Args;
 use dec::run::{Content, RunDir};
 
 use super::console::Console;
-use super::recipe::RecipeArgs;
+use super::recipe::{free, RecipeArgs};
 use super::resume;
 use super::session::{Session, Start};
 
@@ -81,7 +81,5 @@ fn with_flags(problem: dec::Error, path: &Path) -> dec::Error {
 /// `runs/<recipe>-<time>`, with a number behind it where that is taken.
 fn default_out(recipe: &str) -> PathBuf {
     let time = jiff::Zoned::now().strftime("%Y%m%d-%H%M%S");
-    let base = Path::new("runs").join(format!("{recipe}-{time}"));
-    let numbered = (2..).map(|n| Path::new("runs").join(format!("{recipe}-{time}-{n}")));
-    std::iter::once(base.clone()).chain(numbered).find(|path| !path.exists()).unwrap_or(base)
+    free(&Path::new("runs").join(format!("{recipe}-{time}")))
 }

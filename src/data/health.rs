@@ -1,9 +1,8 @@
 //! What should be known about rows before they are clustered.
 
 use std::collections::HashSet;
-use std::hash::{DefaultHasher, Hash, Hasher};
 
-use super::Features;
+use super::{hash, Features};
 use crate::error::Result;
 
 /// Rows and columns that say nothing of their own. Told by 64 bits of hash.
@@ -35,23 +34,23 @@ impl Health {
     /// [`crate::Error::Data`] where rows that stay in a file cannot be read.
     pub fn of(features: &Features) -> Result<Self> {
         let d = features.n_features();
-        let mut columns: Vec<DefaultHasher> = vec![DefaultHasher::new(); d];
+        let mut columns = vec![0; d];
         let mut varies = vec![false; d];
         let (mut first, mut rows) = (Vec::new(), HashSet::new());
         features.each_row(|number, row| {
             if number == 0 {
                 first = row.to_vec();
             }
-            let mut hasher = DefaultHasher::new();
+            let mut of_row = 0;
             for (j, value) in row.iter().enumerate() {
-                value.to_bits().hash(&mut hasher);
-                value.to_bits().hash(&mut columns[j]);
+                of_row = next(of_row, *value);
+                columns[j] = next(columns[j], *value);
                 varies[j] |= value.to_bits() != first[j].to_bits();
             }
-            rows.insert(hasher.finish());
+            rows.insert(of_row);
         })?;
         let constant_columns = varies.iter().filter(|varies| !**varies).count();
-        let distinct: HashSet<u64> = columns.iter().map(DefaultHasher::finish).collect();
+        let distinct: HashSet<u64> = columns.iter().copied().collect();
         Ok(Self {
             constant_columns,
             duplicate_columns: (columns.len() - distinct.len()).saturating_sub(constant_columns.saturating_sub(1)),
@@ -59,4 +58,11 @@ impl Health {
             rows: features.n_rows(),
         })
     }
+}
+
+/// The hash of values of which the last is `value` and those before have the hash `before`. Runs go through every value before they
+/// begin: a general hasher takes several times as long.
+fn next(before: u64, value: f32) -> u64 {
+    const STEP: u64 = 0x9e37_79b9_7f4a_7c15; // so that zeros count too
+    hash(before.wrapping_add(STEP) ^ u64::from(value.to_bits()))
 }

@@ -565,21 +565,21 @@ mod tests {
         widths.windows(2).map(|pair| (zeros(&[pair[1], pair[0]]), zeros(&[pair[1]]))).collect()
     }
 
+    fn predictor<'a>(
+        [encoder, decoder]: [&'a [(Tensor, Tensor)]; 2],
+        centroids: &'a Tensor,
+        intake: &'a Intake,
+        scaling: &'a Scaling,
+    ) -> Predictor<'a> {
+        Predictor { encoder, decoder, centroids, alpha: 1.0, groups: None, intake, scaling, profile: None }
+    }
+
     #[test]
     fn parts_that_do_not_fit_are_refused() {
         let (encoder, decoder) = (layers(&[6, 5, 2]), layers(&[2, 5, 6]));
         let centroids = Tensor::zeros([3, 2], (Kind::Float, Device::Cpu));
-        let scaling = &Scaling::Factor(0.02);
-        let good = Predictor {
-            encoder: &encoder,
-            decoder: &decoder,
-            centroids: &centroids,
-            alpha: 1.0,
-            groups: None,
-            intake: &Intake::default(),
-            scaling,
-            profile: None,
-        };
+        let (intake, scaling) = (Intake::default(), &Scaling::Factor(0.02));
+        let good = predictor([&encoder, &decoder], &centroids, &intake, scaling);
         assert_eq!(check(&good), Ok(Widths { features: 6, latent: 2, clusters: 3 }));
 
         let refused = |predictor: Predictor, part: &str| {
@@ -613,16 +613,8 @@ mod tests {
             widths.windows(2).map(|pair| (random(&[pair[1], pair[0]]), random(&[pair[1]]))).collect()
         };
         let (encoder, decoder, centroids) = (layers(&[6, 5, 2]), layers(&[2, 5, 6]), random(&[4, 2]));
-        let plain = Predictor {
-            encoder: &encoder,
-            decoder: &decoder,
-            centroids: &centroids,
-            alpha: 1.0,
-            groups: None,
-            intake: &Intake::default(),
-            scaling: &Scaling::Factor(0.5),
-            profile: None,
-        };
+        let intake = Intake::default();
+        let plain = predictor([&encoder, &decoder], &centroids, &intake, &Scaling::Factor(0.5));
         let groups = Groups::new(&[0, 1, 0, 2]);
         let joined = Predictor { groups: Some(&groups), ..plain };
         let folder = tempfile::tempdir().unwrap();

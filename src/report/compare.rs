@@ -10,10 +10,11 @@ use crate::error::Result;
 use crate::metrics::Contingency;
 use crate::run::Assignment;
 
-/// The scores of `first` and `others`, and the adjusted Rand index of each pair, over the rows that both have.
-pub(super) fn runs(first: &Path, others: &[PathBuf]) -> Result<Runs> {
+/// The scores of the run in `first`, which has this `record`, and of `others`, and the adjusted Rand index of each pair, over the rows that both have.
+pub(super) fn runs(first: &Path, record: Record, others: &[PathBuf]) -> Result<Runs> {
     let paths: Vec<&Path> = std::iter::once(first).chain(others.iter().map(PathBuf::as_path)).collect();
-    let records: Vec<Record> = paths.iter().map(|path| Record::read(path)).collect::<Result<_>>()?;
+    let others = others.iter().map(|path| Record::read(path));
+    let records: Vec<Record> = std::iter::once(Ok(record)).chain(others).collect::<Result<_>>()?;
     let columns = ["clusters", "ACC", "NMI", "ARI", "silhouette", "seconds"].map(str::to_owned).to_vec();
     let values = records.iter().flat_map(|record| {
         let results = &record.summary.results;
@@ -28,10 +29,12 @@ pub(super) fn runs(first: &Path, others: &[PathBuf]) -> Result<Runs> {
         ]
     });
     let values = values.collect();
-    let mut ari = Vec::new();
-    for a in &records {
-        for b in &records {
-            ari.push(agreement(a.assignment.as_ref(), b.assignment.as_ref())?);
+    let n = records.len();
+    let mut ari = vec![0.0; n * n];
+    for i in 0..n {
+        for j in i..n {
+            let value = agreement(records[i].assignment.as_ref(), records[j].assignment.as_ref())?;
+            (ari[i * n + j], ari[j * n + i]) = (value, value);
         }
     }
     let name = |path: &&Path| path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();

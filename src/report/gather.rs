@@ -11,7 +11,7 @@ use super::curves::curves;
 use super::map::layouts;
 use super::page::{
     Cluster, Column, Contingency as ClassTable, Distinguishing, Facts, Finding, Merge, Points, Reconstruction, Report,
-    RowKind, Run, ScoreRow, Scores, Stage, Status,
+    RowKind, Run, ScoreRow, Scores, Stage, Status, DOUBTFUL, SURE,
 };
 use super::pictures::Painter;
 use super::record::Record;
@@ -40,18 +40,14 @@ const BINS: usize = 20;
 const RECONSTRUCTIONS: usize = 24;
 /// Classes up to which clusters are shown against them.
 const CLASSES: usize = 200;
-/// A row is sure from this confidence on, and doubtful below that.
-const SURE: f32 = 0.9;
-const DOUBTFUL: f32 = 0.5;
 
-/// What the run in `run` has to tell; with rows, where they are at hand.
+/// What the run in `run` has to tell by its `record`; with rows, where they are at hand.
 ///
 /// # Errors
-/// [`Error::Data`] with the file of the run that is missing or not what a run writes, or with rows that are not those of the run;
+/// [`Error::Data`] with rows that are not those of the run;
 /// [`Error::Interrupted`], or a libtorch failure.
-pub fn gather(run: &Path, sample: Option<&Sample>, control: &mut Control) -> Result<Report> {
-    let record = Record::read(run)?;
-    let mut report = outline(&record, sample);
+pub(super) fn gather(run: &Path, record: &Record, sample: Option<&Sample>, control: &mut Control) -> Result<Report> {
+    let mut report = outline(record, sample);
     let Some(assignment) = &record.assignment else { return Ok(report) };
     let k = record.n_clusters();
     if let Some(problem) = assignment.labels.iter().find(|&&label| label < 0 || label as usize >= k) {
@@ -78,12 +74,7 @@ fn outline(record: &Record, sample: Option<&Sample>) -> Report {
     let summary = &record.summary;
     let (curves, stage_marks, changed) = curves(&record.events);
     let mut guard: Vec<String> = summary.error.clone().into_iter().collect();
-    guard.extend(summary.rollbacks.iter().map(|rollback| {
-        format!(
-            "{} diverged at step {} and went on from step {} at {} of its rate",
-            rollback.stage, rollback.at_step, rollback.to_step, rollback.rate_factor
-        )
-    }));
+    guard.extend(summary.rollbacks.iter().map(ToString::to_string));
     Report {
         run: run(record),
         facts: Facts {
@@ -173,6 +164,7 @@ fn scores(results: &[MethodResult]) -> Scores {
     let row = |result: &MethodResult| ScoreRow {
         method: title(result.method).to_owned(),
         values: columns.iter().map(|(_, of)| of(result)).collect(),
+        plain: result.method == Method::KMeans,
         result: result.method == Method::Dec,
     };
     Scores {

@@ -21,17 +21,18 @@ use crate::control::Control;
 use crate::error::{Error, Result};
 use crate::files::write_atomic;
 use crate::run::REPORT;
+use record::Record;
 
-pub use gather::gather;
 pub use sample::Sample;
 pub use table::{results_table, text_table};
-pub use tensorboard::{TensorBoard, TENSORBOARD};
+pub use tensorboard::TensorBoard;
 
 /// Writes the report of the run in `run` to its directory, or to `output`, and says where. Of several runs, `others` stand
 /// beside it, with how far they agree.
 ///
 /// # Errors
-/// As for [`gather`]; [`Error::Output`] where it cannot be written.
+/// [`Error::Data`] with the file of the run that is missing or not what a run writes, or with rows that are not those of the run;
+/// [`Error::Interrupted`]; [`Error::Output`] where it cannot be written; or a libtorch failure.
 pub fn write(
     run: &Path,
     others: &[PathBuf],
@@ -39,9 +40,10 @@ pub fn write(
     output: Option<&Path>,
     control: &mut Control,
 ) -> Result<PathBuf> {
-    let mut report = gather(run, sample, control)?;
+    let record = Record::read(run)?;
+    let mut report = gather::gather(run, &record, sample, control)?;
     if !others.is_empty() {
-        report.runs = Some(compare::runs(run, others)?);
+        report.runs = Some(compare::runs(run, record, others)?);
     }
     let output = output.map_or_else(|| run.join(REPORT), Path::to_owned);
     let page = page::render(&report).map_err(|problem| Error::Fault(problem.to_string()))?;

@@ -42,6 +42,7 @@ use sha2::{Digest, Sha256};
 
 use bounds::Cut;
 pub use input::*;
+pub use verdict::{DOUBTFUL, SURE};
 
 /// Bytes that a page has at most.
 pub const LIMIT: usize = 5_000_000;

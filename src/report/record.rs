@@ -9,7 +9,7 @@ use tch::Device;
 
 use crate::control::{MethodResult, Rollback, StageTime};
 use crate::error::{Error, Result};
-use crate::run::{Assignment, Model, ASSIGNMENTS, CONFIG, EVENTS, SUMMARY};
+use crate::run::{parse_events, Assignment, Model, ASSIGNMENTS, CONFIG, EVENTS, SUMMARY};
 
 /// All that a run's directory says.
 #[derive(Debug)]
@@ -76,18 +76,13 @@ impl Record {
             Some(_) => Some(Model::load(run, Device::Cpu)?),
             None => None,
         };
+        let events = parse_events(&std::fs::read(run.join(EVENTS)).unwrap_or_default()); // none where there is no log
         let ended = run.join(SUMMARY).metadata().and_then(|found| found.modified()).ok();
-        Ok(Self { summary, recipe, events: events(&run.join(EVENTS)), assignment, model, ended })
+        Ok(Self { summary, recipe, events, assignment, model, ended })
     }
 
     /// k.
     pub(super) fn n_clusters(&self) -> usize {
         self.model.as_ref().map_or(self.summary.n_clusters, |model| model.shape()[0])
     }
-}
-
-/// The whole lines of an event log; none where it cannot be read.
-pub(super) fn events(path: &Path) -> Vec<Value> {
-    let text = std::fs::read(path).unwrap_or_default();
-    text.split(|&byte| byte == b'\n').filter_map(|line| serde_json::from_slice(line).ok()).collect()
 }

@@ -10,10 +10,9 @@ use super::sample::Sample;
 use crate::control::{Event, Observer, StageName};
 use crate::data::{array_of, values_of};
 use crate::error::Result;
+use crate::run::TENSORBOARD;
 use crate::tensorboard::{write_projector, Column, EventWriter, Tiles};
 
-/// Where the files are, in a run's directory.
-pub const TENSORBOARD: &str = "tensorboard";
 /// Rows of the projector, which the browser has to hold at once.
 const PROJECTED: usize = 10_000;
 /// Pictures in a row of a grid.

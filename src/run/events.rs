@@ -60,8 +60,7 @@ impl EventLog {
             text => text.map_err(problem)?,
         };
         let length = text.iter().rposition(|&byte| byte == b'\n').map_or(0, |last| last + 1);
-        let values: Vec<Value> =
-            text[..length].split(|&byte| byte == b'\n').filter_map(|line| serde_json::from_slice(line).ok()).collect();
+        let values = parse_events(&text[..length]);
         let described = values.iter().any(|value| value["event"] == "run");
         let lines = values.iter().filter(|value| value["event"] != "resumed" && value["event"] != "run").count() as u64;
         let file = OpenOptions::new().write(true).create(true).truncate(false).open(path).map_err(problem)?;
@@ -134,6 +133,11 @@ impl Observer for EventLog {
         }
         self.append(&value);
     }
+}
+
+/// The lines of a log that are whole.
+pub fn parse_events(log: &[u8]) -> Vec<Value> {
+    log.split(|&byte| byte == b'\n').filter_map(|line| serde_json::from_slice(line).ok()).collect()
 }
 
 /// The line for an event; `None` for those that are not logged.

@@ -5,8 +5,8 @@ use std::path::Path;
 use serde::Deserialize;
 use tch::{Device, Kind, Tensor};
 
-use super::names::{CONFIG, SUMMARY, WEIGHTS};
-use crate::config::Config;
+use super::names::{SUMMARY, WEIGHTS};
+use super::saved::read_config;
 use crate::control::{Control, MethodResult, Rollback, StageTime};
 use crate::data::{self, values_of, Channels, Dataset, Features, Intake, RowKind, RowRule, Rows, Scaling};
 use crate::error::{Error, Result};
@@ -267,9 +267,7 @@ impl Model {
             let path = run.join(name);
             std::fs::read(&path).map_err(|e| Error::data(&path, format!("cannot be read: {e}")))
         };
-        let text = String::from_utf8_lossy(&read(CONFIG)?).into_owned();
-        let config: Config = toml::from_str(&text)
-            .map_err(|e| Error::data(run.join(CONFIG), format!("is no recipe of this version: {}", e.message())))?;
+        let config = read_config(run)?;
         let summary: Summary = serde_json::from_slice(&read(SUMMARY)?)
             .map_err(|e| Error::data(run.join(SUMMARY), format!("is no summary of a run: {e}")))?;
         let path = run.join(WEIGHTS);

@@ -7,7 +7,7 @@ use std::str::FromStr;
 
 use super::dir::{with_predictor, RunDir};
 use super::fitted::{Assignment, Model, Reached};
-use super::names::{MODEL, SUMMARY};
+use super::names::{CONFIG, MODEL, SUMMARY};
 use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::export;
@@ -79,6 +79,16 @@ pub(super) fn reached_of<'a>(model: &'a Model, assignment: Option<&'a Assignment
         assignment,
         state,
     }
+}
+
+/// The recipe that the run in `run` was trained by.
+///
+/// # Errors
+/// [`Error::Data`] for a file that cannot be read, or is of another version.
+pub fn read_config(run: &Path) -> Result<Config> {
+    let path = run.join(CONFIG);
+    let text = std::fs::read_to_string(&path).map_err(|e| Error::data(&path, format!("cannot be read: {e}")))?;
+    toml::from_str(&text).map_err(|e| Error::data(&path, format!("is no recipe of this version: {}", e.message())))
 }
 
 /// What clusters are called, by their numbers.

@@ -135,23 +135,7 @@ impl EventWriter {
         pixels: &[u8],
     ) -> Result<()> {
         let png = picture::png([width, height], channels, pixels)?;
-        self.png(tag, step, wall_time, [width, height], channels, &png)
-    }
-
-    /// An image that is encoded as PNG already.
-    ///
-    /// # Errors
-    /// [`Error::Output`] if the file cannot be written.
-    pub fn png(
-        &mut self,
-        tag: &str,
-        step: u64,
-        wall_time: f64,
-        [width, height]: [u32; 2],
-        channels: u8,
-        png: &[u8],
-    ) -> Result<()> {
-        self.push(event::summary(step, wall_time, &event::image(tag, [width, height], channels, png)))
+        self.push(event::summary(step, wall_time, &event::image(tag, [width, height], channels, &png)))
     }
 
     fn push(&mut self, event: Message) -> Result<()> {

@@ -2,6 +2,8 @@
 
 use unicode_width::UnicodeWidthChar;
 
+pub(super) use crate::text::grouped;
+
 /// Names are not shown beyond so many characters.
 const LONGEST: usize = 400;
 const ESCAPE: char = '\u{1b}';
@@ -113,19 +115,6 @@ pub(super) fn short(value: f64) -> String {
         }
         _ => format!("{value:.2e}"),
     }
-}
-
-/// "12,345".
-pub(super) fn grouped(value: u64) -> String {
-    let digits = value.to_string();
-    let mut out = String::new();
-    for (place, digit) in digits.chars().enumerate() {
-        if place > 0 && (digits.len() - place).is_multiple_of(3) {
-            out.push(',');
-        }
-        out.push(digit);
-    }
-    out
 }
 
 /// "9.4 s", "3:20 min", "2:05 h".

@@ -77,7 +77,7 @@ pub fn blobs(n: usize, k: usize, pictures: bool) -> Report {
     });
     report.scores = Scores {
         columns: vec!["silhouette".into()],
-        rows: vec![ScoreRow { method: "DEC".into(), values: vec![Some(0.64)], result: true }],
+        rows: vec![ScoreRow { method: "DEC".into(), values: vec![Some(0.64)], plain: false, result: true }],
     };
     report.curves.push(Curve {
         chart: "Loss".into(),

@@ -151,6 +151,8 @@ pub struct ScoreRow {
     pub method: String,
     /// One value a column.
     pub values: Vec<Option<f64>>,
+    /// Whether this is what the result is compared with: k-means on the rows as they are.
+    pub plain: bool,
     /// Whether this is the run's result. Where no row is, the last one is.
     pub result: bool,
 }

@@ -73,7 +73,7 @@ fn text_is_shown_as_text_everywhere() {
     (report.facts.guard, report.facts.next) = (vec![evil()], vec![evil()]);
     report.scores = Scores {
         columns: vec![evil()],
-        rows: vec![ScoreRow { method: evil(), values: vec![Some(1.0)], result: true }],
+        rows: vec![ScoreRow { method: evil(), values: vec![Some(1.0)], plain: false, result: true }],
     };
     report.clusters[0].name = Some(evil());
     report.clusters[0].columns =

@@ -73,18 +73,7 @@ pub(super) fn script_json(json: &str) -> String {
     out
 }
 
-/// 12345 → `12,345`.
-pub(super) fn count(number: u64) -> String {
-    let digits = number.to_string();
-    let mut out = String::new();
-    for (place, digit) in digits.chars().enumerate() {
-        if place > 0 && (digits.len() - place).is_multiple_of(3) {
-            out.push(',');
-        }
-        out.push(digit);
-    }
-    out
-}
+pub(super) use crate::text::grouped as count;
 
 /// `1 row`, `2 rows`.
 pub(super) fn counted(number: u64, one: &str, many: &str) -> String {

@@ -6,9 +6,9 @@ use super::input::{Report, RowKind, Status};
 use super::text;
 
 /// From this confidence on, the model is sure of a row.
-const SURE: f32 = 0.9;
+pub const SURE: f32 = 0.9;
 /// Below this confidence, a row is doubtful.
-const DOUBTFUL: f32 = 0.5;
+pub const DOUBTFUL: f32 = 0.5;
 
 /// What the reader sees first.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
@@ -84,10 +84,7 @@ fn look(report: &Report) -> Seen {
     let result = scores.rows.iter().find(|row| row.result).or(scores.rows.last());
     let column = |name: &str| scores.columns.iter().position(|column| column.eq_ignore_ascii_case(name));
     let score = |name: &str| *result?.values.get(column(name)?)?;
-    let plain = scores
-        .rows
-        .iter()
-        .find(|row| matches!(row.method.as_str(), "kmeans" | "k-means" | "k-means on the scaled rows"));
+    let plain = scores.rows.iter().find(|row| row.plain);
     Seen {
         k: report.clusters.len(),
         empty: sizes().filter(|&size| size == 0).count(),
@@ -326,8 +323,8 @@ mod tests {
         report.scores = Scores {
             columns: ["ACC", "NMI"].map(str::to_owned).to_vec(),
             rows: vec![
-                ScoreRow { method: "kmeans".into(), values: vec![Some(0.9), None], result: false },
-                ScoreRow { method: "dec".into(), values: vec![Some(0.8), Some(0.7)], result: true },
+                ScoreRow { method: "kmeans".into(), values: vec![Some(0.9), None], plain: true, result: false },
+                ScoreRow { method: "dec".into(), values: vec![Some(0.8), Some(0.7)], plain: false, result: true },
             ],
         };
         let verdict = compose(&report);
