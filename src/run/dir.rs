@@ -8,7 +8,8 @@ use tch::Tensor;
 use super::fitted::{rows_at, Assignment, Reached};
 use super::lock::Lock;
 use super::names::{
-    has_checkpoint, ASSIGNMENTS, CHECKPOINTS, CONFIG, EVENTS, MODEL, ONNX, REPORT, SUMMARY, TABLES, WEIGHTS,
+    has_checkpoint, ASSIGNMENTS, CHECKPOINTS, CONFIG, EVENTS, MODEL, ONNX, REPORT, SUMMARY, TABLES, TENSORBOARD,
+    WEIGHTS,
 };
 use super::summary::Summary;
 use super::tensors;
@@ -106,10 +107,13 @@ impl RunDir {
                 _ => {}
             }
         }
-        match fs::remove_dir_all(self.file(CHECKPOINTS)) {
-            Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(cannot(&self.file(CHECKPOINTS), &e)),
-            _ => Ok(()),
+        for folder in [CHECKPOINTS, TENSORBOARD].map(|name| self.file(name)) {
+            match fs::remove_dir_all(&folder) {
+                Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(cannot(&folder, &e)),
+                _ => {}
+            }
         }
+        Ok(())
     }
 
     /// The directory.

@@ -23,6 +23,8 @@ pub const ASSIGNMENTS: &str = "assignments.csv";
 
 /// The page that shows what was found.
 pub const REPORT: &str = "report.html";
+/// The directory of what is written for TensorBoard.
+pub const TENSORBOARD: &str = "tensorboard";
 /// The predictor as ONNX, where the recipe asks for it.
 pub const ONNX: &str = "model.onnx";
 /// Further tables of the assignments.

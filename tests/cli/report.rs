@@ -65,6 +65,9 @@ fn a_run_is_written_for_tensorboard() {
     for tag in ["pretrain_1/loss", "finetune/learning_rate", "rounds/changed", "q/confidence"] {
         assert!(bytes.windows(tag.len()).any(|part| part == tag.as_bytes()), "{tag}");
     }
+    scratch.train("run", &["--force", "--tensorboard"]);
+    let files = |names: Vec<String>| names.into_iter().filter(|name| name.starts_with("events.")).count();
+    assert_eq!(files(scratch.names("run/tensorboard")), 1, "those of the run before are gone");
     let rows = fs::read_to_string(dir.join("tensors.tsv")).unwrap();
     assert_eq!(rows.lines().count(), fs::read_to_string(dir.join("metadata.tsv")).unwrap().lines().count() - 1);
 }
