@@ -46,6 +46,8 @@ pub use cache::{cache_dir, mnist_dir};
 pub use checks::{check_clusterable, check_counts, check_finite, check_magnitude, first_absurd};
 pub use features::Features;
 pub use fetch::{fetch_mnist, FetchProgress, Fetched, Outcome, DEFAULT_MIRRORS};
+#[cfg(feature = "h5ad")]
+pub(crate) use format::guarded;
 pub use format::{Format, Pick};
 pub use health::Health;
 pub use intake::{Intake, Selection};
@@ -231,7 +233,7 @@ pub fn load(source: &Source) -> Result<Dataset> {
         }
     };
     if let Some(path) = source.labels {
-        let labels = read_labels(path, source.reading.pick.label_column)?;
+        let labels = read_labels_within(path, source.reading.pick.label_column, source.reading.most_bytes())?;
         if labels.len() != dataset.n_rows() {
             let problem = format!(
                 "has {} labels, but {} has {} rows: one label a row is needed, in the rows' order",
@@ -285,13 +287,20 @@ pub fn read_rows(path: &Path) -> Result<Dataset> {
 ///
 /// # Errors
 ///
-/// [`Error::Data`], with the first value that is no label.
+/// [`Error::Data`], with the first value that is no label; [`Error::Memory`].
 pub fn read_labels(path: &Path, column: Option<&str>) -> Result<Vec<Option<String>>> {
-    let mut input = Input::open(path)?;
-    match array::read_text_labels(&mut input)? {
-        Some(labels) => Ok(labels),
-        None => format::labels::read_text(path, &mut Input::open(path)?, column),
-    }
+    read_labels_within(path, column, available_bytes().unwrap_or(u64::MAX))
+}
+
+/// [`read_labels`] in so many bytes of memory.
+fn read_labels_within(path: &Path, column: Option<&str>, most_bytes: u64) -> Result<Vec<Option<String>>> {
+    format::guarded(path, || {
+        let mut input = Input::open(path)?;
+        match array::read_text_labels(&mut input, most_bytes)? {
+            Some(labels) => Ok(labels),
+            None => format::labels::read_text(path, &mut Input::open(path)?, column, most_bytes),
+        }
+    })
 }
 
 #[cfg(test)]

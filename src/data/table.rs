@@ -11,13 +11,16 @@ use super::format::labels::classes;
 use super::format::{shown_names, Table, Values};
 use super::intake::{dense, keep_columns, less, most_variable, narrow, offset_of};
 use super::source::SparseRows;
-use super::{Channels, Dataset, Features, Intake, RowSource, Selection, Streamed};
+use super::{Channels, Dataset, Features, Intake, Pick, RowSource, Selection, Streamed};
 use crate::error::{Error, Result};
 
 /// More columns than this, and `auto` keeps those of sparse rows that vary most.
 pub const WIDE: usize = 5000;
 /// How many it keeps: as is usual for gene expression.
 pub const KEPT: usize = 2000;
+
+/// Bytes that it takes to count what a column holds: its values' number, sum, squares and greatest.
+const COLUMN_BYTES: u64 = 32;
 
 /// Sparse rows that take more bytes than this as dense ones stay sparse.
 const DENSE_BYTES: u64 = 256 << 20;
@@ -58,15 +61,16 @@ pub(super) struct Wishes<'a> {
     pub intake: Option<&'a Intake>,
     /// The columns that it was trained on, after that.
     pub names: &'a [String],
-    /// Bytes that dense values may take.
+    /// Bytes that dense values, and what is counted of their columns, may take.
     pub most_bytes: u64,
 }
 
 /// The data set of `table`, which came from `path`.
 ///
 /// # Errors
-/// [`Error::Data`] for missing values that nobody allowed, [`Error::Memory`] for sparse rows that are too large as dense ones.
+/// [`Error::Data`] for missing values that nobody allowed, [`Error::Memory`] for more columns than there is memory for.
 pub(super) fn dataset(path: &Path, mut table: Table, wishes: Wishes) -> Result<Dataset> {
+    check_shape(path, &table.values, wishes.most_bytes)?;
     let by_name = !wishes.names.is_empty() && !table.columns.is_empty();
     if by_name {
         table.take_columns(path, wishes.names)?;
@@ -98,6 +102,16 @@ pub(super) fn dataset(path: &Path, mut table: Table, wishes: Wishes) -> Result<D
         found.set_labels(labels);
     }
     Ok(found)
+}
+
+/// Refuses rows that are nothing, of which a file can claim any number, and more columns than may be counted.
+fn check_shape(path: &Path, values: &Values, most_bytes: u64) -> Result<()> {
+    let [rows, width] = values.shape();
+    if rows > 0 && width == 0 {
+        return Err(Error::data(path, format!("has {rows} rows of 0 values: there is nothing to cluster by")));
+    }
+    let pick = Pick { most_bytes, ..Pick::default() };
+    pick.check_bytes(path, &format!("{width} columns"), (width as u64).saturating_mul(COLUMN_BYTES))
 }
 
 impl Dataset {

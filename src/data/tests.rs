@@ -407,6 +407,74 @@ fn small_mnist(dir: &Dir, names: [&str; 4]) {
     dir.file(names[3], &idx(0x08, &[1], &[9]));
 }
 
+/// A pick of no more than a megabyte.
+fn megabyte() -> Reading<'static> {
+    Reading { pick: Pick { most_bytes: 1 << 20, ..Pick::default() }, ..Reading::default() }
+}
+
+#[test]
+fn claims_that_take_no_bytes_in_a_file_take_no_time_or_memory() {
+    let dir = Dir::new();
+    // A trillion rows of nothing, in each format that can say so.
+    let trillion = 1u64 << 40;
+    let safetensors = format!(r#"{{"x":{{"dtype":"F64","shape":[{trillion},0],"data_offsets":[0,0]}}}}"#);
+    for (name, bytes) in [
+        ("a.npy", npy_of("<f8", &format!("({trillion}, 0)"), &[])),
+        ("a.mtx", format!("%%MatrixMarket matrix array real general\n{trillion} 0\n").into_bytes()),
+        ("a.safetensors", [&(safetensors.len() as u64).to_le_bytes(), safetensors.as_bytes()].concat()),
+    ] {
+        let error = read(&[&dir.file(name, &bytes)], &megabyte()).unwrap_err().to_string();
+        has(&error, &[name, "1099511627776 rows of 0 values"]);
+    }
+    // As many columns, in no rows or in one that is sparse.
+    for (name, bytes) in [
+        ("b.npy", npy_of("<f8", &format!("(0, {trillion})"), &[])),
+        ("b.mtx", b"%%MatrixMarket matrix coordinate real general\n1 4294967295 1\n1 1 1\n".to_vec()),
+        ("b.svm", b"1 1:1 4294967295:1\n".to_vec()),
+    ] {
+        let error = read(&[&dir.file(name, &bytes)], &megabyte()).unwrap_err();
+        assert!(matches!(&error, Error::Memory(text) if text.contains(name)), "{error:?}");
+    }
+}
+
+#[test]
+fn gzipped_arrays_take_no_more_memory_than_is_allowed() {
+    let dir = Dir::new();
+    let zeros = gz(&npy_of("|u1", "(1000, 10000)", &vec![0; 10_000_000]));
+    for (name, bytes) in [("a.npy", zeros), ("a.idx", gz(&idx(0x0d, &[1000, 1000], &vec![0; 4_000_000])))] {
+        let error = read(&[&dir.file(name, &bytes)], &megabyte()).unwrap_err();
+        assert!(
+            matches!(&error, Error::Memory(text) if text.contains(name) && text.contains("max_memory")),
+            "{error:?}"
+        );
+    }
+}
+
+#[test]
+fn labels_take_no_more_memory_than_is_allowed() {
+    let dir = Dir::new();
+    let rows = dir.file("rows.csv", b"1,2\n3,4\n");
+    for (name, bytes) in [
+        ("lines", gz("1\n".repeat(100_000).as_bytes())),
+        ("blank", gz(format!("1{}2", "\n".repeat(1_000_000)).as_bytes())),
+        ("numbers", gz(&npy_of("|u1", "(100000,)", &[1; 100_000]))),
+        ("strings", gz(&npy_of("|S1", "(100000,)", &[b'a'; 100_000]))),
+    ] {
+        let labels = dir.file(name, &bytes);
+        let source =
+            Source { source: rows.to_str().unwrap(), labels: Some(&labels), reading: megabyte(), ..Source::default() };
+        let error = load(&source).unwrap_err();
+        assert!(matches!(&error, Error::Memory(text) if text.contains(name)), "{error:?}");
+    }
+}
+
+#[test]
+fn npy_headers_whose_sizes_overflow_are_refused() {
+    has(&labels_problem(&npy_of("<U4611686018427387905", "(1,)", &[0; 4])), &["4611686018427387905 characters"]);
+    let sides = "1, ".repeat(100);
+    has(&rows_problem(&npy_of("|u1", &format!("(2, {sides})"), &[0; 2])), &["more than 64 dimensions"]);
+}
+
 #[test]
 fn mnist_is_train_then_test_under_any_spelling() {
     for names in [
@@ -464,12 +532,10 @@ fn mnist_that_is_not_there_says_where_it_looked_and_what_to_do() {
 
 /// Rows read from memory.
 fn rows_of(bytes: &[u8]) -> Result<Features> {
-    Ok(table::dataset(
-        Path::new("bytes"),
-        array::read_table(&mut Input::from_bytes(Path::new("bytes"), bytes)?, u64::MAX)?,
-        table::Wishes::default(),
-    )?
-    .features)
+    let path = Path::new("bytes");
+    let pick = Pick { most_bytes: 1 << 30, ..Pick::default() };
+    let wishes = table::Wishes { most_bytes: 1 << 30, ..table::Wishes::default() };
+    Ok(table::dataset(path, array::read_table(&mut Input::from_bytes(path, bytes)?, &pick)?, wishes)?.features)
 }
 
 /// Labels read from memory.

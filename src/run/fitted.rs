@@ -327,8 +327,16 @@ fn widths(named: &[(String, Tensor)]) -> Option<Vec<i64>> {
         }
     }
     layers.sort();
-    let first = *layers.first()?.1.get(1)?;
-    std::iter::once(Some(first)).chain(layers.iter().map(|(_, shape)| shape.first().copied())).collect()
+    let mut widths = vec![*layers.first()?.1.get(1)?];
+    for (_, shape) in layers {
+        let &[to, from] = shape.as_slice() else { return None };
+        // A tensor that is empty has any width without taking a byte.
+        if widths.last() != Some(&from) {
+            return None;
+        }
+        widths.push(to);
+    }
+    Some(widths)
 }
 
 /// A finished run.

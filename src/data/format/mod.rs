@@ -34,6 +34,7 @@ use serde::{Deserialize, Serialize};
 use super::source::FileRows;
 use super::{RowSource, Streamed};
 use crate::error::{Error, Result};
+pub(crate) use read::guarded;
 pub(super) use read::read;
 
 /// A kind of file.

@@ -259,6 +259,10 @@ impl<'a> Assembly<'a> {
         };
         let held: u64 = features().map(Feature::held).sum();
         let needed = (self.rows as u64).saturating_mul(width as u64).saturating_mul(size);
+        // A long name may be that of many columns.
+        let names =
+            self.features.iter().map(|(name, feature)| (name.len() as u64).saturating_mul(feature.width() as u64));
+        let needed = names.fold(needed, u64::saturating_add);
         self.pick.check_bytes(self.path, "its values", held.saturating_add(needed))?;
         Ok(match size {
             1 => Values::U8(self.array(width, |x| x as u8)),

@@ -444,6 +444,23 @@ fn endless_lines_are_refused() {
 }
 
 #[test]
+fn lines_of_empty_cells_take_no_more_memory_than_is_allowed() {
+    // A million cells, none of which has a letter: in the first lines, and behind them.
+    let wide = ",".repeat(1 << 20) + "\n";
+    let text = "a,b\n".to_owned() + &"1,2\n".repeat(100_000) + &wide;
+    for text in ["a,b\n".to_owned() + &wide.repeat(50), text.clone()] {
+        let error = take(&text, &Pick { most_bytes: 8 << 20, ..ALL }).unwrap_err();
+        assert!(matches!(&error, Error::Memory(_)), "{error}");
+    }
+    assert!(take(&text, &ALL).unwrap_err().to_string().contains("has 1048577 cells"));
+    let long_name = "n".repeat(100_000);
+    let text = format!("{long_name},x\n") + &(0..100).map(|row| format!("t{row},{row}\n")).collect::<String>();
+    let categorical = [long_name];
+    let error = take(&text, &Pick { most_bytes: 4 << 20, categorical: &categorical, ..ALL }).unwrap_err();
+    assert!(matches!(error, Error::Memory(_)), "{error}");
+}
+
+#[test]
 fn failing_sources_are_reported() {
     struct Broken;
     impl Read for Broken {
