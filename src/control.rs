@@ -211,6 +211,13 @@ pub struct Rollback {
     pub rate_factor: f64,
 }
 
+impl fmt::Display for Rollback {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { stage, at_step, to_step, rate_factor } = self;
+        write!(f, "{stage} diverged at step {at_step} and went on from step {to_step} at {rate_factor} of its rate")
+    }
+}
+
 /// Told what happens; asked whether to go on.
 pub trait Observer {
     /// Called for every event, on the training thread.

@@ -46,7 +46,8 @@ pub fn write_atomic(path: &Path, content: &[u8]) -> Result<()> {
     replace(target, content).map_err(problem)
 }
 
-fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
+/// As [`write_atomic`], but a link at `path` is replaced itself, and a device too.
+pub(crate) fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
     let mut draft = Draft::beside(path)?;
     write_chunks(draft.file_mut(), content)?;
     draft.sync()?;

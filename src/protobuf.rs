@@ -1,7 +1,7 @@
-//! Writes protocol buffers, the encoding of ONNX models.
+//! Writes protocol buffers, the encoding of ONNX models and of TensorBoard's events.
 //!
-//! A message is a list of fields. Each has a key, `number << 3 | wire type`, and a value: a varint (type 0), or a length and so
-//! many bytes (2). Numbers are little-endian.
+//! A message is a list of fields. Each has a key, `number << 3 | wire type`, and a value: a varint (type 0), 8 bytes (1),
+//! a length and so many bytes (2), or 4 bytes (5). Numbers are little-endian.
 //!
 //! Only writing, and only the types that are needed here, so that no schema compiler is.
 
@@ -13,7 +13,9 @@ pub struct Message(Vec<u8>);
 #[derive(Clone, Copy)]
 enum Wire {
     Varint = 0,
+    Eight = 1,
     Length = 2,
+    Four = 5,
 }
 
 impl Message {
@@ -37,6 +39,20 @@ impl Message {
     /// A `repeated int64`, one field for each.
     pub fn ints(self, field: u32, values: impl IntoIterator<Item = i64>) -> Self {
         values.into_iter().fold(self, |message, value| message.int(field, value))
+    }
+
+    /// A `float`.
+    pub fn float(mut self, field: u32, value: f32) -> Self {
+        self.key(field, Wire::Four);
+        self.0.extend(value.to_le_bytes());
+        self
+    }
+
+    /// A `double`.
+    pub fn double(mut self, field: u32, value: f64) -> Self {
+        self.key(field, Wire::Eight);
+        self.0.extend(value.to_le_bytes());
+        self
     }
 
     /// A `string`.
@@ -98,8 +114,12 @@ pub(crate) mod decode {
     pub enum Value {
         /// Of wire type 0.
         Varint(u64),
+        /// Of wire type 1.
+        Eight([u8; 8]),
         /// Of wire type 2.
         Bytes(Vec<u8>),
+        /// Of wire type 5.
+        Four([u8; 4]),
     }
 
     fn varint(bytes: &mut &[u8]) -> u64 {
@@ -128,10 +148,12 @@ pub(crate) mod decode {
             let key = varint(&mut bytes);
             let value = match key & 7 {
                 0 => Value::Varint(varint(&mut bytes)),
+                1 => Value::Eight(take(&mut bytes, 8).try_into().unwrap()),
                 2 => {
                     let length = varint(&mut bytes) as usize;
                     Value::Bytes(take(&mut bytes, length).to_vec())
                 }
+                5 => Value::Four(take(&mut bytes, 4).try_into().unwrap()),
                 other => panic!("wire type {other}"),
             };
             found.push((key >> 3, value));
@@ -178,11 +200,15 @@ mod tests {
         let values = [0, 1, 127, 128, 16_383, 16_384, i64::MAX, i64::MIN, -1];
         let message = Message::new()
             .ints(1, values)
+            .float(15, 1.5)
+            .double(16, -2.25)
             .bytes(2047, &[7; 300])
             .numbers(3, &[1.0f32, -2.0], f32::to_le_bytes)
             .then(&Message::new().string(4, "é"));
         let mut expected: Vec<(u64, Value)> = values.iter().map(|&v| (1, Value::Varint(v as u64))).collect();
         expected.extend([
+            (15, Value::Four(1.5f32.to_le_bytes())),
+            (16, Value::Eight((-2.25f64).to_le_bytes())),
             (2047, Value::Bytes(vec![7; 300])),
             (3, Value::Bytes([1.0f32.to_le_bytes(), (-2.0f32).to_le_bytes()].concat())),
             (4, Value::Bytes("é".into())),

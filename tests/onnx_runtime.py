@@ -58,6 +58,8 @@ class Reference:
         squared = ((z[:, None] - self.centroids) ** 2).sum(2)
         kernel = (1 + squared / case["alpha"]) ** (-(case["alpha"] + 1) / 2)
         q = kernel / kernel.sum(1, keepdims=True)
+        if case["groups"] is not None:
+            q = np.stack([q[:, np.equal(case["groups"], c)].sum(1) for c in range(max(case["groups"]) + 1)], axis=1)
         h = stack(self.decoder, z)
         if kind != "factor":
             h = h * self.deviation + self.mean
@@ -86,7 +88,8 @@ def check(path):
     inferred = onnx.shape_inference.infer_shapes(model, check_type=True, strict_mode=True, data_prop=True)
     assert len(inferred.graph.value_info) >= len(model.graph.node) - 4, "not all shapes can be inferred"
     metadata = {entry.key: entry.value for entry in model.metadata_props}
-    assert metadata["n_clusters"] == str(case["clusters"]) and len(json.loads(metadata["columns"])) == case["features"]
+    clusters = case["clusters"] if case["groups"] is None else max(case["groups"]) + 1
+    assert metadata["n_clusters"] == str(clusters) and len(json.loads(metadata["columns"])) == case["features"]
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])

@@ -1,14 +1,16 @@
-//! `to_onnx` against ONNX Runtime and a NumPy reference in float64.
+//! `to_onnx` in ONNX Runtime, against a NumPy reference in float64 and against TorchScript.
 //!
-//! Needs a Python with `onnx`, `onnxruntime` and `numpy`, named by `DEC_PYTHON`; without it the test says that it skips.
+//! Needs a Python with `onnx`, `onnxruntime`, `numpy` and `torch`, named by `DEC_PYTHON`; without it a test says that it skips.
 #![allow(clippy::unwrap_used, clippy::print_stderr)]
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use dec::data::RowRule;
 use dec::export::onnx::{to_onnx, Layer, OnnxModel, OnnxScaling, OnnxSelection};
+use dec::model::Groups;
+use npyz::WriterBuilder;
 use serde_json::json;
 
 const ROWS: usize = 1000;
@@ -59,18 +61,30 @@ struct Case {
     /// Columns of the file, where some are selected.
     of: Option<usize>,
     offset: bool,
+    /// The cluster of each centroid, where clusters were joined.
+    joined: Option<&'static [usize]>,
 }
 
 const SMALL: &[usize] = &[20, 32, 16, 5];
 
-const USUAL: Case =
-    Case { name: "factor", kind: Kind::Factor, widths: SMALL, clusters: 4, alpha: 1.0, of: None, offset: false };
+const USUAL: Case = Case {
+    name: "factor",
+    kind: Kind::Factor,
+    widths: SMALL,
+    clusters: 4,
+    alpha: 1.0,
+    of: None,
+    offset: false,
+    joined: None,
+};
 
 fn cases() -> Vec<Case> {
     vec![
         USUAL,
         Case { name: "factor_alpha_half", alpha: 0.5, ..USUAL },
         Case { name: "factor_alpha_1000", alpha: 1000.0, ..USUAL },
+        Case { name: "factor_joined", joined: Some(&[0, 1, 0, 2]), ..USUAL },
+        Case { name: "factor_all_joined", joined: Some(&[0, 0, 0, 0]), ..USUAL },
         Case { name: "plain", kind: Kind::Plain, ..USUAL },
         Case { name: "plain_one_of_each", kind: Kind::Plain, widths: &[1, 1], clusters: 1, ..USUAL },
         Case { name: "unit", kind: Kind::Unit, ..USUAL },
@@ -186,11 +200,13 @@ impl Parts {
 fn write_case(dir: &Path, case: &Case) {
     let parts = Parts::of(case);
     let names: Vec<String> = (0..parts.width).map(|column| format!("\"{column}\" é")).collect();
+    let groups = case.joined.map(Groups::new);
     let model = OnnxModel {
         encoder: &layers(&parts.encoder),
         decoder: &layers(&parts.decoder),
         centroids: &parts.centroids,
         alpha: case.alpha,
+        groups: groups.as_ref(),
         scaling: &parts.scaling(case.kind),
         selection: case.of.map(|of| OnnxSelection { of, columns: &parts.columns }),
         offset: case.offset.then_some(&parts.offset),
@@ -207,6 +223,7 @@ fn write_case(dir: &Path, case: &Case) {
         "kind": kind, "encoder": shapes(&parts.encoder), "decoder": shapes(&parts.decoder), "clusters": case.clusters,
         "features": case.widths[0], "latent": case.widths.last(), "width": parts.width, "n_rows": ROWS,
         "alpha": case.alpha, "factor": FACTOR, "total": TOTAL,
+        "groups": groups.as_ref().map(|groups| groups.cluster_of()),
         "columns": case.of.map(|_| &parts.columns), "offset": case.offset.then_some(&parts.offset),
     });
     let write = |end: &str, bytes: &[u8]| fs::write(dir.join(format!("{}.{end}", case.name)), bytes).unwrap();
@@ -216,22 +233,81 @@ fn write_case(dir: &Path, case: &Case) {
     write("weights", &parts.weights());
 }
 
-#[test]
-fn onnx_runtime_gives_what_numpy_gives() {
+/// Runs a script of tests/ with the Python that has these packages, or says that this is skipped.
+fn python(packages: &str, script: &str, args: &[PathBuf]) {
     let python = std::env::var("DEC_PYTHON").unwrap_or_default();
     let has = |python: &str| {
-        let output = Command::new(python).args(["-c", "import numpy, onnx, onnxruntime"]).output();
+        let output = Command::new(python).args(["-c", &format!("import {packages}")]).output();
         output.is_ok_and(|output| output.status.success())
     };
     if python.is_empty() || !has(&python) {
-        eprintln!("skipped: DEC_PYTHON does not name a Python with numpy, onnx and onnxruntime");
+        eprintln!("skipped: DEC_PYTHON does not name a Python with {packages}");
         return;
     }
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests").join(script);
+    let output = Command::new(python).arg(script).args(args).output().unwrap();
+    eprintln!("{}", String::from_utf8_lossy(&[output.stdout, output.stderr].concat()));
+    assert!(output.status.success());
+}
+
+#[test]
+fn onnx_runtime_gives_what_numpy_gives() {
     let dir = tempfile::tempdir().unwrap();
     cases().iter().for_each(|case| write_case(dir.path(), case));
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/onnx_runtime.py");
-    let output = Command::new(python).arg(script).arg(dir.path()).output().unwrap();
-    let text = [output.stdout, output.stderr].concat();
-    eprintln!("{}", String::from_utf8_lossy(&text));
-    assert!(output.status.success());
+    python("numpy, onnx, onnxruntime", "onnx_runtime.py", &[dir.path().to_owned()]);
+}
+
+/// Rows of a kind that ends in another scaling, as float64, and the settings that it takes.
+fn rows_of(kind: &str) -> (Vec<f64>, usize, &'static [&'static str]) {
+    const N: usize = 120;
+    let mut numbers = Numbers(kind.len() as u64);
+    let mut made = |d: usize, value: &mut dyn FnMut(&mut Numbers, usize, usize) -> f64| {
+        let values = (0..N * d).map(|at| value(&mut numbers, at / d, at % d)).collect();
+        (values, d)
+    };
+    let blob = |i: usize, j: usize| if i % 3 == j % 3 { 3.0 } else { 0.0 };
+    let ((values, d), settings): (_, &[&str]) = match kind {
+        "factor" => (made(12, &mut |n, i, j| blob(i, j) + n.next()), &["augment.kind='time_shift'"]),
+        "standardise" => {
+            (made(12, &mut |n, i, j| (blob(i, j) + n.next()) * 10f64.powi(j as i32 % 5)), &["data.scale='standardise'"])
+        }
+        "centre" => (made(12, &mut |n, i, j| 7.0 + blob(i, j) + n.next()), &["data.scale='centre'"]),
+        "unit" => (made(12, &mut |n, i, j| blob(i, j) + n.next() - 0.5), &["data.scale='unit'"]),
+        "counts" => (made(60, &mut |n, i, j| ((blob(i, j) + 1.0) * 4.0 * n.next()).floor()), &["data.scale='counts'"]),
+        "images" => (made(64, &mut |n, i, j| 40.0 * blob(i, j / 8) + 20.0 * n.next()), &["augment.image=[8,8]"]),
+        "offset" => (made(12, &mut |n, i, j| 1e8 + blob(i, j) + n.next()), &["data.scale='standardise'"]),
+        _ => (
+            made(300, &mut |n, i, j| (if j < 40 { 3.0 + blob(i, j) } else { 0.4 } * n.next() * 3.0).floor()),
+            &["data.scale='counts'", "data.features=50"],
+        ),
+    };
+    (values, d, settings)
+}
+
+#[test]
+fn onnx_gives_what_torchscript_gives() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut runs = Vec::new();
+    for kind in ["factor", "standardise", "centre", "unit", "counts", "images", "offset", "selection"] {
+        let (values, d, settings) = rows_of(kind);
+        let (rows, run) = (dir.path().join(format!("{kind}.npy")), dir.path().join(kind));
+        let shape = [(values.len() / d) as u64, d as u64];
+        let writer = npyz::WriteOptions::new().default_dtype().shape(&shape);
+        let mut writer = writer.writer(fs::File::create(&rows).unwrap()).begin_nd().unwrap();
+        writer.extend(values).unwrap();
+        writer.finish().unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_dec"));
+        command.arg(&rows).arg("--out").arg(&run).args(["-q", "-k", "3", "--device", "cpu"]);
+        let small = ["model.hidden=[32,16]", "model.n_latent=5", "pretrain.epochs=10", "start.method='kmeans'"];
+        let ends =
+            ["start.networks=1", "start.over_clustering=[]", "cluster.handover_epochs=2", "cluster.max_rounds=2"];
+        let wanted = ["output.onnx=true", "output.report=false"];
+        for set in small.iter().chain(&ends).chain(&wanted).chain(settings) {
+            command.args(["--set", set]);
+        }
+        let output = command.output().unwrap();
+        assert!(output.status.success(), "{kind}: {}", String::from_utf8_lossy(&output.stderr));
+        runs.extend([run, rows]);
+    }
+    python("numpy, onnxruntime, torch", "onnx_torchscript.py", &runs);
 }

@@ -54,6 +54,7 @@ impl Parts {
             decoder: &self.decoder,
             centroids: &self.centroids,
             alpha: ALPHA,
+            groups: None,
             intake: const { &Intake { selected: None, offset: None } },
             scaling: &Scaling::Factor(SCALE),
             profile: None,

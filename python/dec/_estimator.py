@@ -50,7 +50,7 @@ class DEC(ClassNamePrefixFeaturesOutMixin, ClusterMixin, TransformerMixin, BaseE
     labels_ : ndarray of shape (n_samples,)
         The cluster of each row of ``fit``, 0 to k - 1.
     cluster_centers_ : ndarray of shape (n_clusters, n_latent)
-        The centroids, in the latent space.
+        The centroids, in the latent space. Of a loaded run whose clusters ``dec merge`` has joined there are as many as before.
     n_features_in_ : int
         Features of the rows of ``fit``.
     feature_names_in_ : ndarray of shape (n_features_in_,)
@@ -159,7 +159,7 @@ class DEC(ClassNamePrefixFeaturesOutMixin, ClusterMixin, TransformerMixin, BaseE
         self._model = _dec.Model.load(directory, device)
         self.n_features_in_ = self._model.n_features()
         self._take()
-        self.set_params(n_clusters=len(self.cluster_centers_), n_latent=self.cluster_centers_.shape[1])
+        self.set_params(n_clusters=self.summary_["n_clusters"], n_latent=self.cluster_centers_.shape[1])
         return self
 
     @property

@@ -5,9 +5,15 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use dec::data::{read_labels, Dataset};
-use dec::metrics::Contingency;
-use dec::run::ASSIGNMENTS;
+use dec::control::Control;
+use dec::data::{read_labels, Dataset, Rows};
+use dec::metrics::{self, Contingency};
+use dec::run::{Assignment, Called, Model, ASSIGNMENTS};
+use dec::start::components;
+use tch::Device;
+
+use super::recipe::data_of_run;
+use super::shown;
 
 /// Classes and clusters up to which the whole table is shown.
 const MOST_SHOWN: usize = 24;
@@ -30,7 +36,7 @@ pub struct EvaluateArgs {
 impl EvaluateArgs {
     pub fn run(&self) -> anyhow::Result<()> {
         let path = if self.clusters.is_dir() { self.clusters.join(ASSIGNMENTS) } else { self.clusters.clone() };
-        let assigned = read_clusters(&path)?;
+        let (assigned, names) = Assignment::read_clusters(&path)?;
         let labels = read_labels(&self.labels, self.label_column.as_deref())?;
         let mut all = Dataset::default();
         all.set_labels(&labels);
@@ -44,36 +50,35 @@ impl EvaluateArgs {
         let truth = assigned.iter().map(|&(row, _)| of_row(row)).collect::<dec::Result<Vec<i64>>>()?;
         let clusters: Vec<i64> = assigned.iter().map(|&(_, cluster)| cluster).collect();
         let table = Contingency::of_labelled(&truth, &clusters)?;
-        super::print(&page(&table, &all.classes, &truth, &clusters))
+        let silhouette = match self.clusters.is_dir() {
+            true => silhouette(&self.clusters, &assigned).unwrap_or_else(|problem| {
+                tracing::warn!("no silhouette, which needs the rows: {problem:#}");
+                None
+            }),
+            false => None,
+        };
+        super::print(&page(&table, silhouette, &all.classes, &names, &truth, &clusters))
     }
 }
 
-/// Rows and their clusters.
-fn read_clusters(path: &Path) -> dec::Result<Vec<(usize, i64)>> {
-    let unusable = |problem: String| dec::Error::data(path, problem);
-    let mut reader = csv::Reader::from_path(path).map_err(|e| unusable(format!("cannot be read: {e}")))?;
-    let headers = reader.headers().map_err(|e| unusable(format!("cannot be read: {e}")))?.clone();
-    let place = |name: &str| {
-        headers.iter().position(|header| header == name).ok_or_else(|| {
-            unusable(format!(
-                "has no column {name:?}: an assignments.csv, or what `dec predict` writes, would be right"
-            ))
-        })
-    };
-    let (row, cluster) = (place("row")?, place("cluster")?);
-    let mut found = Vec::new();
-    for (line, record) in reader.records().enumerate() {
-        let record = record.map_err(|e| unusable(format!("cannot be read: {e}")))?;
-        let number = |place: usize| record.get(place).and_then(|cell| cell.trim().parse::<i64>().ok());
-        match (number(row).and_then(|row| usize::try_from(row).ok()), number(cluster)) {
-            (Some(row), Some(cluster)) => found.push((row, cluster)),
-            _ => return Err(unusable(format!("line {}: row and cluster are not whole numbers", line + 2))),
-        }
-    }
-    Ok(found)
+/// The mean silhouette of a run's clusters in its scaled rows, as its own table has it where there are no labels.
+fn silhouette(run: &Path, assigned: &[(usize, i64)]) -> anyhow::Result<Option<f64>> {
+    let (config, dataset) = data_of_run(run)?;
+    let (chosen, clusters): (Vec<usize>, Vec<i64>) = assigned.iter().copied().unzip();
+    anyhow::ensure!(chosen.iter().all(|&row| row < dataset.n_rows()), "{} has fewer rows", dataset.name);
+    let model = Model::load(run, Device::Cpu)?;
+    let rows = Rows::new(&dataset.select(&chosen).features, &model.scaling, Device::Cpu)?;
+    Ok(metrics::silhouette(&components(&rows, &mut Control::ignored())?, &clusters, config.seed)?)
 }
 
-fn page(table: &Contingency, names: &[String], truth: &[i64], clusters: &[i64]) -> String {
+fn page(
+    table: &Contingency,
+    silhouette: Option<f64>,
+    names: &[String],
+    called: &Called,
+    truth: &[i64],
+    clusters: &[i64],
+) -> String {
     let scored = truth.iter().filter(|&&class| class >= 0).count();
     let mut text = format!("{scored} of {} rows have a label\n\n", truth.len());
     for (name, value) in [
@@ -86,14 +91,15 @@ fn page(table: &Contingency, names: &[String], truth: &[i64], clusters: &[i64]) 
     ] {
         let _ = writeln!(text, "{name:<13}{value:.4}");
     }
+    if let Some(value) = silhouette {
+        let _ = writeln!(text, "{:<13}{value:.4} (in the scaled rows, without labels)", "silhouette");
+    }
     let labelled = || truth.iter().copied().zip(clusters.iter().copied()).filter(|(class, _)| *class >= 0);
     let classes: BTreeSet<i64> = labelled().map(|(class, _)| class).collect();
     let cluster_names: Vec<i64> = labelled().map(|(_, cluster)| cluster).collect::<BTreeSet<_>>().into_iter().collect();
     let class_names: Vec<String> = classes
         .iter()
-        .map(|&class| {
-            names.get(class as usize).map_or_else(|| class.to_string(), |name| name.escape_debug().to_string())
-        })
+        .map(|&class| names.get(class as usize).map_or_else(|| class.to_string(), |name| shown(name)))
         .collect();
     if class_names.len() > MOST_SHOWN || cluster_names.len() > MOST_SHOWN {
         return text;
@@ -108,8 +114,21 @@ fn page(table: &Contingency, names: &[String], truth: &[i64], clusters: &[i64]) 
         for cluster in 0..cluster_names.len() {
             let _ = write!(text, " {:>7}", table.rows_of(class, cluster));
         }
-        let own = matched.iter().find(|pair| pair.0 == class).map(|pair| cluster_names[pair.1].to_string());
-        let _ = writeln!(text, "  {}", own.unwrap_or_else(|| "-".to_owned()));
+        let own = matched.iter().find(|pair| pair.0 == class).map(|pair| cluster_names[pair.1]);
+        let own = own.map_or_else(
+            || "-".to_owned(),
+            |own| match called.get(&own) {
+                Some(name) => format!("{own} {}", shown(name)),
+                None => own.to_string(),
+            },
+        );
+        let _ = writeln!(text, "  {own}");
+    }
+    if !called.is_empty() {
+        text.push('\n');
+    }
+    for (cluster, name) in called {
+        let _ = writeln!(text, "cluster {cluster}: {}", shown(name));
     }
     text
 }

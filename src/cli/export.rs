@@ -8,7 +8,7 @@ use dec::run::{write_atomic, Model, MODEL, ONNX};
 
 #[derive(Debug, Args)]
 pub struct ExportArgs {
-    /// A run directory
+    /// A run directory, or an ensemble's for the run that it names
     #[arg(value_name = "RUN")]
     run: PathBuf,
 
@@ -29,8 +29,9 @@ enum Target {
 
 impl ExportArgs {
     pub fn run(&self) -> anyhow::Result<()> {
-        super::predict::check_is_run(&self.run)?;
-        let model = Model::load(&self.run, tch::Device::Cpu)?;
+        let run = super::ensemble::run_in(&self.run)?;
+        super::predict::check_is_run(&run)?;
+        let model = Model::load(&run, tch::Device::Cpu)?;
         let scaled = (&model.intake, &model.scaling);
         let profile = model.profile.as_ref();
         let bytes = Predictor::with(&*model.network, &model.layer, scaled, profile, |predictor| match self.to {
@@ -44,7 +45,7 @@ impl ExportArgs {
             Target::Onnx => ONNX,
             Target::Torchscript => MODEL,
         };
-        let output = self.output.clone().unwrap_or_else(|| self.run.join(name));
+        let output = self.output.clone().unwrap_or_else(|| run.join(name));
         write_atomic(&output, &bytes)?;
         super::print(&format!("{}\n", output.display()))
     }

@@ -8,7 +8,6 @@ use dec::data::{self, FetchProgress, Outcome};
 use indicatif::ProgressBar;
 
 use super::console::Console;
-use super::interrupt;
 
 #[derive(Debug, Args)]
 pub struct FetchArgs {
@@ -38,22 +37,17 @@ impl FetchArgs {
             Some(dir) => dir.clone(),
             None => data::mnist_dir()?,
         };
-        interrupt::save_first(); // what has arrived: an orderly end keeps it for the next time
-        let mut bars = DownloadBars { console, bar: None, waiting_for: None };
+        let mut bars = DownloadBars { console, bar: None };
+        // A signal ends the process at once: no file is ever half there.
         let fetched = data::fetch_mnist(&dir, &self.mirror, &mut |progress| {
             bars.show(&progress);
-            if interrupt::requested() {
-                ControlFlow::Break(())
-            } else {
-                ControlFlow::Continue(())
-            }
+            ControlFlow::Continue(())
         });
         bars.clear();
         for file in fetched? {
             let how = match file.outcome {
                 Outcome::AlreadyThere => "already there",
                 Outcome::Downloaded => "downloaded",
-                Outcome::Resumed => "download completed",
             };
             super::print(&format!("{}: {how}, verified\n", file.path.display()))?;
         }
@@ -65,8 +59,6 @@ impl FetchArgs {
 struct DownloadBars<'a> {
     console: &'a Console,
     bar: Option<ProgressBar>,
-    /// The file that another process downloads, once that was said.
-    waiting_for: Option<PathBuf>,
 }
 
 impl DownloadBars<'_> {
@@ -86,13 +78,7 @@ impl DownloadBars<'_> {
                 tracing::debug!("{url}: {problem}"); // the error at the end names every attempt
             }
             FetchProgress::Verified { .. } => self.clear(),
-            FetchProgress::Waiting { path } => {
-                if self.waiting_for.as_deref() != Some(*path) {
-                    self.console.line(&format!("another dec downloads {}: waiting for it", path.display()));
-                    self.waiting_for = Some(path.to_path_buf());
-                }
-            }
-            FetchProgress::AlreadyThere { .. } | FetchProgress::Asking { .. } => {}
+            FetchProgress::AlreadyThere { .. } => {}
         }
     }
 

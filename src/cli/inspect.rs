@@ -1,14 +1,13 @@
 //! `dec inspect`: what a file holds, and what training would make of it.
 
-use std::collections::HashSet;
 use std::fmt::Write as _;
-use std::hash::{DefaultHasher, Hash, Hasher};
 
 use clap::Args;
 use dec::backend::memory::human;
 use dec::config::Config;
-use dec::data::{Dataset, RowKind, RowRule, Scaling};
-use dec::run::estimate;
+use dec::control::Control;
+use dec::data::{Dataset, Health, RowKind, RowRule, Scaling};
+use dec::run::{estimate, expected, Estimate};
 use dec::state::{Task, ToldBy};
 
 use super::recipe::{load_data, RecipeArgs};
@@ -27,6 +26,7 @@ impl InspectArgs {
     pub fn run(&self) -> anyhow::Result<()> {
         self.recipe.refuse_auto()?;
         let mut recipe = self.recipe.resolve()?;
+        super::recipe::set_threads(recipe.config.threads)?;
         let dataset = load_data(&recipe.config)?;
         let labelled = dataset.n_classes().filter(|&classes| classes > 1);
         if let (false, Some(classes)) = (self.recipe.says_clusters(), labelled) {
@@ -42,47 +42,12 @@ impl InspectArgs {
     }
 }
 
-/// What should be known about data before they are clustered.
-struct Health {
-    constant_columns: usize,
-    duplicate_columns: usize,
-    duplicate_rows: usize,
-}
-
-impl Health {
-    /// Rows and columns that repeat another are told by 64 bits of hash.
-    fn of(dataset: &Dataset) -> dec::Result<Self> {
-        let mut columns: Vec<DefaultHasher> = vec![DefaultHasher::new(); dataset.n_features()];
-        let mut varies = vec![false; dataset.n_features()];
-        let (mut first, mut rows) = (Vec::new(), HashSet::new());
-        dataset.features.each_row(|number, row| {
-            if number == 0 {
-                first = row.to_vec();
-            }
-            let mut hasher = DefaultHasher::new();
-            for (j, value) in row.iter().enumerate() {
-                value.to_bits().hash(&mut hasher);
-                value.to_bits().hash(&mut columns[j]);
-                varies[j] |= value.to_bits() != first[j].to_bits();
-            }
-            rows.insert(hasher.finish());
-        })?;
-        let constant_columns = varies.iter().filter(|varies| !**varies).count();
-        let distinct: HashSet<u64> = columns.iter().map(DefaultHasher::finish).collect();
-        Ok(Self {
-            constant_columns,
-            duplicate_columns: (columns.len() - distinct.len()).saturating_sub(constant_columns.saturating_sub(1)),
-            duplicate_rows: dataset.n_rows() - rows.len(),
-        })
-    }
-}
-
 /// One screen.
 fn page(config: &Config, dataset: &Dataset, task: &Task) -> dec::Result<String> {
     let mut lines: Vec<(&str, String)> = vec![("data", dataset.name.clone())];
     let (n, d, element) = (dataset.n_rows(), dataset.n_features(), dataset.features.element_bytes());
     let in_memory = if task.rows.is_streamed() { 0 } else { element };
-    let (health, needed) = (Health::of(dataset)?, estimate(config, n, d, in_memory).peak());
+    let (health, needed) = (Health::of(&dataset.features)?, estimate(config, n, d, in_memory));
     let kind = if element == 1 { "bytes" } else { "float32" };
     let streamed = if task.rows.is_streamed() { ", read a batch at a time" } else { "" };
     lines.push(("rows", format!("{n} of {d} values ({kind}, {}{streamed})", human((n * d * element) as u64))));
@@ -118,17 +83,29 @@ fn page(config: &Config, dataset: &Dataset, task: &Task) -> dec::Result<String> 
             health.constant_columns, health.duplicate_columns, health.duplicate_rows
         ),
     ));
-    lines.push(("memory", format!("about {} at the most in training", human(needed))));
+    lines.push(("memory", format!("about {} at the most in training", human(needed.peak()))));
+    lines.push(("time", time_text(task, &needed)?));
     Ok(lines.iter().fold(String::new(), |mut text, (name, value)| {
         let _ = writeln!(text, "{name:<10} {value}");
         text
     }))
 }
 
+/// How long training would take; what takes a moment here to measure needs some of the memory that training needs.
+fn time_text(task: &Task, needed: &Estimate) -> dec::Result<String> {
+    if needed.check(dec::backend::available_bytes()).is_err() {
+        return Ok("not measured: the memory that is free now would not do".to_owned());
+    }
+    let expected = expected(task, &mut Control::ignored())?;
+    let threads = dec::backend::threads::count();
+    let on = if threads == 1 { "one thread".to_owned() } else { format!("{threads} threads") };
+    Ok(format!("{expected} on the CPU with {on}, as busy as it is now"))
+}
+
 fn some(names: &[String]) -> String {
     const MOST: usize = 6;
     let more = if names.len() > MOST { format!(", ... ({} in all)", names.len()) } else { String::new() };
-    let shown = names.iter().take(MOST).map(|name| name.escape_debug().to_string());
+    let shown = names.iter().take(MOST).map(|name| super::shown(name));
     shown.collect::<Vec<_>>().join(", ") + &more
 }
 
@@ -188,7 +165,7 @@ fn commented(config: &Config, task: &Task) -> String {
     format!(
         "# What `dec inspect` would choose for {}. `dec --config FILE` trains by it.\n\nn_clusters = {}\n\n[data]\n{data}\
          scale = {scale} # {}\n\n[augment]\nkind = \"{kind}\" # {}\n{image}",
-        task.data_name.escape_debug(),
+        super::shown(&task.data_name),
         config.n_clusters,
         scaling_of(&task.scaling).1,
         kind_text(task)

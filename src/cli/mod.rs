@@ -3,18 +3,25 @@
 mod choose_k;
 mod config;
 mod console;
+mod ensemble;
 mod evaluate;
 mod export;
 mod fetch;
+mod finished;
 mod inspect;
 mod interrupt;
+mod members;
+mod merge;
 mod predict;
 mod recipe;
 mod remedy;
+mod rename;
+mod report;
 mod resume;
 mod session;
 mod sweep;
 mod train;
+mod watch;
 
 use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser, Subcommand};
@@ -48,10 +55,20 @@ enum Command {
     Sweep(sweep::SweepArgs),
     /// Look for the number of clusters, in one pretrained autoencoder
     ChooseK(choose_k::ChooseKArgs),
+    /// Train the same recipe from several seeds, and let the runs vote
+    Ensemble(ensemble::EnsembleArgs),
+    /// Join clusters of a finished run, without training
+    Merge(merge::MergeArgs),
+    /// Give clusters of a finished run names
+    Rename(rename::RenameArgs),
     /// Score clusters that are there against labels
     Evaluate(evaluate::EvaluateArgs),
     /// Write a run's predictor in another format
     Export(export::ExportArgs),
+    /// Show a run in this terminal: curves, clusters, time left
+    Watch(watch::WatchArgs),
+    /// Make the page that shows what a run found, or several beside each other
+    Report(report::ReportArgs),
     /// Say what a file holds and what training would make of it, and train nothing
     Inspect(inspect::InspectArgs),
     /// Print the fully resolved recipe as TOML, and train nothing
@@ -71,17 +88,22 @@ Examples:
   dec fetch mnist && dec --config notebook       the Keras notebook's run on all 70,000 digits
   dec --set pretrain.epochs=5 --set cluster.tol=0.01
   dec sweep --config seeds                       three seeds and one table
+  dec ensemble rows.csv -k 7 --seeds 10          ten seeds, their consensus, and which rows are sure
   dec predict runs/… new.csv -o clusters.csv
   dec predict runs/… cells.h5ad -o out.h5ad      clusters in obs and obsm, for scanpy; .parquet, .arrow, .npy too
   dec export runs/… --to onnx                    the predictor for ONNX Runtime
   dec evaluate runs/… --labels y.csv             scores, and which class is which cluster
+  dec watch runs/…                               a run at work, in another terminal
+  dec report runs/…                              the page that shows what was found, made again
+  dec rename runs/… 3=neurons 5=T_cells          names, which come behind the numbers from then on
+  dec merge runs/… --to 7                        fewer clusters, without training again; or --join 3,5
   dec resume runs/…                              go on after Ctrl-C, a kill, or a power failure
 
 A recipe is a TOML file that says where it differs from the defaults; `dec config` prints every setting.
 Built-in recipes, described by `dec config --list`: default, fast, best, notebook, dec-paper, idec, dec-da, idec-da,
 aspc-da, seeds (a sweep).
 
-A run leaves in its directory: config.toml, events.jsonl, summary.json, assignments.csv, weights.safetensors, model.pt;
+A run leaves in its directory: config.toml, events.jsonl, summary.json, assignments.csv, weights.safetensors, model.pt, report.html;
 until it has finished also checkpoints.
 
 Exit codes: 0 done, 1 other failure, 2 usage or recipe, 3 data, 4 training diverged or collapsed, 5 results not saved, 6 out of
@@ -103,6 +125,10 @@ impl Args {
                 Command::Predict(_)
                     | Command::Export(_)
                     | Command::Evaluate(_)
+                    | Command::Report(_)
+                    | Command::Watch(_)
+                    | Command::Merge(_)
+                    | Command::Rename(_)
                     | Command::Inspect(_)
                     | Command::Config(_)
             )
@@ -115,8 +141,13 @@ impl Args {
             Some(Command::Predict(args)) => args.run(),
             Some(Command::Sweep(args)) => args.run(&console),
             Some(Command::ChooseK(args)) => args.run(&console),
+            Some(Command::Ensemble(args)) => args.run(&console),
+            Some(Command::Merge(args)) => args.run(),
+            Some(Command::Rename(args)) => args.run(),
             Some(Command::Evaluate(args)) => args.run(),
             Some(Command::Export(args)) => args.run(),
+            Some(Command::Report(args)) => args.run(),
+            Some(Command::Watch(args)) => args.run(),
             Some(Command::Inspect(args)) => args.run(),
             Some(Command::Config(args)) => args.run(),
             Some(Command::Fetch(args)) => args.run(&console),
@@ -137,6 +168,11 @@ pub fn is_unread(error: &anyhow::Error) -> bool {
 /// Whether stdout is no file on a disk, whose errors count. A terminal that is gone does not say of itself that it is one.
 fn stdout_is_a_device() -> bool {
     std::fs::read_link("/proc/self/fd/1").is_ok_and(|target| target.starts_with("/dev"))
+}
+
+/// Text of somebody's as a terminal may show it: what would be a command there is escaped.
+fn shown(text: &str) -> String {
+    text.escape_debug().to_string()
 }
 
 /// Writes results to stdout.

@@ -1,6 +1,7 @@
 //! `dec predict`: cluster new rows with a trained model.
 
 use std::collections::BTreeSet;
+use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
@@ -14,6 +15,8 @@ use dec::output::{to_csv, Chunk, Header, OutputFormat, Scores, TableWriter};
 use dec::run::{check_writable, Assignment, Content, Model, RunDir, CONFIG, SUMMARY, WEIGHTS};
 use tch::{Device, Kind, Tensor};
 
+use super::shown;
+
 /// Values and rows that are labelled together at the most.
 const BLOCK_VALUES: usize = 1 << 24;
 const MOST_ROWS: usize = 1 << 16;
@@ -24,8 +27,9 @@ const MOST_SHOWN: usize = 20;
 
 #[derive(Debug, Args)]
 pub struct PredictArgs {
-    /// A run directory, whose weights are used, or a model.pt, whose program is run; then the rows, unscaled as in training: a
-    /// file or folder of any format that `dec` trains on, "-" for standard input, "builtin" or "mnist"
+    /// A run directory, whose weights are used (an ensemble's names one of its runs), or a model.pt, whose program is run; then the
+    /// rows, unscaled as in training: a file or folder of any format that `dec` trains on, "-" for standard input, "builtin" or
+    /// "mnist"
     #[arg(value_name = "RUN|MODEL> <ROWS", num_args = 1..=2, required = true)]
     what: Vec<String>,
 
@@ -86,6 +90,7 @@ impl PredictArgs {
         let threads: Threads = self.threads.parse()?;
         threads.given().map_or(Ok(()), dec::backend::threads::check)?;
         let (model, rows) = self.model_and_rows()?;
+        let model = &super::ensemble::run_in(model)?;
         self.check_output(model, rows)?;
         let reading = self.reading(model)?;
         let device = dec::backend::select(request)?;
@@ -106,7 +111,7 @@ impl PredictArgs {
         let dataset = data::load(&source).context("the rows cannot be used")?;
         labeller.check(&dataset, model)?;
         let mut table = self.table(&labeller, &dataset, rows)?;
-        let mut tally = Tally::default();
+        let (names, mut tally) = (self.names(&labeller), Tally::default());
         let size = (BLOCK_VALUES / dataset.n_features().max(1)).clamp(1, MOST_ROWS);
         for start in (0..dataset.n_rows()).step_by(size) {
             let chosen: Vec<usize> = (start..(start + size).min(dataset.n_rows())).collect();
@@ -120,11 +125,12 @@ impl PredictArgs {
             }
             tally.add(&block.assignment);
             self.mark_unsure(&mut block.assignment);
+            block.assignment.names.clone_from(&names);
             table.write(&block)?;
         }
         table.finish()?;
         match labeller.profile() {
-            Some(profile) => tally.compare(profile, self.max_outliers),
+            Some(profile) => tally.compare(profile, &labeller.names(), self.max_outliers),
             None if self.max_outliers.is_some() => {
                 Err(dec::Error::Config("--max-outliers: this model is of a version that kept no distances".to_owned()))
             }
@@ -144,7 +150,8 @@ impl PredictArgs {
         let scores = Scores { second: true, entropy: true, outlier: labeller.profile().is_some() };
         let embedding = self.embedding || format == OutputFormat::H5ad;
         let (has_ids, memberships) = (!dataset.ids.is_empty(), self.memberships);
-        let header = Header { has_ids, n_clusters, n_latent, embedding, memberships, scores };
+        let names = self.names(labeller);
+        let header = Header { has_ids, n_clusters, names, n_latent, embedding, memberships, scores };
         Ok(match &self.output {
             None => Table::Stdout { begun: false, header },
             Some(output) => {
@@ -152,6 +159,15 @@ impl PredictArgs {
                 Table::File { writer, embedding, memberships }
             }
         })
+    }
+
+    /// The clusters' names as they are written: on a terminal without what is a command there.
+    fn names(&self, labeller: &Labeller) -> Vec<String> {
+        let names = labeller.names();
+        match &self.output {
+            None if std::io::stdout().is_terminal() => names.iter().map(|name| shown(name)).collect(),
+            _ => names,
+        }
     }
 
     fn mark_unsure(&self, assignment: &mut Assignment) {
@@ -251,6 +267,14 @@ impl Labeller {
         }
     }
 
+    /// What the clusters are called, where they have names; a module keeps none.
+    fn names(&self) -> Vec<String> {
+        match self {
+            Self::Run(run) => run.names.of_all(run.layer.n_clusters()),
+            Self::Module(_) => Vec::new(),
+        }
+    }
+
     /// Refuses rows of another width or shape.
     fn check(&self, dataset: &Dataset, model: &Path) -> dec::Result<()> {
         let expected = match self {
@@ -292,7 +316,7 @@ impl Labeller {
                 let labels = data::values_of(&q.f_argmax(1, false)?)?;
                 let nowhere = Tensor::f_zeros([module.n_clusters(), module.n_latent()], (Kind::Float, Device::Cpu))?;
                 let centroids = module.centroids().unwrap_or(&nowhere);
-                let assignment = Assignment::of(&z, &q, labels, centroids, self.profile())?;
+                let assignment = Assignment::of(&z, &q, labels, (centroids, module.groups()), self.profile())?;
                 (z, q, assignment)
             }
         };
@@ -366,13 +390,14 @@ impl Tally {
     }
 
     /// Says how these rows compare with those of training, and refuses more outliers than `most`.
-    fn compare(&self, profile: &Profile, most: Option<f64>) -> dec::Result<()> {
+    fn compare(&self, profile: &Profile, names: &[String], most: Option<f64>) -> dec::Result<()> {
         let n = self.rows.max(1) as f64;
         let outliers = self.outliers as f64 / n;
         let percent = |share: f64| format!("{:.1}", 100.0 * share);
         let shares = profile.shares.iter().enumerate().map(|(cluster, &share)| {
             let size = self.sizes.get(cluster).copied().unwrap_or(0) as f64;
-            format!("{} ({})", percent(size / n), percent(f64::from(share)))
+            let name = names.get(cluster).map_or_else(String::new, |name| shown(name) + " ");
+            format!("{name}{} ({})", percent(size / n), percent(f64::from(share)))
         });
         let shown: Vec<String> = shares.take(MOST_SHOWN).collect();
         let more = if profile.shares.len() > MOST_SHOWN { ", ..." } else { "" };

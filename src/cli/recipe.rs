@@ -1,12 +1,13 @@
 //! The options that choose a recipe and change it; shared by every command that takes one.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use anyhow::Context;
 use clap::Args;
 use dec::config::{Config, Recipe, Threads};
-use dec::data::{self, Dataset, Source};
+use dec::data::{self, Dataset, Reading, Source};
+use dec::run::{read_config, SUMMARY};
 
 #[derive(Debug, PartialEq, Args)]
 pub struct RecipeArgs {
@@ -253,10 +254,37 @@ pub fn set_threads(threads: Threads) -> dec::Result<()> {
     dec::backend::threads::set(threads.given()).map(|_| ())
 }
 
+/// The recipe of the run in `run`, and the rows that it clustered, from where it had them.
+pub fn data_of_run(run: &Path) -> anyhow::Result<(Config, Dataset)> {
+    let config = read_config(run)?;
+    anyhow::ensure!(config.data.source != "-", "the rows came from standard input");
+    let dataset = load_data(&config)?;
+    let summary = std::fs::read(run.join(SUMMARY)).unwrap_or_default();
+    let summary: serde_json::Value = serde_json::from_slice(&summary).unwrap_or_default();
+    if let Some(sum) = summary["rows_sha256"].as_str() {
+        anyhow::ensure!(sum == dataset.rows_sha256()?, "{} has changed since the run", dataset.name);
+    }
+    Ok((config, dataset))
+}
+
 /// The rows that `config` names.
 pub fn load_data(config: &Config) -> anyhow::Result<Dataset> {
+    read_data(config, config.data.reading()).context("the data cannot be used")
+}
+
+/// The same, read in another way.
+pub fn read_data(config: &Config, reading: Reading) -> dec::Result<Dataset> {
     let data = &config.data;
     let (dir, labels) = (data.dir.as_deref(), data.labels.as_deref());
-    let source = Source { source: &data.source, more: &data.more, dir, labels, reading: data.reading() };
-    data::load(&source).context("the data cannot be used")
+    data::load(&Source { source: &data.source, more: &data.more, dir, labels, reading })
+}
+
+/// `path`, or where that is taken the first that is free with a number behind it.
+pub fn free(path: &Path) -> PathBuf {
+    let numbered = |n: usize| {
+        let mut name = path.as_os_str().to_owned();
+        name.push(format!("-{n}"));
+        PathBuf::from(name)
+    };
+    std::iter::once(path.to_owned()).chain((2..).map(numbered)).find(|path| !path.exists()).unwrap_or_default()
 }

@@ -59,6 +59,14 @@ fn nothing_to_resume(run: &Path) -> anyhow::Error {
         fs::read(run.join(SUMMARY)).ok().and_then(|text| serde_json::from_slice(&text).ok()).unwrap_or_default();
     let config = run.join(CONFIG);
     let anew = format!("start it anew (dec --config {} --out {} --force)", config.display(), run.display());
+    if let Some(from) = summary["merged"]["from"].as_str() {
+        let problem = format!(
+            "the clusters of this run were joined by `dec merge`, and there is nothing to train on with; the run that they are \
+             of is {}",
+            super::shown(from)
+        );
+        return dec::Error::output(run, problem).into();
+    }
     let problem = match (summary["status"].as_str(), summary["format"].as_u64()) {
         (Some("finished"), _) => "this run has finished: there is nothing to go on with".to_owned(),
         (Some(status), None) => {
@@ -100,10 +108,16 @@ pub fn if_there(out: &Path, recipe: &Recipe, says_clusters: bool, console: &Cons
             Some(args.run(console))
         }
         Content::Results => {
-            let finished = fs::read(out.join(SUMMARY))
+            let summary: Value = fs::read(out.join(SUMMARY))
                 .ok()
-                .and_then(|text| serde_json::from_slice::<Value>(&text).ok())
-                .is_some_and(|summary| summary["status"] == "finished");
+                .and_then(|text| serde_json::from_slice(&text).ok())
+                .unwrap_or_default();
+            if !summary["merged"].is_null() {
+                let problem = "this directory holds a run whose clusters were joined by `dec merge`; name another with --out, or \
+                               write over it with --force";
+                return Some(Err(dec::Error::output(out, problem).into()));
+            }
+            let finished = summary["status"] == "finished";
             let same = fs::read_to_string(out.join(CONFIG)).is_ok_and(|text| same(&text));
             match (finished, same) {
                 (true, true) => {

@@ -8,9 +8,9 @@ use std::time::{Duration, Instant};
 use dec::backend::{device_name, threads};
 use dec::choose::KRange;
 use dec::config::{changed_keys, earliest_use, Config, Recipe, Use};
-use dec::control::{Event, Observer};
+use dec::control::{Control, Event, Observer};
 use dec::estimator::set_up_machine;
-use dec::report::results_table;
+use dec::report::{self, results_table, Sample, TensorBoard};
 use dec::run::{Checkpoint, Checkpoints, EventLog, Fitted, Identity, Keeper, Moment, RunDir, Summary, Trainer, EVENTS};
 use dec::state::{Run, StageId};
 use dec::DecValidParams;
@@ -27,6 +27,8 @@ pub struct Session {
     identity: Identity,
     /// Numbers of clusters to choose from before the first stage, where nobody gave one.
     range: Option<KRange>,
+    /// The rows that the report shows.
+    sample: Option<Sample>,
 }
 
 /// Who says how many clusters there are.
@@ -74,7 +76,9 @@ impl Session {
             threads: threads::count(),
         };
         let trainer = DecValidParams::of_recipe(recipe.clone())?.trainer(&dataset, device)?;
-        Ok(Self { recipe, trainer, identity, range })
+        let output = &recipe.config.output;
+        let shown = (output.report || output.tensorboard).then(|| Sample::of(&dataset, &trainer.task().order));
+        Ok(Self { recipe, trainer, identity, range, sample: shown.transpose()? })
     }
 
     /// Refuses changes of settings that have mattered already in the run that `checkpoint` is of.
@@ -118,7 +122,7 @@ impl Session {
         if matches!(start, Start::New) {
             checkpoints.try_save(self.trainer.state()); // a run that is killed at once can go on too
         }
-        let log = match (&start, chosen) {
+        let mut log = match (&start, chosen) {
             (Start::New, Some(log)) => log,
             (Start::New, None) => EventLog::create(&dir.file(EVENTS))?,
             (Start::Checkpoint(checkpoint), _) => {
@@ -130,15 +134,18 @@ impl Session {
         dir.write_config(&self.recipe.config)?;
         self.announce(&dir, &start);
         interrupt::save_first();
+        log.describe(self.trainer.task());
         let started = Instant::now();
         let mut observer = RunObserver::new(console, log);
+        observer.board = self.recipe.config.output.tensorboard.then(|| TensorBoard::open(dir.path())).transpose()?;
         let log = Rc::clone(&observer.log);
         let ended = {
             let mut keeper = Saver { checkpoints: &mut checkpoints, log: &log };
             run_to_the_end(&mut self.trainer, &mut observer, &mut keeper)
         };
         observer.finish();
-        self.finish(&dir, &checkpoints, ended.err(), started)
+        let board = observer.board;
+        self.finish(&dir, &checkpoints, ended.err(), started, board)
     }
 
     /// Pretrains, looks for the number of clusters, and takes what is recommended. Returns the log, in which the run goes on. Until it is
@@ -178,9 +185,13 @@ impl Session {
         checkpoints: &Checkpoints,
         ended: Option<dec::Error>,
         started: Instant,
+        board: Option<TensorBoard>,
     ) -> anyhow::Result<()> {
         let reached = self.trainer.reached();
-        let mut summary = Summary::new(&self.recipe, &self.trainer, ended.as_ref(), started.elapsed().as_secs_f64());
+        let mut summary = {
+            let (sum, seconds) = (self.identity.rows_sha256.clone(), started.elapsed().as_secs_f64());
+            Summary::new(&self.recipe, &self.trainer, sum, ended.as_ref(), seconds)
+        };
         let written = dir.write_outcome(&reached, &self.recipe.config, &mut summary);
         // Nothing is left to go on with: finished, or collapsed with the start as the result.
         let complete =
@@ -188,13 +199,13 @@ impl Session {
         if complete && written.is_ok() {
             checkpoints.remove_all();
         }
+        if written.is_ok() {
+            self.write_report(dir, ended.as_ref(), board);
+        }
         let results = &reached.state.results;
         let mut text = if results.is_empty() { String::new() } else { results_table(results) + "\n" };
         for rollback in &reached.state.rollbacks {
-            text += &format!(
-                "{} diverged at step {} and went on from step {} at {} of its rate\n",
-                rollback.stage, rollback.at_step, rollback.to_step, rollback.rate_factor
-            );
+            text += &format!("{rollback}\n");
         }
         text += &format!("run directory: {}\n", dir.path().display());
         let shown = super::print(&text);
@@ -210,6 +221,29 @@ impl Session {
         }
         written?;
         shown
+    }
+}
+
+impl Session {
+    /// The report comes after everything else is safe: without it nothing is lost, and `dec report` makes it again.
+    fn write_report(&self, dir: &RunDir, ended: Option<&dec::Error>, board: Option<TensorBoard>) {
+        let Some(sample) = &self.sample else { return };
+        // Whoever stopped the run does not wait for a map.
+        let sample = (!matches!(ended, Some(dec::Error::Interrupted))).then_some(sample);
+        if let (Some(mut board), Some(sample)) = (board, sample) {
+            if let Err(problem) = board.end(dir.path(), sample) {
+                tracing::warn!("TensorBoard is without the end of the run: {problem}");
+            }
+        }
+        if !self.recipe.config.output.report {
+            return;
+        }
+        match report::write(dir.path(), &[], sample, None, &mut Control::new(&mut Stoppable)) {
+            Ok(page) => tracing::info!("the report: {}", page.display()),
+            Err(problem) => {
+                tracing::warn!("no report ({problem}); `dec report {}` makes it again", dir.path().display());
+            }
+        }
     }
 }
 
@@ -268,6 +302,7 @@ impl Keeper for Saver<'_> {
 pub struct RunObserver {
     progress: Progress,
     log: Rc<RefCell<EventLog>>,
+    board: Option<TensorBoard>,
     /// Whether SIGUSR1 has asked for a checkpoint that was not tried yet.
     save: bool,
 }
@@ -275,7 +310,7 @@ pub struct RunObserver {
 impl RunObserver {
     /// Into `log`.
     pub fn new(console: &Console, log: EventLog) -> Self {
-        Self { progress: console.progress(), log: Rc::new(RefCell::new(log)), save: false }
+        Self { progress: console.progress(), log: Rc::new(RefCell::new(log)), board: None, save: false }
     }
 
     /// Takes the bar away, and writes what is left of the log.
@@ -291,10 +326,24 @@ impl RunObserver {
     }
 }
 
+/// Knows when somebody wants the end, and nothing else.
+struct Stoppable;
+
+impl Observer for Stoppable {
+    fn on_event(&mut self, _: &Event) {}
+
+    fn should_stop(&self) -> bool {
+        interrupt::requested()
+    }
+}
+
 impl Observer for RunObserver {
     fn on_event(&mut self, event: &Event) {
         self.log.borrow_mut().on_event(event);
         self.progress.on_event(event);
+        if let Some(board) = &mut self.board {
+            board.on_event(event);
+        }
         self.save |= interrupt::take_save_request();
     }
 

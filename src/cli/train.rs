@@ -6,7 +6,7 @@ use clap::Args;
 use dec::run::{Content, RunDir};
 
 use super::console::Console;
-use super::recipe::RecipeArgs;
+use super::recipe::{free, RecipeArgs};
 use super::resume;
 use super::session::{ClustersBy, Session, Start};
 
@@ -23,6 +23,10 @@ pub struct TrainArgs {
     #[arg(long, requires = "out")]
     force: bool,
 
+    /// Write the run for TensorBoard too, to tensorboard/ in its directory: tensorboard --logdir DIR
+    #[arg(long)]
+    tensorboard: bool,
+
     /// Go on with the run that --out holds, if there is one with these settings; done at once if it has finished. For
     /// schedulers that start a job again
     #[arg(long, requires = "out", conflicts_with = "force")]
@@ -31,7 +35,8 @@ pub struct TrainArgs {
 
 impl TrainArgs {
     pub fn run(&self, console: &Console) -> anyhow::Result<()> {
-        let recipe = self.recipe.resolve()?;
+        let mut recipe = self.recipe.resolve()?;
+        recipe.config.output.tensorboard |= self.tensorboard;
         if !recipe.config.sweep.is_empty() {
             let problem = format!("the recipe {} has a [sweep] table; run it with `dec sweep`", recipe.name);
             return Err(dec::Error::Config(problem).into());
@@ -83,7 +88,5 @@ pub(super) fn with_flags(problem: dec::Error, path: &Path) -> dec::Error {
 /// `runs/<recipe>-<time>`, with a number behind it where that is taken.
 pub(super) fn default_out(recipe: &str) -> PathBuf {
     let time = jiff::Zoned::now().strftime("%Y%m%d-%H%M%S");
-    let base = Path::new("runs").join(format!("{recipe}-{time}"));
-    let numbered = (2..).map(|n| Path::new("runs").join(format!("{recipe}-{time}-{n}")));
-    std::iter::once(base.clone()).chain(numbered).find(|path| !path.exists()).unwrap_or(base)
+    free(&Path::new("runs").join(format!("{recipe}-{time}")))
 }

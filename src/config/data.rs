@@ -97,6 +97,7 @@ impl DataConfig {
             image_size: self.image_size,
             folder_labels: self.folder_labels,
             most_bytes: self.max_memory.map_or(0, |megabytes| megabytes.saturating_mul(1_000_000)),
+            keeps_double: false,
         };
         Reading { format: self.format, pick, missing: self.missing, features: self.features, ..Reading::default() }
     }

@@ -1,35 +1,43 @@
 //! What a recipe's `auto` comes to: how long a stage trains, how many networks, how much noise. An epoch of few rows has few
-//! steps, and so there are more of them.
+//! steps, and so there are more of them; one of very many has more than training needs, and there are fewer.
 //!
 //! A record in `RESULTS.jsonl` was made with the figures that its commit has: make it anew when these change (`--again`).
 
 use crate::config::{ClusterConfig, Count, ModelConfig, StartConfig, StartMethod};
 
-/// At least so many epochs, and as many more as it takes to come to so many steps.
+/// So many epochs, as many more as it takes to come to `steps`, and of very many rows as few as come to `most` steps, but one at
+/// least.
 #[derive(Debug, Clone, Copy)]
 struct Rule {
     epochs: u64,
     steps: u64,
+    most: u64,
 }
 
 impl Rule {
     fn epochs(self, rows: i64, batch_size: usize) -> u64 {
-        self.epochs.max(self.steps.div_ceil(per_epoch(rows, batch_size)))
+        let per_epoch = per_epoch(rows, batch_size);
+        self.epochs.min(self.most / per_epoch).max(self.steps.div_ceil(per_epoch)).max(1)
     }
 }
 
 /// Steps an epoch.
-fn per_epoch(rows: i64, batch_size: usize) -> u64 {
+pub(crate) fn per_epoch(rows: i64, batch_size: usize) -> u64 {
     (rows.max(1) as u64).div_ceil(batch_size.max(1) as u64)
 }
 
+/// What 70,000 rows come to, by which the epochs were chosen, about twice.
+const MOST_PRETRAIN: u64 = 8000;
+const MOST_TOWARDS_CLUSTERS: u64 = 2200;
+const MOST_SELF_TRAINING: u64 = 8000;
+
 /// Noise does not turn few rows into many, as moving their values does: an autoencoder that trains for longer memorises them.
-const PRETRAIN: Rule = Rule { epochs: 15, steps: 300 };
+const PRETRAIN: Rule = Rule { epochs: 15, steps: 300, most: MOST_PRETRAIN };
 /// Of rows that are moved.
-const PRETRAIN_MOVED: Rule = Rule { epochs: 15, steps: 1500 };
-const OVER_CLUSTERING: Rule = Rule { epochs: 2, steps: 400 };
-const HANDOVER: Rule = Rule { epochs: 4, steps: 200 };
-const SELF_TRAINING: Rule = Rule { epochs: 12, steps: 1000 };
+const PRETRAIN_MOVED: Rule = Rule { epochs: 15, steps: 1500, most: MOST_PRETRAIN };
+const OVER_CLUSTERING: Rule = Rule { epochs: 2, steps: 400, most: MOST_TOWARDS_CLUSTERS };
+const HANDOVER: Rule = Rule { epochs: 4, steps: 200, most: MOST_TOWARDS_CLUSTERS };
+const SELF_TRAINING: Rule = Rule { epochs: 12, steps: 1000, most: MOST_SELF_TRAINING };
 
 /// The widths of the encoder's layers, from the rows' `n_features` to the latent, for rows whose values are `moved` or for
 /// others. Of few rows a small network makes the same of what can be known of them, in a tenth of the time.
@@ -101,6 +109,15 @@ mod tests {
         let others = |rows| pretrain_epochs(Count::Auto, false, rows, 256);
         assert_eq!([70_000, 10_000, 1_797, 1].map(others), [15, 15, 38, 300]);
         assert_eq!(pretrain_epochs(Count::Given(3), true, 1_797, 256), 3);
+    }
+
+    #[test]
+    fn very_many_rows_train_for_fewer() {
+        let pretrain = |rows| pretrain_epochs(Count::Auto, false, rows, 256);
+        assert_eq!([130_000, 250_000, 1_000_000, 10_000_000].map(pretrain), [15, 8, 2, 1]);
+        let handover = |rows| handover_epochs(Count::Auto, rows, 256);
+        assert_eq!([70_000, 250_000, 1_000_000].map(handover), [4, 2, 1]);
+        assert_eq!([70_000, 1_000_000].map(|rows| rounds(&ClusterConfig::default(), rows)), [12, 2]);
     }
 
     #[test]

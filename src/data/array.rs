@@ -2,8 +2,8 @@
 
 use ndarray::{Array2, ArrayView, IxDyn, ShapeBuilder};
 
-use super::element::{Element, Endian};
-use super::format::{Table, Values};
+use super::element::Endian;
+use super::format::{Pick, Table, Values};
 use super::header::{hex, Header};
 use super::input::{Body, Input};
 use super::source::FileRows;
@@ -31,9 +31,9 @@ fn read_header(input: &mut Input) -> Result<Header> {
     }
 }
 
-/// Reads rows; images where the file has three or four dimensions of their kind. Those of a plain file that take more than
-/// `most_resident` bytes stay there.
-pub(super) fn read_table(input: &mut Input, most_resident: u64) -> Result<Table> {
+/// Reads rows; images where the file has three or four dimensions of their kind. Those of a plain file that are large stay there,
+/// others take no more memory than `pick` allows.
+pub(super) fn read_table(input: &mut Input, pick: &Pick) -> Result<Table> {
     let header = read_header(input)?;
     let count = checked_count(input, &header)?;
     let (n_rows, rest) = match header.shape.as_slice() {
@@ -49,15 +49,15 @@ pub(super) fn read_table(input: &mut Input, most_resident: u64) -> Result<Table>
     let shape = (n_rows, rest.iter().product());
     let Header { element, endian, .. } = header;
     let copies = if header.is_transposed() { 2 } else { 1 };
-    let body = Body { count, size: element.size(), copies, claim: &header.describe() };
-    let large = (count as u64).saturating_mul(element.size() as u64) > most_resident && !header.is_transposed();
+    let body = Body { count, size: element.size(), copies, most_bytes: pick.most_bytes, claim: &header.describe() };
+    let large = (count as u64).saturating_mul(element.size() as u64) > pick.most_resident() && !header.is_transposed();
     if let Some((file, start)) = if large { input.stay(body)? } else { None } {
         let (path, shape) = (input.path().to_owned(), [shape.0, shape.1]);
         return Ok(Table::in_file(FileRows { path, file, start, element, endian, shape }, rest));
     }
     let values = match element {
-        Element::U8 => {
-            let values = input.read_body(body, |bytes, out: &mut Vec<u8>| out.extend_from_slice(bytes))?;
+        _ if element.is_byte() => {
+            let values = input.read_body(body, |bytes, out| element.decode_u8(bytes, out))?;
             Values::U8(to_rows(input, &header, shape, values)?)
         }
         _ if element.is_wide() => {
@@ -77,14 +77,14 @@ pub(super) fn read_table(input: &mut Input, most_resident: u64) -> Result<Table>
 /// Reads one integer a row.
 pub(super) fn read_labels(input: &mut Input) -> Result<Vec<i64>> {
     let header = read_header(input)?;
-    integers(input, &header)
+    integers(input, &header, u64::MAX)
 }
 
-fn integers(input: &mut Input, header: &Header) -> Result<Vec<i64>> {
+fn integers(input: &mut Input, header: &Header, most_bytes: u64) -> Result<Vec<i64>> {
     let count = checked_count(input, header)?;
     check_labels_shape(input, &header.shape)?;
     let Header { element, endian, .. } = *header;
-    let body = Body { count, size: element.size(), copies: 1, claim: &header.describe() };
+    let body = Body { count, size: element.size(), copies: LABEL_COPIES, most_bytes, claim: &header.describe() };
     let mut wrong = None;
     let labels = input.read_body(body, |bytes, out| element.decode_i64(endian, bytes, out, &mut wrong))?;
     match wrong {
@@ -95,6 +95,10 @@ fn integers(input: &mut Input, header: &Header) -> Result<Vec<i64>> {
     }
 }
 
+/// Bytes that one label takes in memory besides its letters, and how often the 8 bytes of a number do that becomes one.
+const LABEL_BYTES: u64 = 40;
+const LABEL_COPIES: u64 = 1 + LABEL_BYTES.div_ceil(8);
+
 fn check_labels_shape(input: &Input, shape: &[usize]) -> Result<()> {
     if matches!(shape, [_] | [_, 1]) {
         return Ok(());
@@ -103,34 +107,38 @@ fn check_labels_shape(input: &Input, shape: &[usize]) -> Result<()> {
     Err(input.problem(format!("has the shape [{}]; labels need [rows] or [rows, 1], one a row", shape.join(", "))))
 }
 
-/// One label a row of an NPY or IDX file, numbers or strings; `None` for a file of another format.
-pub(super) fn read_text_labels(input: &mut Input) -> Result<Option<Vec<Option<String>>>> {
+/// One label a row of an NPY or IDX file, numbers or strings; `None` for a file of another format. They take no more than so many
+/// bytes of memory.
+pub(super) fn read_text_labels(input: &mut Input, most_bytes: u64) -> Result<Option<Vec<Option<String>>>> {
     let mut magic = [0; 4];
     let found = input.fill(&mut magic)?;
     let magic = &magic[..found];
     let text = |labels: Vec<i64>| Ok(Some(labels.into_iter().map(|label| Some(label.to_string())).collect()));
     if magic == &npy::MAGIC[..4] {
         return match npy::read_content(input)? {
-            npy::Content::Numbers(header) => text(integers(input, &header)?),
-            npy::Content::Text(header) => strings(input, &header).map(Some),
+            npy::Content::Numbers(header) => text(integers(input, &header, most_bytes)?),
+            npy::Content::Text(header) => strings(input, &header, most_bytes).map(Some),
         };
     }
     if magic.starts_with(&[0, 0]) {
         let header = idx::read_header(input, magic)?;
-        return text(integers(input, &header)?);
+        return text(integers(input, &header, most_bytes)?);
     }
     Ok(None)
 }
 
-fn strings(input: &mut Input, header: &npy::TextHeader) -> Result<Vec<Option<String>>> {
+fn strings(input: &mut Input, header: &npy::TextHeader, most_bytes: u64) -> Result<Vec<Option<String>>> {
     check_labels_shape(input, &header.shape)?;
-    let size = header.width * if header.unicode.is_some() { 4 } else { 1 };
     let count = header.shape.first().copied().unwrap_or(0);
-    if size == 0 || count.checked_mul(size).and_then(|bytes| isize::try_from(bytes).ok()).is_none() {
-        return Err(input.problem(format!("its header promises {count} strings of {size} bytes: it is damaged")));
-    }
     let claim = format!("{count} strings of {} characters", header.width);
-    let body = Body { count: count * size, size: 1, copies: 3, claim: &claim };
+    let size = header.width.checked_mul(if header.unicode.is_some() { 4 } else { 1 }).filter(|&size| size > 0);
+    let bytes = size.and_then(|size| count.checked_mul(size)).filter(|&bytes| isize::try_from(bytes).is_ok());
+    let (Some(size), Some(bytes)) = (size, bytes) else {
+        return Err(input.problem(format!("its header promises {claim}: it is damaged")));
+    };
+    // Once as they are in the file, once as texts of their own.
+    let copies = 3 + LABEL_BYTES.div_ceil(size as u64);
+    let body = Body { count: bytes, size: 1, copies, most_bytes, claim: &claim };
     let bytes: Vec<u8> = input.read_body(body, |bytes, out| out.extend_from_slice(bytes))?;
     let decode = |cell: &[u8]| -> String {
         let text: String = match header.unicode {

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use super::input::Input;
 use super::table::{self, Wishes};
-use super::{array, Dataset};
+use super::{array, Dataset, Pick};
 use crate::error::Result;
 
 const IMAGES: &[u8] = include_bytes!("builtin/t10k-images-idx3-ubyte.gz");
@@ -16,8 +16,10 @@ const LABELS: &[u8] = include_bytes!("builtin/t10k-labels-idx1-ubyte.gz");
 pub(super) fn load() -> Result<Dataset> {
     let images = Path::new("built-in t10k-images-idx3-ubyte.gz");
     let labels = Path::new("built-in t10k-labels-idx1-ubyte.gz");
-    let table = array::read_table(&mut Input::from_bytes(images, IMAGES)?, u64::MAX)?;
-    let found = table::dataset(images, table, Wishes::default())?;
+    let pick = Pick { most_bytes: u64::MAX, ..Pick::default() };
+    let table = array::read_table(&mut Input::from_bytes(images, IMAGES)?, &pick)?;
+    let wishes = Wishes { most_bytes: u64::MAX, ..Wishes::default() };
+    let found = table::dataset(images, table, wishes)?;
     let labels = array::read_labels(&mut Input::from_bytes(labels, LABELS)?)?;
     Ok(Dataset { labels: Some(labels), name: "MNIST test digits (built in)".to_owned(), ..found })
 }

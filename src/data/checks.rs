@@ -31,7 +31,7 @@ pub fn check_finite(dataset: &Dataset) -> Result<()> {
     let range = if n_infinite > 0 { " (values are read as float32: beyond ±3.4e38 they are infinite)" } else { "" };
     Err(Error::Rows(format!(
         "{}: {counted} of its {} x {} values; the first is {value} at row {row}, column {column}, both counted from 0\
-         {range}. Leave those rows out or fill the values in, e.g. with numpy.nan_to_num",
+         {range}. Leave those rows out or fill the values in, e.g. with numpy.nan_to_num(a, posinf=0, neginf=0)",
         dataset.name,
         features.n_rows(),
         features.n_features(),

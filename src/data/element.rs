@@ -90,6 +90,19 @@ impl Element {
         for_each_number!(self, endian, bytes, value => out.push(value as f32));
     }
 
+    /// Whether values of this type are kept as bytes.
+    pub fn is_byte(self) -> bool {
+        matches!(self, Self::U8 | Self::Bool)
+    }
+
+    /// Appends the values in `bytes`, of a type that is kept as bytes.
+    pub fn decode_u8(self, bytes: &[u8], out: &mut Vec<u8>) {
+        match self {
+            Self::Bool => out.extend(bytes.iter().map(|&byte| u8::from(byte != 0))),
+            _ => out.extend_from_slice(bytes),
+        }
+    }
+
     /// Whether float32 may round values of this type.
     pub fn is_wide(self) -> bool {
         matches!(self, Self::U32 | Self::I32 | Self::U64 | Self::I64 | Self::F64)

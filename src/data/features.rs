@@ -75,6 +75,22 @@ impl Features {
         }
     }
 
+    /// The rows with these indices, in this order, in memory.
+    ///
+    /// # Errors
+    /// As for [`Features::find_row`].
+    pub(crate) fn resident_at(&self, rows: &[usize]) -> Result<Self> {
+        let shape = (rows.len(), self.n_features());
+        if self.are_bytes() {
+            let mut values = Array2::zeros(shape);
+            self.read_u8(rows.iter().copied(), values.as_slice_mut().unwrap_or_default())?;
+            return Ok(Self::U8(values));
+        }
+        let mut values = Array2::zeros(shape);
+        self.read_f32(rows.iter().copied(), values.as_slice_mut().unwrap_or_default())?;
+        Ok(Self::F32(values))
+    }
+
     /// Rows by their numbers, as float32, into `out` of as many times d values.
     ///
     /// # Errors

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use flate2::bufread::MultiGzDecoder;
 
+use super::format::Pick;
 use crate::backend::memory::{available_bytes, human};
 use crate::error::{Error, Result};
 
@@ -26,6 +27,8 @@ pub(super) struct Body<'a> {
     pub size: usize,
     /// How often the values are in memory at once, at the most, after they were read.
     pub copies: u64,
+    /// Bytes that they may take there.
+    pub most_bytes: u64,
     /// In words, for messages.
     pub claim: &'a str,
 }
@@ -224,7 +227,10 @@ impl<'a> Input<'a> {
         let needed = bytes.saturating_mul(body.copies);
         match available {
             Some(available) if needed > available => Err(self.too_large(body.claim, needed, Some(available))),
-            _ => Ok(()),
+            _ => {
+                let pick = Pick { most_bytes: body.most_bytes, ..Pick::default() };
+                pick.check_bytes(&self.path, &format!("its {}", body.claim), needed)
+            }
         }
     }
 

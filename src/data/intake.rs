@@ -5,14 +5,9 @@ use ndarray::{Array1, Array2, ArrayView2, Axis, Zip};
 use tch::Tensor;
 
 use super::format::Csr;
+use super::precision::{is_coarse, STEP_F32, STEP_F64};
 use super::{values_of, Features};
 use crate::error::Result;
-
-/// A column needs its offset taken off where rounding to float32 would move its values by so much of their deviation.
-const ROUGH: f64 = 1e-3;
-/// The relative step of float32, and of float64.
-const STEP_F32: f64 = 1.0 / 16_777_216.0;
-const STEP_F64: f64 = 1.0 / 9_007_199_254_740_992.0;
 
 /// What was done to a file's columns. The default is nothing.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -88,13 +83,14 @@ pub(super) fn narrow(rows: Array2<f64>) -> (Array2<f32>, Option<Array1<f64>>, bo
 
 /// The offset for columns of float64, as [`narrow`] takes it off, and whether float64 was too coarse.
 pub(super) fn offset_of(columns: &[Column]) -> (Option<Array1<f64>>, bool) {
-    let coarse = |step: f64| columns.iter().any(|c| c.deviation() > 0.0 && c.greatest * step > ROUGH * c.deviation());
+    let coarse = |step: f64| columns.iter().any(|column| is_coarse(step, column.greatest, column.deviation()));
     if !coarse(STEP_F32) {
         return (None, false);
     }
     let offset = columns.iter().map(|column| {
-        let far = column.greatest * STEP_F32 > ROUGH * column.deviation() && column.mean().is_finite();
-        if far {
+        // One that does not vary here may do so in rows to come.
+        let far = column.deviation() == 0.0 || is_coarse(STEP_F32, column.greatest, column.deviation());
+        if far && column.mean().is_finite() {
             column.mean()
         } else {
             0.0
@@ -119,6 +115,9 @@ pub(super) struct Column {
     sum: f64,
     squares: f64,
     greatest: f64,
+    /// The first value, and whether another differs from it: sums of equal values are rounded, and say that they vary a little.
+    first: Option<f64>,
+    varies: bool,
 }
 
 /// Two passes over the values: sums first, then squares of differences from the mean.
@@ -141,6 +140,7 @@ impl Column {
                 self.count += 1.0;
                 self.sum += value;
                 self.greatest = self.greatest.max(value.abs());
+                self.varies |= *self.first.get_or_insert(value) != value;
             }
             Pass::Squares => self.squares += (value - self.mean()).powi(2),
         }
@@ -152,7 +152,10 @@ impl Column {
     }
 
     fn deviation(&self) -> f64 {
-        (self.squares / self.count.max(1.0)).sqrt()
+        match self.varies {
+            true => (self.squares / self.count.max(1.0)).sqrt(),
+            false => 0.0,
+        }
     }
 }
 
@@ -234,20 +237,22 @@ pub(super) fn most_variable(rows: &impl Entries, count: usize) -> Result<Vec<usi
 }
 
 impl Csr {
-    /// These columns alone, in this order.
-    pub(super) fn columns(&self, chosen: &[usize]) -> Self {
-        let mut place_of = vec![u32::MAX; self.shape[1]];
-        chosen.iter().enumerate().for_each(|(place, &column)| place_of[column] = place as u32);
-        let mut kept =
-            Self { shape: [self.shape[0], chosen.len()], starts: vec![0], columns: Vec::new(), values: Vec::new() };
-        for row in 0..self.shape[0] {
-            for at in self.starts[row] as usize..self.starts[row + 1] as usize {
-                let place = place_of[self.columns[at] as usize];
-                if place != u32::MAX {
-                    kept.columns.push(place);
-                    kept.values.push(self.values[at]);
-                }
+    /// The columns at these places, in this order; 0 where there is none.
+    pub(super) fn columns(&self, places: &[Option<usize>]) -> Self {
+        let mut places_of: Vec<Vec<u32>> = vec![Vec::new(); self.shape[1]];
+        for (place, column) in (0..).zip(places) {
+            column.iter().for_each(|&column| places_of[column].push(place));
+        }
+        let (mut kept, mut row) = (Self { starts: vec![0], ..Self::default() }, Vec::new());
+        kept.shape = [self.shape[0], places.len()];
+        for i in 0..self.shape[0] {
+            row.clear();
+            for at in self.starts[i] as usize..self.starts[i + 1] as usize {
+                row.extend(places_of[self.columns[at] as usize].iter().map(|&place| (place, self.values[at])));
             }
+            row.sort_unstable_by_key(|&(place, _)| place);
+            kept.columns.extend(row.iter().map(|(place, _)| place));
+            kept.values.extend(row.iter().map(|(_, value)| value));
             kept.starts.push(kept.values.len() as u64);
         }
         kept
@@ -292,6 +297,8 @@ mod tests {
         assert!(narrow(array![[9e15], [9e15 + 2.0]]).2, "float64 steps by 1 there");
         let (_, offset, _) = narrow(array![[5.0], [5.0]]);
         assert_eq!(offset, None, "nothing varies");
+        // The mean of three times 0.1 is another number in float64.
+        assert_eq!(narrow(array![[0.1], [0.1], [0.1]]), (array![[0.1f32], [0.1], [0.1]], None, false));
     }
 
     #[test]
@@ -309,8 +316,14 @@ mod tests {
         }
         assert_eq!(most_variable(&csr, 2).unwrap(), [2, 3]);
         assert_eq!(most_variable(&dense_rows, 2).unwrap(), [2, 3]);
-        assert_eq!(dense(&csr.columns(&[1, 3])), dense_rows.select(Axis(1), &[1, 3]));
+        assert_eq!(dense(&csr.columns(&[Some(1), Some(3)])), dense_rows.select(Axis(1), &[1, 3]));
         assert_eq!(dense(&csr), dense_rows);
-        assert_eq!(dense(&csr.columns(&[2, 3])), dense_rows.select(Axis(1), &[2, 3]));
+        // In another order, one twice, and one that is not there.
+        let picked = csr.columns(&[Some(3), None, Some(0), Some(3)]);
+        let expected =
+            array![[0.0f32, 0.0, 5.0, 0.0], [5.0, 0.0, 5.0, 5.0], [0.0, 0.0, 5.0, 0.0], [4.0, 0.0, 5.0, 4.0]];
+        assert_eq!(dense(&picked), expected);
+        assert_eq!(picked.columns[1..4], [0, 2, 3], "in their order");
+        assert_eq!(dense(&csr.columns(&[Some(2), Some(3)])), dense_rows.select(Axis(1), &[2, 3]));
     }
 }

@@ -1,41 +1,55 @@
 //! MNIST from its four IDX files: the 60,000 training digits, then the 10,000 test digits.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use ndarray::{concatenate, Axis};
 
 use super::input::Input;
-use super::{array, cache, read_rows, Dataset, Features};
+use super::published::{Published, MNIST};
+use super::{array, cache, read_rows, verified, Dataset, Features};
 use crate::error::{Error, Result};
 
-/// The files, in the order of the rows: images and labels, train and test.
-pub(super) const FILES: [&str; 4] =
-    ["train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"];
-
 /// Reads MNIST from `dir`, or from the cache that `dec fetch mnist` fills.
+///
+/// What was downloaded has to be what was published, whenever it is used; files of the user's own are taken as they are.
 pub(super) fn load(dir: Option<&Path>) -> Result<Dataset> {
+    let cached = dir.is_none();
     let dir = match dir {
         Some(dir) => dir.to_owned(),
         None => cache::mnist_dir()?,
     };
-    let found = FILES.map(|file| find(&dir, file));
-    let [Some(train_images), Some(train_labels), Some(test_images), Some(test_labels)] = found else {
+    let found = MNIST.each_ref().map(|file| file.find(&dir));
+    let [Some(train_images), Some(train_labels), Some(test_images), Some(test_labels)] = &found else {
         let missing: Vec<_> =
-            FILES.iter().zip(&found).filter(|(_, path)| path.is_none()).map(|(file, _)| *file).collect();
+            MNIST.iter().zip(&found).filter(|(_, path)| path.is_none()).map(|(file, _)| file.name).collect();
         return Err(missing_files(&dir, &missing));
     };
-    let train = read_part(&train_images, &train_labels)?;
-    let test = read_part(&test_images, &test_labels)?;
-    join(train, test, &test_images)
+    if cached || verified::has_record(&dir) {
+        for (file, path) in MNIST.iter().zip(found.iter().flatten()) {
+            check(path, file, cached)?;
+        }
+    }
+    let train = read_part(train_images, train_labels)?;
+    let test = read_part(test_images, test_labels)?;
+    join(train, test, test_images)
 }
 
-/// The file in `dir`, gzipped or raw, under either of the two spellings in use; what `dec fetch` writes comes first.
-pub(super) fn find(dir: &Path, file: &str) -> Option<PathBuf> {
-    let dotted = file.replace("-idx", ".idx");
-    [format!("{file}.gz"), file.to_owned(), format!("{dotted}.gz"), dotted]
-        .into_iter()
-        .map(|name| dir.join(name))
-        .find(|path| path.is_file())
+/// Refuses a file that is not the published one.
+fn check(path: &Path, file: &Published, cached: bool) -> Result<()> {
+    verified::check(path, file).map_err(|problem| {
+        let dir = path.parent().unwrap_or(Path::new(""));
+        let remedy = if cached {
+            "`dec fetch mnist` gets it again; other digits under these names can be read with --data-dir DIR".to_owned()
+        } else {
+            let record = dir.join(verified::RECORD);
+            format!(
+                "`dec fetch mnist --data-dir {}` gets it again; without {} the files are taken as they are",
+                dir.display(),
+                record.display()
+            )
+        };
+        Error::data(path, format!("is not the file that was published, or has changed: it {problem}. {remedy}"))
+    })
 }
 
 fn missing_files(dir: &Path, missing: &[&str]) -> Error {

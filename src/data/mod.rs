@@ -16,6 +16,7 @@ mod fetch;
 mod fingerprint;
 mod format;
 mod header;
+mod health;
 mod idx;
 mod input;
 mod intake;
@@ -23,12 +24,15 @@ mod joined;
 mod memory;
 mod mnist;
 mod npy;
+mod precision;
+mod published;
 mod rows;
 mod scale;
 mod scaling;
 mod shape;
 mod source;
 mod table;
+mod verified;
 
 use std::path::Path;
 
@@ -42,7 +46,10 @@ pub use cache::{cache_dir, mnist_dir};
 pub use checks::{check_clusterable, check_counts, check_finite, check_magnitude, first_absurd};
 pub use features::Features;
 pub use fetch::{fetch_mnist, FetchProgress, Fetched, Outcome, DEFAULT_MIRRORS};
+#[cfg(feature = "h5ad")]
+pub(crate) use format::guarded;
 pub use format::{Format, Pick};
+pub use health::Health;
 pub use intake::{Intake, Selection};
 pub(crate) use memory::IN_MEMORY;
 pub use memory::{Number, ToDataset};
@@ -162,8 +169,9 @@ pub struct Source<'a> {
     /// `builtin` (the 10,000 MNIST test digits), `mnist` (train + test, 70,000 rows), or the path of a file or folder (see
     /// [`Format`]); `-` is standard input. A file that is itself called `mnist` is `./mnist`.
     pub source: &'a str,
-    /// For `mnist`: the directory of its four files. Default: [`mnist_dir`], which `dec fetch mnist` fills. The other
-    /// sources do not use it.
+    /// For `mnist`: the directory of its four files. Default: [`mnist_dir`], which `dec fetch mnist` fills. Files that were
+    /// downloaded have to be the published ones; a directory of files of one's own is taken as it is. The other sources do not
+    /// use it.
     pub dir: Option<&'a Path>,
     /// Further files or folders, whose rows follow those of `source`.
     pub more: &'a [String],
@@ -225,7 +233,7 @@ pub fn load(source: &Source) -> Result<Dataset> {
         }
     };
     if let Some(path) = source.labels {
-        let labels = read_labels(path, source.reading.pick.label_column)?;
+        let labels = read_labels_within(path, source.reading.pick.label_column, source.reading.most_bytes())?;
         if labels.len() != dataset.n_rows() {
             let problem = format!(
                 "has {} labels, but {} has {} rows: one label a row is needed, in the rows' order",
@@ -252,7 +260,8 @@ pub fn load(source: &Source) -> Result<Dataset> {
 /// [`Error::Data`], with the place in the file where that helps; [`Error::Memory`].
 pub fn read(paths: &[&Path], reading: &Reading) -> Result<Dataset> {
     let most_bytes = reading.most_bytes();
-    let pick = Pick { most_bytes, ..reading.pick };
+    let takes_offset = reading.intake.is_some_and(|intake| intake.offset.is_some());
+    let pick = Pick { most_bytes, keeps_double: takes_offset || paths.len() > 1, ..reading.pick };
     let tables = paths.iter().map(|path| format::read(path, reading.format, &pick)).collect::<Result<_>>()?;
     let path = paths.first().copied().unwrap_or(Path::new(""));
     let Reading { missing, features, intake, names, .. } = *reading;
@@ -278,13 +287,20 @@ pub fn read_rows(path: &Path) -> Result<Dataset> {
 ///
 /// # Errors
 ///
-/// [`Error::Data`], with the first value that is no label.
+/// [`Error::Data`], with the first value that is no label; [`Error::Memory`].
 pub fn read_labels(path: &Path, column: Option<&str>) -> Result<Vec<Option<String>>> {
-    let mut input = Input::open(path)?;
-    match array::read_text_labels(&mut input)? {
-        Some(labels) => Ok(labels),
-        None => format::labels::read_text(path, &mut Input::open(path)?, column),
-    }
+    read_labels_within(path, column, available_bytes().unwrap_or(u64::MAX))
+}
+
+/// [`read_labels`] in so many bytes of memory.
+fn read_labels_within(path: &Path, column: Option<&str>, most_bytes: u64) -> Result<Vec<Option<String>>> {
+    format::guarded(path, || {
+        let mut input = Input::open(path)?;
+        match array::read_text_labels(&mut input, most_bytes)? {
+            Some(labels) => Ok(labels),
+            None => format::labels::read_text(path, &mut Input::open(path)?, column, most_bytes),
+        }
+    })
 }
 
 #[cfg(test)]

@@ -20,6 +20,9 @@ pub(super) const MAGIC: &[u8; 6] = b"\x93NUMPY";
 /// More than this is no header that NumPy writes for a type we read (it pads to 64 or 128 bytes).
 const MAX_HEADER_BYTES: u64 = 1 << 20;
 
+/// NumPy has so many at most. Arrays laid out by columns are gone through axis by axis, for every value.
+const MAX_DIMENSIONS: usize = 64;
+
 /// An array of strings of one width.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct TextHeader {
@@ -281,6 +284,9 @@ impl<'a> Cursor<'a> {
             let Ok(number) = number.parse() else {
                 return Err(self.problem(&format!("has the dimension {number}, which overflows")));
             };
+            if shape.len() == MAX_DIMENSIONS {
+                return Err(self.problem(&format!("has more than {MAX_DIMENSIONS} dimensions")));
+            }
             shape.push(number);
             self.at += digits;
             self.eat('L');

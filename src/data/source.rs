@@ -134,7 +134,7 @@ impl RowSource for FileRows {
 
     fn width(&self) -> Width {
         match self.element {
-            Element::U8 => Width::U8,
+            element if element.is_byte() => Width::U8,
             element if element.is_wide() => Width::F64,
             _ => Width::F32,
         }
@@ -149,7 +149,7 @@ impl RowSource for FileRows {
     }
 
     fn read_u8(&self, rows: &[usize], out: &mut [u8]) -> Result<()> {
-        self.read(rows, out, |bytes, out| out.extend_from_slice(bytes))
+        self.read(rows, out, |bytes, out| self.element.decode_u8(bytes, out))
     }
 }
 

@@ -11,13 +11,16 @@ use super::format::labels::classes;
 use super::format::{shown_names, Table, Values};
 use super::intake::{dense, keep_columns, less, most_variable, narrow, offset_of};
 use super::source::SparseRows;
-use super::{Channels, Dataset, Features, Intake, RowSource, Selection, Streamed};
+use super::{Channels, Dataset, Features, Intake, Pick, RowSource, Selection, Streamed};
 use crate::error::{Error, Result};
 
 /// More columns than this, and `auto` keeps those of sparse rows that vary most.
 pub const WIDE: usize = 5000;
 /// How many it keeps: as is usual for gene expression.
 pub const KEPT: usize = 2000;
+
+/// Bytes that it takes to count what a column holds: its values' number, sum, squares and greatest.
+const COLUMN_BYTES: u64 = 32;
 
 /// Sparse rows that take more bytes than this as dense ones stay sparse.
 const DENSE_BYTES: u64 = 256 << 20;
@@ -58,15 +61,16 @@ pub(super) struct Wishes<'a> {
     pub intake: Option<&'a Intake>,
     /// The columns that it was trained on, after that.
     pub names: &'a [String],
-    /// Bytes that dense values may take.
+    /// Bytes that dense values, and what is counted of their columns, may take.
     pub most_bytes: u64,
 }
 
 /// The data set of `table`, which came from `path`.
 ///
 /// # Errors
-/// [`Error::Data`] for missing values that nobody allowed, [`Error::Memory`] for sparse rows that are too large as dense ones.
+/// [`Error::Data`] for missing values that nobody allowed, [`Error::Memory`] for more columns than there is memory for.
 pub(super) fn dataset(path: &Path, mut table: Table, wishes: Wishes) -> Result<Dataset> {
+    check_shape(path, &table.values, wishes.most_bytes)?;
     let by_name = !wishes.names.is_empty() && !table.columns.is_empty();
     if by_name {
         table.take_columns(path, wishes.names)?;
@@ -98,6 +102,16 @@ pub(super) fn dataset(path: &Path, mut table: Table, wishes: Wishes) -> Result<D
         found.set_labels(labels);
     }
     Ok(found)
+}
+
+/// Refuses rows that are nothing, of which a file can claim any number, and more columns than may be counted.
+fn check_shape(path: &Path, values: &Values, most_bytes: u64) -> Result<()> {
+    let [rows, width] = values.shape();
+    if rows > 0 && width == 0 {
+        return Err(Error::data(path, format!("has {rows} rows of 0 values: there is nothing to cluster by")));
+    }
+    let pick = Pick { most_bytes, ..Pick::default() };
+    pick.check_bytes(path, &format!("{width} columns"), (width as u64).saturating_mul(COLUMN_BYTES))
 }
 
 impl Dataset {
@@ -226,10 +240,7 @@ impl Table {
             Values::U8(rows) => Values::U8(columns_at(rows, &places)),
             Values::F32(rows) => Values::F32(columns_at(rows, &places)),
             Values::F64(rows) => Values::F64(columns_at(rows, &places)),
-            Values::Csr(rows) => {
-                let known: Vec<usize> = places.iter().flatten().copied().collect();
-                Values::F32(dense(&rows.columns(&known)))
-            }
+            Values::Csr(rows) => Values::Csr(rows.columns(&places)),
             Values::Rows(rows) => Values::Rows(rows.columns(places)),
         };
         self.columns = names.to_vec();
@@ -303,7 +314,7 @@ fn features(path: &Path, values: Values, intake: &mut Intake, wishes: Wishes) ->
         Values::F32(rows) => kept(Features::F32(rows)),
         Values::Csr(rows) => {
             let rows = match selected {
-                Some(columns) => rows.columns(columns),
+                Some(columns) => rows.columns(&columns.iter().copied().map(Some).collect::<Vec<_>>()),
                 None => rows,
             };
             let [n, d] = rows.shape;
@@ -378,4 +389,38 @@ fn take_off(path: &Path, rows: Array2<f64>, offset: Array1<f64>, intake: &mut In
     let narrowed = less(rows.view(), &offset);
     intake.offset = Some(offset);
     Ok(Features::F32(narrowed))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use ndarray::array;
+
+    use super::*;
+    use crate::data::format::Csr;
+
+    /// A model knows `colour=red`, `size` and `colour=blue`; the file has no red row, and the other columns in another order.
+    #[test]
+    fn a_value_that_does_not_occur_is_a_column_of_zeros_in_rows_of_any_kind() {
+        let names = |names: &[&str]| names.iter().map(|&name| name.to_owned()).collect::<Vec<_>>();
+        let wanted = names(&["colour=red", "size", "colour=blue"]);
+        let csr = Csr { shape: [2, 2], starts: vec![0, 2, 3], columns: vec![0, 1, 1], values: vec![1.0, 7.0, 8.0] };
+        let streamed = Values::Rows(Streamed::new(Arc::new(SparseRows(csr.clone()))));
+        let expected = array![[0.0f32, 7.0, 1.0], [0.0, 8.0, 0.0]];
+        let dense_rows = array![[1.0f32, 7.0], [0.0, 8.0]];
+        for values in [Values::F32(dense_rows), Values::Csr(csr), streamed] {
+            let columns = names(&["colour=blue", "size"]);
+            let table = Table { values, columns, ..Table::default() };
+            let wishes = Wishes { names: &wanted, most_bytes: u64::MAX, ..Wishes::default() };
+            let found = dataset(Path::new("rows"), table, wishes).unwrap();
+            assert_eq!((found.n_features(), &found.columns), (3, &wanted));
+            let mut rows = Vec::new();
+            found.features.each_row(|_, row| rows.extend_from_slice(row)).unwrap();
+            assert!(expected.iter().eq(&rows), "{rows:?}");
+        }
+        let table = Table { columns: names(&["size"]), values: Values::F32(array![[1.0f32]]), ..Table::default() };
+        let wishes = Wishes { names: &wanted, most_bytes: u64::MAX, ..Wishes::default() };
+        let refused = dataset(Path::new("rows"), table, wishes).unwrap_err().to_string();
+        assert!(refused.contains("has no column \"colour=red\""), "{refused}");
+    }
 }

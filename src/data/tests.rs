@@ -143,7 +143,7 @@ fn npy_as_an_independent_writer_writes_it() {
         u16, C, [2, 2], [1, 2, 3, 4] => square(), None;
         u32, C, [2, 2], [1, 2, 3, 4] => square(), None;
         u64, C, [2, 2], [1, 2, 3, 4] => square(), None;
-        bool, C, [1, 2], [true, false] => f32s(array![[1., 0.]]), None;
+        bool, C, [1, 2], [true, false] => Features::U8(array![[1, 0]]), None;
         // Row-major flattening, whatever the order in the file: index (i, j, k) is at 2 j + k of row i.
         f32, C, [2, 2, 2], [0., 1., 2., 3., 4., 5., 6., 7.] => f32s(array![[0., 1., 2., 3.], [4., 5., 6., 7.]]), Some([2, 2]);
         f32, Fortran, [2, 2, 2], [0., 4., 2., 6., 1., 5., 3., 7.] => f32s(array![[0., 1., 2., 3.], [4., 5., 6., 7.]]), Some([2, 2]);
@@ -407,6 +407,74 @@ fn small_mnist(dir: &Dir, names: [&str; 4]) {
     dir.file(names[3], &idx(0x08, &[1], &[9]));
 }
 
+/// A pick of no more than a megabyte.
+fn megabyte() -> Reading<'static> {
+    Reading { pick: Pick { most_bytes: 1 << 20, ..Pick::default() }, ..Reading::default() }
+}
+
+#[test]
+fn claims_that_take_no_bytes_in_a_file_take_no_time_or_memory() {
+    let dir = Dir::new();
+    // A trillion rows of nothing, in each format that can say so.
+    let trillion = 1u64 << 40;
+    let safetensors = format!(r#"{{"x":{{"dtype":"F64","shape":[{trillion},0],"data_offsets":[0,0]}}}}"#);
+    for (name, bytes) in [
+        ("a.npy", npy_of("<f8", &format!("({trillion}, 0)"), &[])),
+        ("a.mtx", format!("%%MatrixMarket matrix array real general\n{trillion} 0\n").into_bytes()),
+        ("a.safetensors", [&(safetensors.len() as u64).to_le_bytes(), safetensors.as_bytes()].concat()),
+    ] {
+        let error = read(&[&dir.file(name, &bytes)], &megabyte()).unwrap_err().to_string();
+        has(&error, &[name, "1099511627776 rows of 0 values"]);
+    }
+    // As many columns, in no rows or in one that is sparse.
+    for (name, bytes) in [
+        ("b.npy", npy_of("<f8", &format!("(0, {trillion})"), &[])),
+        ("b.mtx", b"%%MatrixMarket matrix coordinate real general\n1 4294967295 1\n1 1 1\n".to_vec()),
+        ("b.svm", b"1 1:1 4294967295:1\n".to_vec()),
+    ] {
+        let error = read(&[&dir.file(name, &bytes)], &megabyte()).unwrap_err();
+        assert!(matches!(&error, Error::Memory(text) if text.contains(name)), "{error:?}");
+    }
+}
+
+#[test]
+fn gzipped_arrays_take_no_more_memory_than_is_allowed() {
+    let dir = Dir::new();
+    let zeros = gz(&npy_of("|u1", "(1000, 10000)", &vec![0; 10_000_000]));
+    for (name, bytes) in [("a.npy", zeros), ("a.idx", gz(&idx(0x0d, &[1000, 1000], &vec![0; 4_000_000])))] {
+        let error = read(&[&dir.file(name, &bytes)], &megabyte()).unwrap_err();
+        assert!(
+            matches!(&error, Error::Memory(text) if text.contains(name) && text.contains("max_memory")),
+            "{error:?}"
+        );
+    }
+}
+
+#[test]
+fn labels_take_no_more_memory_than_is_allowed() {
+    let dir = Dir::new();
+    let rows = dir.file("rows.csv", b"1,2\n3,4\n");
+    for (name, bytes) in [
+        ("lines", gz("1\n".repeat(100_000).as_bytes())),
+        ("blank", gz(format!("1{}2", "\n".repeat(1_000_000)).as_bytes())),
+        ("numbers", gz(&npy_of("|u1", "(100000,)", &[1; 100_000]))),
+        ("strings", gz(&npy_of("|S1", "(100000,)", &[b'a'; 100_000]))),
+    ] {
+        let labels = dir.file(name, &bytes);
+        let source =
+            Source { source: rows.to_str().unwrap(), labels: Some(&labels), reading: megabyte(), ..Source::default() };
+        let error = load(&source).unwrap_err();
+        assert!(matches!(&error, Error::Memory(text) if text.contains(name)), "{error:?}");
+    }
+}
+
+#[test]
+fn npy_headers_whose_sizes_overflow_are_refused() {
+    has(&labels_problem(&npy_of("<U4611686018427387905", "(1,)", &[0; 4])), &["4611686018427387905 characters"]);
+    let sides = "1, ".repeat(100);
+    has(&rows_problem(&npy_of("|u1", &format!("(2, {sides})"), &[0; 2])), &["more than 64 dimensions"]);
+}
+
 #[test]
 fn mnist_is_train_then_test_under_any_spelling() {
     for names in [
@@ -464,12 +532,10 @@ fn mnist_that_is_not_there_says_where_it_looked_and_what_to_do() {
 
 /// Rows read from memory.
 fn rows_of(bytes: &[u8]) -> Result<Features> {
-    Ok(table::dataset(
-        Path::new("bytes"),
-        array::read_table(&mut Input::from_bytes(Path::new("bytes"), bytes)?, u64::MAX)?,
-        table::Wishes::default(),
-    )?
-    .features)
+    let path = Path::new("bytes");
+    let pick = Pick { most_bytes: 1 << 30, ..Pick::default() };
+    let wishes = table::Wishes { most_bytes: 1 << 30, ..table::Wishes::default() };
+    Ok(table::dataset(path, array::read_table(&mut Input::from_bytes(path, bytes)?, &pick)?, wishes)?.features)
 }
 
 /// Labels read from memory.
@@ -535,4 +601,78 @@ proptest! {
         let bytes = if gzipped { gz(&whole[..cut]) } else { whole[..cut].to_vec() };
         prop_assert!(rows_of(&bytes).is_err());
     }
+}
+
+/// The same columns as CSV, NPY and Parquet.
+fn written(dir: &Dir, columns: &[&[f64]]) -> Vec<std::path::PathBuf> {
+    let (n, d) = (columns[0].len(), columns.len());
+    let row = |i: usize| columns.iter().map(move |column| column[i]);
+    let names: Vec<String> = (0..d).map(|j| format!("x{j}")).collect();
+    let line = |i: usize| row(i).map(|value| format!("{value:?}")).collect::<Vec<_>>().join(",");
+    let text = std::iter::once(names.join(",")).chain((0..n).map(line)).collect::<Vec<_>>().join("\n");
+    let bytes: Vec<u8> = (0..n).flat_map(row).flat_map(f64::to_le_bytes).collect();
+    let paths = vec![
+        dir.file("rows.csv", text.as_bytes()),
+        dir.file("rows.npy", &npy_of("<f8", &format!("({n}, {d})"), &bytes)),
+    ];
+    #[cfg(feature = "parquet")]
+    let paths = {
+        use arrow_array::{ArrayRef, Float64Array, RecordBatch};
+        let array = |column: &&[f64]| std::sync::Arc::new(Float64Array::from(column.to_vec())) as ArrayRef;
+        let batch = RecordBatch::try_from_iter(names.iter().zip(columns.iter().map(array))).unwrap();
+        let mut bytes = Vec::new();
+        let mut writer = parquet::arrow::ArrowWriter::try_new(&mut bytes, batch.schema(), None).unwrap();
+        writer.write(&batch).unwrap();
+        writer.close().unwrap();
+        [paths, vec![dir.file("rows.parquet", &bytes)]].concat()
+    };
+    paths
+}
+
+/// One rule says when float32 is too coarse.
+#[test]
+fn numbers_become_the_same_rows_whatever_file_they_come_from() {
+    let cases: [(&[f64], bool); 8] = [
+        (&[0.1, 0.7, 0.2], false),
+        (&[0.1, 0.1, 0.1], false),
+        (&[1e-50, 2e-50, 3e-50], false),
+        (&[16_777_217.0, 1.0, 2.0], false),
+        (&[16_777_217.0, 16_777_218.0, 16_777_219.0], true),
+        (&[1e9 + 0.25, 1e9 + 0.5, 1e9], true),
+        // float32 holds these, but not what lies between them.
+        (&[1_073_741_824.0, 1_073_741_952.0, 1_073_741_824.0], true),
+        (&[1e9 + 0.25, 1e9 + 0.25, 1e9 + 0.25], false),
+    ];
+    for (column, coarse) in cases {
+        let dir = Dir::new();
+        let paths = written(&dir, &[column, &[0.5, 1.5, 3.0]]);
+        let found: Vec<Dataset> = paths.iter().map(|path| read_rows(path).unwrap()).collect();
+        for other in &found {
+            assert_eq!(other.intake.offset.is_some(), coarse, "{column:?} in {}", other.name);
+            assert_eq!((&other.features, &other.intake), (&found[0].features, &found[0].intake), "{}", other.name);
+        }
+    }
+}
+
+/// A model's offset shows differences that the rows of one file alone would not need.
+#[test]
+fn a_models_offset_is_taken_off_in_float64() {
+    let intake = Intake { selected: None, offset: Some(array![1e9, 0.0]) };
+    for column in [&[1e9 + 0.25][..], &[1e9 + 0.25, 5e9]] {
+        let dir = Dir::new();
+        for path in written(&dir, &[column, &vec![0.5; column.len()]]) {
+            let found = read(&[&path], &Reading { intake: Some(&intake), ..Reading::default() }).unwrap();
+            let Features::F32(rows) = &found.features else { panic!("{}", found.name) };
+            assert_eq!(rows.row(0), array![0.25, 0.5], "{}", found.name);
+        }
+    }
+}
+
+#[test]
+fn a_file_that_float32_would_do_for_is_joined_with_others_in_float64() {
+    let dir = Dir::new();
+    let varies = dir.file("a.csv", b"x,y\n1000000000.25,1.5\n1000000000.5,2.5\n");
+    let constant = dir.file("b.csv", b"x,y\n1000000000.75,1.5\n");
+    let Features::F32(rows) = read(&[&varies, &constant], &Reading::default()).unwrap().features else { panic!() };
+    assert_eq!(rows.column(0), array![-0.25, 0.0, 0.25]);
 }

@@ -112,7 +112,7 @@ impl DecValidParams {
             // Who runs the saved recipe again has to bring the rows.
             "-".clone_into(&mut recipe.config.data.source);
         }
-        let summary = Summary::new(&recipe, &trainer, None, started.elapsed().as_secs_f64());
+        let summary = Summary::new(&recipe, &trainer, dataset.rows_sha256()?, None, started.elapsed().as_secs_f64());
         drop(trainer); // with its copy of the rows
         Dec::new(fitted, recipe.config, &summary, dataset)
     }

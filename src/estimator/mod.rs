@@ -9,7 +9,6 @@ mod fit;
 mod machine;
 mod params;
 mod predict;
-mod raw;
 mod store;
 
 use ndarray::{Array1, Array2};
@@ -130,9 +129,7 @@ impl Dec {
     /// # Errors
     /// As for [`Dec::try_predict`].
     pub fn reconstruct<X: ToDataset + ?Sized>(&self, x: &X) -> Result<Array2<f64>> {
-        self.on_rows(x, Array2::zeros((0, self.n_features())), |dataset| {
-            raw::reconstruct(&self.model, &dataset.features)
-        })
+        self.on_rows(x, Array2::zeros((0, self.n_features())), |dataset| self.model.reconstruct(&dataset.features))
     }
 
     /// x̂ = g(z): latent rows \[n, m\] as rows \[n, d\], in the units of the rows that were trained on.
@@ -150,7 +147,7 @@ impl Dec {
         if n == 0 {
             return Ok(Array2::zeros((0, self.n_features())));
         }
-        raw::decode(&self.model, z)
+        self.model.decode(z)
     }
 
     /// The clusters of the rows that it was fitted to, in their order. Empty where it was loaded and the run left no
@@ -159,7 +156,8 @@ impl Dec {
         &self.labels
     }
 
-    /// μ: the centroids in the latent space, \[k, m\].
+    /// μ: the centroids in the latent space, \[k, m\]. Where clusters were joined after training there are as many as before, and
+    /// `model().layer.groups()` tells the cluster of each.
     pub fn centroids(&self) -> &Array2<f32> {
         &self.centroids
     }
@@ -210,9 +208,9 @@ impl Dec {
         self.centroids.ncols()
     }
 
-    /// k, the number of clusters.
+    /// k, the number of clusters; fewer than centroids where some were joined ([`crate::model::Groups`]).
     pub fn n_clusters(&self) -> usize {
-        self.centroids.nrows()
+        self.model.layer.n_clusters()
     }
 
     /// `work` on the rows of `x` as the model takes them; `none` where there are no rows.

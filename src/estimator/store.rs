@@ -8,7 +8,7 @@ use crate::config::Config;
 use crate::control::MethodResult;
 use crate::data::array_of;
 use crate::error::{Error, Result};
-use crate::run::{Assignment, Content, Model, RunDir, ASSIGNMENTS, CONFIG, SUMMARY};
+use crate::run::{read_config, Assignment, Content, Model, RunDir, ASSIGNMENTS, SUMMARY};
 
 impl Dec {
     /// Saves it as a run directory, which [`Dec::load`] and `dec predict` read: `config.toml`, `weights.safetensors`, `model.pt` (a
@@ -61,8 +61,7 @@ impl Dec {
             let path = run.join(name);
             std::fs::read_to_string(&path).map_err(|e| Error::data(&path, format!("cannot be read: {e}")))
         };
-        let mut config: Config = toml::from_str(&read(CONFIG)?)
-            .map_err(|e| Error::data(run.join(CONFIG), format!("is no recipe of this version: {}", e.message())))?;
+        let mut config = read_config(run)?;
         let summary: serde_json::Value = serde_json::from_str(&read(SUMMARY)?)
             .map_err(|e| Error::data(run.join(SUMMARY), format!("is no summary of a run: {e}")))?;
         config.device = device(&config);
@@ -70,7 +69,8 @@ impl Dec {
         let results: Vec<MethodResult> = serde_json::from_value(summary["results"].clone())
             .map_err(|e| Error::data(run.join(SUMMARY), format!("has results of another version: {e}")))?;
         let path = run.join(ASSIGNMENTS);
-        let assignment = if path.exists() { Assignment::read(&path)? } else { Assignment::default() };
+        let read = if path.exists() { Assignment::read(&path)? } else { Assignment::default() };
+        let assignment = Assignment { names: model.names.of_all(model.layer.n_clusters()), ..read };
         let (labels, centroids) = (labels_of(&assignment), array_of(model.layer.centroids())?);
         Ok(Self { model, config, assignment, labels, centroids, results, summary })
     }

@@ -1,6 +1,8 @@
 //! The fitted model for other programs: TorchScript, which Python and C++ load through libtorch, and ONNX.
 
+mod archive;
 pub mod onnx;
+mod pickle;
 mod torchscript;
 
 use tch::{Kind, Tensor};
@@ -37,6 +39,7 @@ pub fn to_onnx(predictor: &Predictor, columns: &[String]) -> Result<Vec<u8>> {
         decoder: &layers(&decoder),
         centroids: &values(predictor.centroids)?,
         alpha: predictor.alpha,
+        groups: predictor.groups,
         scaling: &scaling,
         selection: selected.map(|selection| onnx::OnnxSelection { of: selection.of, columns: &selection.columns }),
         offset: offset.as_deref(),

@@ -11,7 +11,8 @@
 //! | `predict` | the cluster of each row, the largest of its q (int64) | \[n\] |
 //! | `n_features`, `n_latent`, `n_clusters` | d, m, k | int |
 //!
-//! Weights and centroids are parameters (`encoder_0_weight`, ..., `centroids`; `input_mean` and `input_deviation` \[1, d\],
+//! Weights and centroids are parameters (`encoder_0_weight`, ..., `centroids`; `groups` \[k, k'\] of 0 and 1 where clusters were joined,
+//! by which q is multiplied, and k' is what the methods give; `input_mean` and `input_deviation` \[1, d\],
 //! which are taken off and divided by, where rows are centred; of counts after ln(1 + x) of rows of one total, `input_total`;
 //! `input_selected`, the columns that are used of rows of the file's width, and `input_offset`, float64, which is taken off first:
 //! give such rows as float64), so that `.to(device)` and `.to(dtype)`
@@ -19,20 +20,23 @@
 
 use std::fmt::Write as _;
 use std::fs::File;
-use std::io::Read;
+use std::io::{BufReader, Cursor, Read};
 use std::path::{Path, PathBuf};
 
 use tch::{no_grad, CModule, Device, IValue, Kind, TchError, Tensor};
 
+use super::archive;
 use crate::backend::ScriptModule;
 use crate::data::{Intake, RowRule, Scaling, Selection};
 use crate::error::{Error, Result};
-use crate::model::{ClusteringLayer, DenseStack, Network, Profile};
+use crate::model::{ClusteringLayer, DenseStack, Groups, Network, Profile};
 
 /// How every TorchScript file (a zip archive) begins.
 const ZIP_MAGIC: &[u8] = b"PK\x03\x04";
 /// Rows that [`LoadedPredictor`] gives the module at once: bounds the memory for the hidden layers' outputs.
 const CHUNK_ROWS: i64 = 4096;
+/// Bytes of a model that are read from a pipe at the most.
+const MOST_PIPED: u64 = 4 << 30;
 
 /// What a predictor is made of; layers in the order in which they are applied, ReLU between and none after the last.
 #[derive(Clone, Copy, Debug)]
@@ -45,6 +49,8 @@ pub struct Predictor<'a> {
     pub centroids: &'a Tensor,
     /// α, the degrees of freedom of the Student-t kernel; above 0.
     pub alpha: f64,
+    /// Which centroids make up a cluster together, where clusters were joined.
+    pub groups: Option<&'a Groups>,
     /// What is done to raw rows as they are read.
     pub intake: &'a Intake,
     /// What is done to rows then, before the encoder.
@@ -77,6 +83,7 @@ impl Predictor<'_> {
             decoder: &pairs(&decoder),
             centroids: layer.centroids(),
             alpha: layer.alpha(),
+            groups: layer.groups(),
             intake,
             scaling,
             profile,
@@ -110,6 +117,9 @@ pub fn to_torchscript(predictor: &Predictor) -> Result<Vec<u8>> {
         }
     }
     module.register_parameter("centroids", &own(predictor.centroids)?)?;
+    if let Some(groups) = predictor.groups {
+        module.register_parameter("groups", &groups.matrix()?)?;
+    }
     for (name, tensor) in predictor.intake.tensors()? {
         module.register_parameter(&format!("input_{name}"), &tensor)?;
     }
@@ -143,6 +153,13 @@ fn check(predictor: &Predictor) -> std::result::Result<Widths, String> {
     let clusters = match predictor.centroids.size()[..] {
         [clusters, width] if clusters > 0 && width == latent => clusters,
         ref other => return Err(format!("centroids of shape {other:?}, not [k, {latent}]")),
+    };
+    let clusters = match predictor.groups {
+        Some(groups) if groups.cluster_of().len() as i64 != clusters => {
+            return Err(format!("groups of {} centroids for {clusters} centroids", groups.cluster_of().len()));
+        }
+        Some(groups) => groups.n_clusters() as i64,
+        None => clusters,
     };
     if !(predictor.alpha.is_finite() && predictor.alpha > 0.0) {
         return Err(format!("alpha is {}, not above 0", predictor.alpha));
@@ -212,6 +229,7 @@ fn source(predictor: &Predictor, widths: Widths) -> String {
     let decoder = stack("decoder", predictor.decoder.len());
     let centred = |values: &str| format!("({values} - self.input_mean) / self.input_deviation");
     let uncentred = "h * self.input_deviation + self.input_mean";
+    let joined = if predictor.groups.is_some() { ".matmul(self.groups)" } else { "" };
     let (scaled, unscaled) = match predictor.scaling {
         Scaling::Factor(factor) => (format!("flat * {factor:?}"), format!("h / {factor:?}")),
         Scaling::Centre { rows: RowRule::Plain, .. } => (centred("flat"), uncentred.to_owned()),
@@ -282,7 +300,7 @@ def encode_prepared(self, rows: Tensor) -> Tensor:
 # log q from -(alpha + 1) / 2 * log1p(d^2 / alpha), with d^2 of direct differences: |z|^2 - 2 z.mu + |mu|^2 cancels.
 def assign(self, latent: Tensor) -> Tensor:
     squared = (latent.unsqueeze(1) - self.centroids.unsqueeze(0)).square().sum(-1)
-    return torch.softmax(torch.log1p(squared / {alpha:?}) * {exponent:?}, 1)
+    return torch.softmax(torch.log1p(squared / {alpha:?}) * {exponent:?}, 1){joined}
 
 def encode(self, rows: Tensor) -> Tensor:
     return self.encode_prepared(self.prepare(rows))
@@ -311,6 +329,7 @@ pub struct LoadedPredictor {
     intake: Intake,
     profile: Option<Profile>,
     centroids: Option<Tensor>,
+    groups: Option<Groups>,
 }
 
 impl LoadedPredictor {
@@ -318,25 +337,27 @@ impl LoadedPredictor {
     ///
     /// # Errors
     ///
-    /// [`Error::Data`] if there is no such file, or it is not a TorchScript module, is cut short, or is a module of
-    /// another program.
+    /// [`Error::Data`] if there is no such file, or it is not a TorchScript module, is cut short, claims more than there is, has code
+    /// that may not come to an end, or is a module of another program.
     pub fn load(path: impl AsRef<Path>, device: Device) -> Result<Self> {
         let path = path.as_ref();
-        let (start, mut file) = open_archive(path)?;
-        let unusable = |error: TchError| {
-            let reason = summary(&error);
+        let (start, file) = open_archive(path)?;
+        let not_whole = |reason: String| {
             Error::data(
                 path,
                 format!("not a whole TorchScript file: {reason}. A model.pt as `dec` writes it would be right"),
             )
         };
-        let by_path = path.to_str().is_some() && file.metadata().is_ok_and(|found| found.is_file());
-        let mut module = if by_path {
+        let unusable = |error: TchError| not_whole(summary(&error));
+        let length = file.metadata().ok().filter(|found| path.to_str().is_some() && found.is_file());
+        let mut module = if let Some(found) = length {
+            archive::check(BufReader::new(&file), found.len()).map_err(not_whole)?;
             // Not through a buffer of ours, which libtorch would copy twice.
             CModule::load_on_device(path, device).map_err(unusable)?
         } else {
             let mut bytes = start;
-            file.read_to_end(&mut bytes).map_err(|error| unreadable(path, &error))?;
+            file.take(MOST_PIPED).read_to_end(&mut bytes).map_err(|error| unreadable(path, &error))?;
+            archive::check(Cursor::new(&bytes), bytes.len() as u64).map_err(not_whole)?;
             CModule::load_data_on_device(&mut bytes.as_slice(), device).map_err(unusable)?
         };
         module.f_set_eval().map_err(unusable)?;
@@ -363,7 +384,9 @@ impl LoadedPredictor {
         let tensor = |name: &str| named.iter().find(|(found, _)| found == name).map(|(_, tensor)| tensor);
         let profile = Profile::from_tensors(|name| tensor(&format!("training_{name}")))?;
         let centroids = tensor("centroids").map(|centroids| centroids.f_to_device(Device::Cpu)).transpose()?;
-        Ok(Self { path: path.to_owned(), module, device, widths, intake, profile, centroids })
+        let groups =
+            tensor("groups").map(Groups::of_matrix).transpose().map_err(|e| Error::data(path, e.to_string()))?;
+        Ok(Self { path: path.to_owned(), module, device, widths, intake, profile, centroids, groups })
     }
 
     /// d, the number of values in a row.
@@ -386,12 +409,17 @@ impl LoadedPredictor {
         self.centroids.as_ref()
     }
 
+    /// Which centroids make up a cluster together, where clusters were joined.
+    pub fn groups(&self) -> Option<&Groups> {
+        self.groups.as_ref()
+    }
+
     /// m, the width of the latent.
     pub fn n_latent(&self) -> i64 {
         self.widths.latent
     }
 
-    /// k, the number of clusters.
+    /// k, the number of clusters; fewer than centroids where some were joined.
     pub fn n_clusters(&self) -> i64 {
         self.widths.clusters
     }
@@ -537,20 +565,21 @@ mod tests {
         widths.windows(2).map(|pair| (zeros(&[pair[1], pair[0]]), zeros(&[pair[1]]))).collect()
     }
 
+    fn predictor<'a>(
+        [encoder, decoder]: [&'a [(Tensor, Tensor)]; 2],
+        centroids: &'a Tensor,
+        intake: &'a Intake,
+        scaling: &'a Scaling,
+    ) -> Predictor<'a> {
+        Predictor { encoder, decoder, centroids, alpha: 1.0, groups: None, intake, scaling, profile: None }
+    }
+
     #[test]
     fn parts_that_do_not_fit_are_refused() {
         let (encoder, decoder) = (layers(&[6, 5, 2]), layers(&[2, 5, 6]));
         let centroids = Tensor::zeros([3, 2], (Kind::Float, Device::Cpu));
-        let scaling = &Scaling::Factor(0.02);
-        let good = Predictor {
-            encoder: &encoder,
-            decoder: &decoder,
-            centroids: &centroids,
-            alpha: 1.0,
-            intake: &Intake::default(),
-            scaling,
-            profile: None,
-        };
+        let (intake, scaling) = (Intake::default(), &Scaling::Factor(0.02));
+        let good = predictor([&encoder, &decoder], &centroids, &intake, scaling);
         assert_eq!(check(&good), Ok(Widths { features: 6, latent: 2, clusters: 3 }));
 
         let refused = |predictor: Predictor, part: &str| {
@@ -566,9 +595,44 @@ mod tests {
         bias[0].1 = Tensor::zeros([4], (Kind::Float, Device::Cpu));
         refused(Predictor { encoder: &bias, ..good }, "bias [4]");
         refused(Predictor { centroids: &Tensor::zeros([3, 4], (Kind::Float, Device::Cpu)), ..good }, "not [k, 2]");
+        let groups = &Groups::new(&[0, 1, 1, 0]);
+        refused(Predictor { groups: Some(groups), ..good }, "groups of 4 centroids for 3 centroids");
+        let groups = &Groups::new(&[0, 1, 0]);
+        let joined = check(&Predictor { groups: Some(groups), ..good });
+        assert_eq!(joined, Ok(Widths { features: 6, latent: 2, clusters: 2 }));
         refused(Predictor { alpha: 0.0, ..good }, "alpha is 0");
         refused(Predictor { alpha: f64::NAN, ..good }, "alpha");
         refused(Predictor { scaling: &Scaling::Factor(0.0), ..good }, "scale is 0");
+    }
+
+    #[test]
+    fn joined_clusters_are_summed_by_the_module_as_by_the_library() {
+        tch::manual_seed(2);
+        let random = |shape: &[i64]| Tensor::randn(shape, (Kind::Float, Device::Cpu));
+        let layers = |widths: &[i64]| -> Vec<(Tensor, Tensor)> {
+            widths.windows(2).map(|pair| (random(&[pair[1], pair[0]]), random(&[pair[1]]))).collect()
+        };
+        let (encoder, decoder, centroids) = (layers(&[6, 5, 2]), layers(&[2, 5, 6]), random(&[4, 2]));
+        let intake = Intake::default();
+        let plain = predictor([&encoder, &decoder], &centroids, &intake, &Scaling::Factor(0.5));
+        let groups = Groups::new(&[0, 1, 0, 2]);
+        let joined = Predictor { groups: Some(&groups), ..plain };
+        let folder = tempfile::tempdir().unwrap();
+        let load = |predictor: &Predictor| {
+            let path = folder.path().join("model.pt");
+            std::fs::write(&path, to_torchscript(predictor).unwrap()).unwrap();
+            LoadedPredictor::load(path, Device::Cpu).unwrap()
+        };
+        let (plain, joined) = (load(&plain), load(&joined));
+        assert_eq!((plain.n_clusters(), joined.n_clusters()), (4, 3));
+        assert_eq!((plain.groups(), joined.groups()), (None, Some(&groups)));
+        let rows = random(&[50, 6]);
+        let q = groups.sum(&plain.soft_assignment(&rows).unwrap()).unwrap();
+        let found = joined.soft_assignment(&rows).unwrap();
+        assert!(found.allclose(&q, 1e-6, 1e-7, false), "{found} {q}");
+        assert!(joined.encode(&rows).unwrap().equal(&plain.encode(&rows).unwrap()));
+        let labels: Vec<i64> = Vec::try_from(q.argmax(1, false)).unwrap();
+        assert_eq!(joined.predict(&rows).unwrap().0, labels);
     }
 
     #[test]

@@ -24,17 +24,20 @@
 
 use tch::{Kind, Tensor};
 
+use super::groups::Groups;
 use crate::backend::dense;
 pub use crate::backend::student_t::{
     cluster_frequency, kl_divergence, kl_gradients, log_soft_assignment, soft_assignment, target_distribution,
 };
-use crate::error::Result;
+use crate::error::{Error, Result};
 
-/// The centroids, trainable, with the degrees of freedom of the Student-t kernel around them.
+/// The centroids, trainable, with the degrees of freedom of the Student-t kernel around them; and, in a model whose clusters were
+/// joined after training, the cluster of each centroid.
 #[derive(Debug)]
 pub struct ClusteringLayer {
     centroids: Tensor,
     alpha: f64,
+    groups: Option<Groups>,
 }
 
 impl ClusteringLayer {
@@ -45,13 +48,36 @@ impl ClusteringLayer {
     pub fn new(centroids: &Tensor, alpha: f64) -> Result<Self> {
         let mut own = Tensor::f_empty(centroids.size(), (centroids.f_kind()?, centroids.device()))?;
         own.f_copy_(&centroids.f_detach()?)?;
-        Ok(Self { centroids: own.f_set_requires_grad(true)?, alpha })
+        Ok(Self { centroids: own.f_set_requires_grad(true)?, alpha, groups: None })
     }
 
     /// The same layer over the same memory.
     #[must_use]
     pub fn share(&self) -> Self {
-        Self { centroids: self.centroids.shallow_clone(), alpha: self.alpha }
+        Self { centroids: self.centroids.shallow_clone(), alpha: self.alpha, groups: self.groups.clone() }
+    }
+
+    /// The same layer with centroids that make up clusters together: k of them, whatever was joined before.
+    ///
+    /// # Errors
+    /// [`Error::Config`] for groups of another number of centroids.
+    pub fn with_groups(mut self, groups: Groups) -> Result<Self> {
+        let (found, k) = (groups.cluster_of().len(), self.centroids.size()[0]);
+        if found as i64 != k {
+            return Err(Error::Config(format!("groups of {found} centroids do not fit {k} centroids")));
+        }
+        self.groups = Some(groups);
+        Ok(self)
+    }
+
+    /// Which centroids make up a cluster together, where clusters were joined.
+    pub fn groups(&self) -> Option<&Groups> {
+        self.groups.as_ref()
+    }
+
+    /// How many clusters there are: k, or fewer where some were joined.
+    pub fn n_clusters(&self) -> usize {
+        self.groups.as_ref().map_or(self.centroids.size()[0] as usize, Groups::n_clusters)
     }
 
     /// μ \[k, m\].
@@ -64,7 +90,7 @@ impl ClusteringLayer {
         self.alpha
     }
 
-    /// log q \[n, k\] of latent rows \[n, m\].
+    /// log q \[n, k\] of latent rows \[n, m\] to the centroids, whatever was joined.
     ///
     /// # Errors
     /// Latent rows of another width than the centroids'.
@@ -80,5 +106,14 @@ impl ClusteringLayer {
         let log_q = Tensor::f_empty([z.size2()?.0, self.centroids.size()[0]], (Kind::Float, z.device()))?;
         dense::log_soft_assignment(z, &self.centroids, self.alpha, &log_q)?;
         Ok(log_q)
+    }
+
+    /// q of all latent rows `z` \[n, m\] to the clusters: \[n, k\], or \[n, k'\] where clusters were joined ([`Groups`]).
+    ///
+    /// # Errors
+    /// Latent rows of another width than the centroids'.
+    pub fn soft_assign_all(&self, z: &Tensor) -> Result<Tensor> {
+        let q = self.log_soft_assign_all(z)?.f_exp()?;
+        self.groups.as_ref().map_or(Ok(q.shallow_clone()), |groups| groups.sum(&q))
     }
 }

@@ -2,6 +2,7 @@
 
 use tch::{Kind, Tensor};
 
+use super::groups::Groups;
 use super::outlier::OutlierScale;
 use crate::data::values_of;
 use crate::error::Result;
@@ -11,7 +12,7 @@ use crate::error::Result;
 pub struct Profile {
     /// How far rows are from their centroids.
     pub outliers: OutlierScale,
-    /// The share of the rows in each cluster, \[k\].
+    /// The share of the rows in each cluster, \[k\]; \[k'\] where clusters were joined.
     pub shares: Vec<f32>,
     /// The mean of q of the rows' clusters.
     pub confidence: f32,
@@ -24,11 +25,16 @@ impl Profile {
     /// No rows, distances that are not finite, or a libtorch failure.
     pub fn of(z: &Tensor, labels: &[i64], confidence: &[f32], centroids: &Tensor) -> Result<Self> {
         let k = centroids.size()[0] as usize;
-        let outliers = OutlierScale::fit(&distances(z, labels, centroids)?, labels, k)?;
-        let mut shares = vec![0.0; k];
-        labels.iter().for_each(|&label| shares[label as usize] += 1.0 / labels.len() as f32);
-        let sum: f64 = confidence.iter().map(|&value| f64::from(value)).sum();
-        Ok(Self { outliers, shares, confidence: (sum / labels.len() as f64) as f32 })
+        let outliers = OutlierScale::fit(&distances(z, labels, centroids, None)?.0, labels, k)?;
+        Ok(Self { shares: shares(labels, k), confidence: mean(confidence), outliers })
+    }
+
+    /// The same rows after clusters were joined into k' ones: these are their clusters now, and their q' of them.
+    ///
+    /// Distances stay measured centroid by centroid, each on its own scale: a row that stays with its centroid keeps its score.
+    #[must_use]
+    pub fn joined(&self, labels: &[i64], confidence: &[f32], n_clusters: usize) -> Self {
+        Self { outliers: self.outliers.clone(), shares: shares(labels, n_clusters), confidence: mean(confidence) }
     }
 
     /// As float32 tensors, each with its name: `medians` \[k\], `quantiles` \[512\], `shares` \[k\], `confidence` \[1\].
@@ -59,30 +65,54 @@ impl Profile {
         Ok(Some(Self { outliers, shares, confidence: confidence.first().copied().unwrap_or(0.0) }))
     }
 
-    /// The outlier score of each row z \[n, m\] in its cluster, 0 to 1.
+    /// The outlier score of each row z \[n, m\] in its cluster, 0 to 1; of a joined one, around its nearest centroid.
     ///
     /// # Errors
     /// A libtorch failure.
-    pub fn scores(&self, z: &Tensor, labels: &[i64], centroids: &Tensor) -> Result<Vec<f32>> {
-        let distances = distances(z, labels, centroids)?;
-        Ok(distances
-            .iter()
-            .zip(labels)
-            .map(|(&distance, &label)| self.outliers.score(distance, label as usize))
-            .collect())
+    pub fn scores(&self, z: &Tensor, labels: &[i64], centroids: &Tensor, groups: Option<&Groups>) -> Result<Vec<f32>> {
+        let (distances, nearest) = distances(z, labels, centroids, groups)?;
+        Ok(distances.iter().zip(nearest).map(|(&distance, centroid)| self.outliers.score(distance, centroid)).collect())
     }
 }
 
-/// ‖z_i − μ_c(i)‖² of each row.
-fn distances(z: &Tensor, labels: &[i64], centroids: &Tensor) -> Result<Vec<f32>> {
+/// The share of the rows in each cluster.
+fn shares(labels: &[i64], n_clusters: usize) -> Vec<f32> {
+    let mut shares = vec![0.0; n_clusters];
+    labels.iter().for_each(|&label| shares[label as usize] += 1.0 / labels.len() as f32);
+    shares
+}
+
+fn mean(values: &[f32]) -> f32 {
+    let sum: f64 = values.iter().map(|&value| f64::from(value)).sum();
+    (sum / values.len() as f64) as f32
+}
+
+/// ‖z_i − μ_c‖² of each row, and c: the centroid of its cluster, or the nearest of those where `groups` has joined several.
+///
+/// # Errors
+/// A libtorch failure.
+pub fn distances(
+    z: &Tensor,
+    labels: &[i64],
+    centroids: &Tensor,
+    groups: Option<&Groups>,
+) -> Result<(Vec<f32>, Vec<usize>)> {
     let m = centroids.size()[1] as usize;
     let centroids: Vec<f32> = values_of(&centroids.f_to_kind(Kind::Float)?)?;
     let z: Vec<f32> = values_of(z)?;
-    let distance = |(row, &label): (&[f32], &i64)| {
-        let centre = &centroids[label as usize * m..][..m];
-        row.iter().zip(centre).map(|(a, b)| (a - b).powi(2)).sum()
+    let to = |row: &[f32], centroid: usize| -> f32 {
+        row.iter().zip(&centroids[centroid * m..][..m]).map(|(a, b)| (a - b).powi(2)).sum()
     };
-    Ok(z.chunks_exact(m.max(1)).zip(labels).map(distance).collect())
+    let members = groups.map(Groups::members);
+    let of_row = |(row, &label): (&[f32], &i64)| match &members {
+        None => (to(row, label as usize), label as usize),
+        Some(members) => members[label as usize]
+            .iter()
+            .map(|&centroid| (to(row, centroid), centroid))
+            .reduce(|best, next| if next.0 < best.0 { next } else { best })
+            .unwrap_or((f32::NAN, 0)), // no cluster is without a centroid
+    };
+    Ok(z.chunks_exact(m.max(1)).zip(labels).map(of_row).unzip())
 }
 
 /// The cluster that is second in q \[n, k\] (−1 for one cluster), and the entropy −Σ q ln q in nats, of each row.
@@ -134,7 +164,13 @@ mod tests {
         assert_eq!(Profile::from_tensors(find).unwrap(), Some(profile.clone()));
         assert_eq!(Profile::from_tensors(|_| None).unwrap(), None);
         let new = Tensor::from_slice(&[0.0f32, 99.0]).view([2, 1]);
-        let scores = profile.scores(&new, &[0, 1], &centroids).unwrap();
+        let scores = profile.scores(&new, &[0, 1], &centroids, None).unwrap();
         assert!(scores[0] < 0.5 && scores[1] == 1.0, "{scores:?}");
+        // In one cluster with two centroids, each row is measured around the nearer one, on that one's scale.
+        let both = Groups::joined(2, &[vec![0, 1]]).unwrap();
+        assert_eq!(profile.scores(&new, &[0, 0], &centroids, Some(&both)).unwrap(), scores);
+        let joined = profile.joined(&[0; 6], &[1.0; 6], 1);
+        assert_eq!((joined.confidence, joined.outliers), (1.0, profile.outliers));
+        assert!(joined.shares.len() == 1 && (joined.shares[0] - 1.0).abs() < 1e-6, "{:?}", joined.shares);
     }
 }

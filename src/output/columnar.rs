@@ -44,12 +44,13 @@ pub(super) fn open(path: &Path, format: OutputFormat, header: Header) -> Result<
 
 /// The columns of the table.
 fn fields(header: &Header) -> Vec<Field> {
-    let Header { has_ids, embedding, memberships, n_latent, n_clusters, scores } = *header;
+    let Header { has_ids, embedding, memberships, n_latent, n_clusters, scores, .. } = *header;
     let list = |width: usize| DataType::FixedSizeList(item(), i32::try_from(width).unwrap_or(i32::MAX));
     let all = [
         ("row", DataType::UInt64, true),
         ("id", DataType::Utf8, has_ids),
         ("cluster", DataType::Int64, true),
+        ("name", DataType::Utf8, !header.names.is_empty()),
         ("confidence", DataType::Float32, true),
         ("second", DataType::Int64, scores.second),
         ("entropy", DataType::Float32, scores.entropy),
@@ -116,7 +117,12 @@ impl Held {
         if header.has_ids {
             columns.push(Arc::new(StringArray::from(self.ids)));
         }
-        columns.push(Arc::new(Int64Array::from(self.cluster)));
+        if !header.names.is_empty() {
+            let names = StringArray::from_iter_values(self.cluster.iter().map(|&cluster| header.name_of(cluster)));
+            columns.extend([Arc::new(Int64Array::from(self.cluster)) as ArrayRef, Arc::new(names)]);
+        } else {
+            columns.push(Arc::new(Int64Array::from(self.cluster)));
+        }
         columns.push(Arc::new(Float32Array::from(self.confidence)));
         if scores.second {
             columns.push(Arc::new(Int64Array::from(self.second)));

@@ -84,11 +84,15 @@ impl<W: Write> Text<W> {
 
     fn row(&mut self, chunk: &Chunk, row: usize) -> csv::Result<()> {
         let Header { has_ids, n_clusters, n_latent, scores, .. } = self.header;
+        let is_named = !self.header.names.is_empty();
         self.put(chunk.rows[row])?;
         if let Some(ids) = chunk.ids.filter(|_| has_ids) {
             self.text.write_field(&ids[row])?;
         }
         self.put(chunk.cluster[row])?;
+        if is_named {
+            self.text.write_field(self.header.name_of(chunk.cluster[row]))?;
+        }
         self.put(chunk.confidence[row])?;
         if let Some(second) = chunk.second.filter(|_| scores.second) {
             self.put(second[row])?;
@@ -120,6 +124,7 @@ fn names(header: &Header) -> Vec<String> {
         ("row", true),
         ("id", has_ids),
         ("cluster", true),
+        ("name", !header.names.is_empty()),
         ("confidence", true),
         ("second", scores.second),
         ("entropy", scores.entropy),

@@ -27,7 +27,7 @@ pub enum OutputFormat {
     /// Arrow IPC file, also called Feather V2, `.arrow` or `.feather`: LZ4.
     Arrow,
     /// AnnData, `.h5ad`: `obs["dec"]` (categories "0", "1", …; unsure rows have none), `obs["dec_confidence"]`,
-    /// `obs["dec_second"]`, `obs["dec_entropy"]`, `obs["dec_outlier"]`, `obsm["X_dec"]` and `obsm["dec_memberships"]`.
+    /// `obs["dec_name"]` where clusters have names, `obs["dec_second"]`, `obs["dec_entropy"]`, `obs["dec_outlier"]`, `obsm["X_dec"]` and `obsm["dec_memberships"]`.
     H5ad,
 }
 
@@ -76,6 +76,7 @@ impl OutputFormat {
         let columns = match self {
             Self::Npy => vec![
                 ("id", header.has_ids),
+                ("name", !header.names.is_empty()),
                 ("confidence", true),
                 ("second", scores.second),
                 ("entropy", scores.entropy),

@@ -7,6 +7,7 @@
 //! | `row` | u64 | number of the row in the input, from 0 |
 //! | `id` | text | its name, if rows have names |
 //! | `cluster` | i64 | its cluster; -1 = unsure |
+//! | `name` | text | the cluster's name, or its number; empty for unsure rows; where clusters have names |
 //! | `confidence` | f32 | soft assignment to the nearest cluster, 0 to 1 |
 //! | `second` | i64 | second choice; -1 = none |
 //! | `entropy` | f32 | entropy of the soft assignments, in nats |
@@ -38,12 +39,14 @@ pub use chunk::Chunk;
 pub use format::OutputFormat;
 
 /// What the table holds. `row`, `cluster` and `confidence` are always there.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Header {
     /// Rows have names.
     pub has_ids: bool,
     /// Number of clusters, k.
     pub n_clusters: usize,
+    /// What each cluster is called, \[k\], no two the same; empty for a table without names.
+    pub names: Vec<String>,
     /// Width of the latent code, m.
     pub n_latent: usize,
     /// The latent code is written.
@@ -52,6 +55,13 @@ pub struct Header {
     pub memberships: bool,
     /// Which scores are written.
     pub scores: Scores,
+}
+
+impl Header {
+    /// What a cluster is called: nothing where it is −1, for unsure rows.
+    fn name_of(&self, cluster: i64) -> &str {
+        usize::try_from(cluster).ok().and_then(|cluster| self.names.get(cluster)).map_or("", String::as_str)
+    }
 }
 
 /// The optional columns of one number a row. By default none.
@@ -106,6 +116,11 @@ pub fn create(
     if format == OutputFormat::H5ad && !header.embedding {
         return Err(Error::output(path, "an AnnData table holds the latent codes; ask for the embedding too"));
     }
+    if !header.names.is_empty() && header.names.len() != header.n_clusters {
+        let (names, k) = (header.names.len(), header.n_clusters);
+        return Err(Error::output(path, format!("there are {names} names for {k} clusters")));
+    }
+    let checked = header.clone();
     let inner: Box<dyn TableWriter> = match format {
         OutputFormat::Csv => Box::new(delimited::Writer::open(path, b',', header)?),
         OutputFormat::Tsv => Box::new(delimited::Writer::open(path, b'\t', header)?),
@@ -113,7 +128,7 @@ pub fn create(
         OutputFormat::Parquet | OutputFormat::Arrow => columnar_table(path, format, header)?,
         OutputFormat::H5ad => h5ad_table(path, header, source_h5ad)?,
     };
-    Ok(Box::new(Checked { path: path.to_owned(), header, inner }))
+    Ok(Box::new(Checked { path: path.to_owned(), header: checked, inner }))
 }
 
 /// [`create`] for an answer to the rows of `source`: says what the format leaves out, and copies an AnnData file.

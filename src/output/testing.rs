@@ -10,18 +10,33 @@ pub const K: usize = 5;
 pub const M: usize = 3;
 
 /// Everything that a table can hold.
-pub const ALL: Header =
-    Header { has_ids: true, n_clusters: K, n_latent: M, embedding: true, memberships: true, scores: Scores::ALL };
+pub const ALL: Header = Header {
+    has_ids: true,
+    n_clusters: K,
+    names: Vec::new(),
+    n_latent: M,
+    embedding: true,
+    memberships: true,
+    scores: Scores::ALL,
+};
 
 /// The least that a table can hold.
 #[allow(dead_code)] // tests/read_back.rs takes everything
 pub const LEAST: Header = Header {
     has_ids: false,
+    n_clusters: K,
+    names: Vec::new(),
+    n_latent: M,
     embedding: false,
     memberships: false,
     scores: Scores { second: false, entropy: false, outlier: false },
-    ..ALL
 };
+
+/// Names of the clusters, one of which CSV has to quote.
+#[allow(dead_code)] // tests/read_back.rs has none
+pub fn names() -> Vec<String> {
+    ["neurons", "a, \"b\"", "2", "T cells", "é"].map(str::to_owned).to_vec()
+}
 
 /// Made-up rows; every float is exact.
 #[derive(Debug, Clone, Default, PartialEq)]

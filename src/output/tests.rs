@@ -4,7 +4,7 @@
 use std::fs;
 use std::path::Path;
 
-use super::testing::{Rows, ALL, K, LEAST, M};
+use super::testing::{names, Rows, ALL, K, LEAST, M};
 use super::*;
 
 fn count(folder: &Path) -> usize {
@@ -27,6 +27,19 @@ fn csv_has_the_columns_asked_for() {
     assert_eq!(lines[3], quoted);
     assert!(lines[4].starts_with("4,=1+1,4,"), "{}", lines[4]);
     assert_eq!(count(folder.path()), 1);
+}
+
+#[test]
+fn names_come_behind_the_clusters() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.csv");
+    let header = Header { names: names(), ..LEAST };
+    Rows::of([0, 7, 1].into_iter()).table(&path, header.clone(), None, 3).unwrap();
+    let text = "row,cluster,name,confidence\n0,0,neurons,0\n7,-1,,0.0068359375\n1,1,\"a, \"\"b\"\"\",0.0009765625\n";
+    assert_eq!(fs::read_to_string(&path).unwrap(), text);
+    assert_eq!(OutputFormat::Npy.leaves_out(&header), ["name", "confidence"]);
+    let Err(error) = create(&path, OutputFormat::Csv, Header { n_clusters: 4, ..header }, None) else { panic!() };
+    assert!(error.to_string().contains("5 names for 4 clusters"), "{error}");
 }
 
 #[test]
@@ -209,6 +222,20 @@ mod columnar {
         assert_eq!(groups, [65536, 65536, 18928]);
         let batches: Vec<RecordBatch> = reader.build().unwrap().collect::<Result<_, _>>().unwrap();
         assert!(rows(&batches) == all);
+    }
+
+    #[test]
+    fn names_are_a_column() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.feather");
+        let all = Rows::of(0..100);
+        all.table(&path, Header { names: names(), ..ALL }, None, 30).unwrap();
+        let reader = FileReader::try_new(fs::File::open(&path).unwrap(), None).unwrap();
+        let batches: Vec<RecordBatch> = reader.collect::<Result<_, _>>().unwrap();
+        assert!(rows(&batches) == all);
+        let found = batches[0].column_by_name("name").unwrap().as_string::<i32>();
+        let expected = all.cluster.iter().map(|&cluster| names().get(cluster as usize).cloned().unwrap_or_default());
+        assert!(found.iter().flatten().eq(expected));
     }
 
     #[test]

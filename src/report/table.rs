@@ -44,7 +44,7 @@ pub fn text_table(rows: &[Vec<String>]) -> String {
     text
 }
 
-fn title(method: Method) -> &'static str {
+pub(super) fn title(method: Method) -> &'static str {
     match method {
         Method::KMeans => "k-means on the scaled rows",
         Method::AutoencoderKMeans => "autoencoder + k-means",

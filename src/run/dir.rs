@@ -8,8 +8,8 @@ use tch::Tensor;
 use super::fitted::{rows_at, Assignment, Reached};
 use super::lock::Lock;
 use super::names::{
-    has_checkpoint, ASSIGNMENTS, CHECKPOINTS, CHOICE, CHOICE_PLOT, CHOICE_TABLE, CONFIG, EVENTS, MODEL, ONNX, SUMMARY,
-    TABLES, WEIGHTS,
+    has_checkpoint, ASSIGNMENTS, CHECKPOINTS, CHOICE, CHOICE_PLOT, CHOICE_TABLE, CONFIG, EVENTS, MODEL, ONNX, REPORT,
+    SUMMARY, TABLES, TENSORBOARD, WEIGHTS,
 };
 use super::summary::Summary;
 use super::tensors;
@@ -96,7 +96,8 @@ impl RunDir {
         let cannot = |path: &Path, why: &dyn std::fmt::Display| {
             Error::output(path, format!("cannot replace what is here: {why}"))
         };
-        let names = [SUMMARY, CONFIG, EVENTS, WEIGHTS, MODEL, ONNX, ASSIGNMENTS, CHOICE, CHOICE_TABLE, CHOICE_PLOT];
+        let names =
+            [SUMMARY, CONFIG, EVENTS, WEIGHTS, MODEL, ONNX, ASSIGNMENTS, REPORT, CHOICE, CHOICE_TABLE, CHOICE_PLOT];
         let files: Vec<PathBuf> =
             names.into_iter().chain(TABLES.map(|(_, name)| name)).map(|name| self.file(name)).collect();
         if let Some(other) = files.iter().find(|path| path.symlink_metadata().is_ok_and(|found| found.is_dir())) {
@@ -108,10 +109,13 @@ impl RunDir {
                 _ => {}
             }
         }
-        match fs::remove_dir_all(self.file(CHECKPOINTS)) {
-            Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(cannot(&self.file(CHECKPOINTS), &e)),
-            _ => Ok(()),
+        for folder in [CHECKPOINTS, TENSORBOARD].map(|name| self.file(name)) {
+            match fs::remove_dir_all(&folder) {
+                Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(cannot(&folder, &e)),
+                _ => {}
+            }
         }
+        Ok(())
     }
 
     /// The directory.
@@ -161,9 +165,7 @@ impl RunDir {
             tried(name, self.write_table(reached, config, &table, name), &mut failed);
         }
         if config.output.onnx {
-            let written = with_predictor(reached, |predictor| export::to_onnx(predictor, reached.columns))
-                .and_then(|onnx| onnx.map_or(Ok(()), |onnx| write_atomic(&self.file(ONNX), &onnx)));
-            tried(ONNX, written, &mut failed);
+            tried(ONNX, self.write_onnx(reached), &mut failed);
         }
         summary.leave_out(failed.iter().map(|(name, _)| *name));
         tried(SUMMARY, summary.to_json().and_then(|json| write_atomic(&self.file(SUMMARY), &json)), &mut failed);
@@ -188,6 +190,22 @@ impl RunDir {
         }
     }
 
+    /// The further table and the ONNX file, where the recipe asks for them.
+    pub(super) fn write_further(&self, reached: &Reached, config: &Config) -> Result<()> {
+        if let Some((table, name)) = further_table(&config.output) {
+            self.write_table(reached, config, &table, name)?;
+        }
+        if config.output.onnx {
+            self.write_onnx(reached)?;
+        }
+        Ok(())
+    }
+
+    fn write_onnx(&self, reached: &Reached) -> Result<()> {
+        let onnx = with_predictor(reached, |predictor| export::to_onnx(predictor, reached.columns))?;
+        onnx.map_or(Ok(()), |onnx| write_atomic(&self.file(ONNX), &onnx))
+    }
+
     /// The assignments in the further format that the recipe asks for.
     fn write_table(&self, reached: &Reached, config: &Config, table: &OutputConfig, name: &str) -> Result<()> {
         let (Some(assignment), Some((z, q, places))) = (reached.assignment, &reached.tables) else { return Ok(()) };
@@ -204,6 +222,11 @@ impl RunDir {
         let (z, q) = (values(embedding, z)?, values(memberships, q)?);
         assignment.write(&mut *writer, z.as_deref(), q.as_deref())?;
         writer.finish().map(drop)
+    }
+
+    /// The further tables that are in the directory.
+    pub fn further_tables(&self) -> Vec<PathBuf> {
+        TABLES.iter().map(|(_, name)| self.file(name)).filter(|path| path.exists()).collect()
     }
 
     pub(super) fn write_assignments(&self, assignment: &Assignment) -> Result<()> {
@@ -300,6 +323,7 @@ mod tests {
             entropy: vec![0.75, 0.0],
             outlier: None,
             ids: Vec::new(),
+            names: Vec::new(),
         };
         assert_eq!(assignment.to_csv().unwrap(), b"row,cluster,confidence,second,entropy\n0,3,0.5,0,0.75\n7,1,1,2,0\n");
         let ids = vec!["a".to_owned(), "b, \"c\"".to_owned()];
@@ -307,5 +331,10 @@ mod tests {
         let expected =
             "row,id,cluster,confidence,second,entropy,outlier\n0,a,3,0.5,0,0.75,0.25\n7,\"b, \"\"c\"\"\",1,1,2,0,1\n";
         assert_eq!(String::from_utf8(named.to_csv().unwrap()).unwrap(), expected);
+        let names = ["0", "T, \"1\"", "2", "neurons"].map(str::to_owned).to_vec();
+        let called = Assignment { ids: Vec::new(), outlier: None, labels: vec![3, 1], names, ..named };
+        let expected =
+            "row,cluster,name,confidence,second,entropy\n0,3,neurons,0.5,0,0.75\n7,1,\"T, \"\"1\"\"\",1,2,0\n";
+        assert_eq!(String::from_utf8(called.to_csv().unwrap()).unwrap(), expected);
     }
 }

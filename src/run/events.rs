@@ -9,6 +9,8 @@ use serde_json::{json, Value};
 use crate::control::{Event, Observer};
 use crate::error::{Error, Result};
 use crate::files::faults;
+use crate::stage;
+use crate::state::Task;
 
 /// Writes events to a file, each line in one go. Lines that cannot be written (a full disk) are kept and tried again with the
 /// next; training goes on.
@@ -22,6 +24,8 @@ pub struct EventLog {
     pending: Vec<u8>,
     /// Events to come that are in the file already: those that an earlier process told after its last checkpoint.
     known: u64,
+    /// Whether the log says already what run it is of.
+    described: bool,
     failed: bool,
 }
 
@@ -32,7 +36,15 @@ impl EventLog {
     /// [`Error::Output`] if the file cannot be made.
     pub fn create(path: &Path) -> Result<Self> {
         let file = File::create(path).map_err(|e| Error::output(path, format!("cannot be written: {e}")))?;
-        Ok(Self { path: path.to_owned(), file, length: 0, pending: Vec::new(), known: 0, failed: false })
+        Ok(Self {
+            path: path.to_owned(),
+            file,
+            length: 0,
+            pending: Vec::new(),
+            known: 0,
+            described: false,
+            failed: false,
+        })
     }
 
     /// Goes on in the log of a run whose checkpoint was written after `told` events.
@@ -48,16 +60,30 @@ impl EventLog {
             text => text.map_err(problem)?,
         };
         let length = text.iter().rposition(|&byte| byte == b'\n').map_or(0, |last| last + 1);
-        let is_event =
-            |line: &[u8]| serde_json::from_slice::<Value>(line).is_ok_and(|value| value["event"] != "resumed");
-        let lines = text[..length].split(|&byte| byte == b'\n').filter(|line| is_event(line)).count() as u64;
+        let values = parse_events(&text[..length]);
+        let described = values.iter().any(|value| value["event"] == "run");
+        let lines = values.iter().filter(|value| value["event"] != "resumed" && value["event"] != "run").count() as u64;
         let file = OpenOptions::new().write(true).create(true).truncate(false).open(path).map_err(problem)?;
         file.set_len(length as u64).map_err(problem)?;
         let known = lines.saturating_sub(told);
-        let mut log =
-            Self { path: path.to_owned(), file, length: length as u64, pending: Vec::new(), known, failed: false };
+        let (path, length) = (path.to_owned(), length as u64);
+        let mut log = Self { path, file, length, pending: Vec::new(), known, described, failed: false };
         log.append(&json!({ "event": "resumed", "after_events": told }));
         Ok(log)
+    }
+
+    /// Writes what a reader should know before the first event, unless it is there: the data, the number of rows and clusters, and
+    /// how many epochs (restarts) each stage takes at most.
+    pub fn describe(&mut self, task: &Task) {
+        if self.described {
+            return;
+        }
+        self.described = true;
+        let stages = stage::plan(task).into_iter().map(|(stage, epochs)| json!({ "stage": stage, "epochs": epochs }));
+        self.append(&json!({
+            "event": "run", "data": task.data_name, "n_rows": task.n_rows(), "n_clusters": task.config.n_clusters,
+            "stages": stages.collect::<Vec<_>>(),
+        }));
     }
 
     fn append(&mut self, value: &Value) {
@@ -107,6 +133,11 @@ impl Observer for EventLog {
         }
         self.append(&value);
     }
+}
+
+/// The lines of a log that are whole.
+pub fn parse_events(log: &[u8]) -> Vec<Value> {
+    log.split(|&byte| byte == b'\n').filter_map(|line| serde_json::from_slice(line).ok()).collect()
 }
 
 /// The line for an event; `None` for those that are not logged.

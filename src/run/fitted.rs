@@ -5,13 +5,13 @@ use std::path::Path;
 use serde::Deserialize;
 use tch::{Device, Kind, Tensor};
 
-use super::names::{CONFIG, SUMMARY, WEIGHTS};
-use crate::config::Config;
+use super::names::{SUMMARY, WEIGHTS};
+use super::saved::read_config;
 use crate::control::{Control, MethodResult, Rollback, StageTime};
 use crate::data::{self, values_of, Channels, Dataset, Features, Intake, RowKind, RowRule, Rows, Scaling};
 use crate::error::{Error, Result};
 use crate::model::profile::second_and_entropy;
-use crate::model::{encode_all, set_parameters, ClusteringLayer, Network, Profile};
+use crate::model::{encode_all, set_parameters, ClusterNames, ClusteringLayer, Groups, Network, Profile};
 use crate::output::{to_csv, Chunk, Header, Scores, TableWriter};
 use crate::state::{new_network, State};
 
@@ -33,6 +33,8 @@ pub struct Assignment {
     pub outlier: Option<Vec<f32>>,
     /// The rows' names, or none.
     pub ids: Vec<String>,
+    /// What the clusters are called, by number ([`ClusterNames::of_all`]), or none.
+    pub names: Vec<String>,
 }
 
 /// The shape of images.
@@ -45,16 +47,32 @@ pub struct Image {
 }
 
 impl Assignment {
-    /// Of rows in the order of z \[n, m\] and q \[n, k\], numbered from 0, without names.
+    /// Of rows in the order of z \[n, m\] and q \[n, k\], numbered from 0, without names; with the centroids of the clusters, and how they
+    /// were joined if they were.
     ///
     /// # Errors
     /// A libtorch failure.
-    pub fn of(z: &Tensor, q: &Tensor, labels: Vec<i64>, centroids: &Tensor, profile: Option<&Profile>) -> Result<Self> {
+    pub fn of(
+        z: &Tensor,
+        q: &Tensor,
+        labels: Vec<i64>,
+        (centroids, groups): (&Tensor, Option<&Groups>),
+        profile: Option<&Profile>,
+    ) -> Result<Self> {
         let chosen = Tensor::f_from_slice(&labels)?.f_to_device(q.device())?.f_unsqueeze(1)?;
         let confidence = values_of(&q.f_gather(1, &chosen, false)?.f_squeeze_dim(1)?)?;
         let (second, entropy) = second_and_entropy(q, &labels)?;
-        let outlier = profile.map(|profile| profile.scores(z, &labels, centroids)).transpose()?;
-        Ok(Self { rows: (0..labels.len()).collect(), labels, confidence, second, entropy, outlier, ids: Vec::new() })
+        let outlier = profile.map(|profile| profile.scores(z, &labels, centroids, groups)).transpose()?;
+        Ok(Self {
+            rows: (0..labels.len()).collect(),
+            labels,
+            confidence,
+            second,
+            entropy,
+            outlier,
+            ids: Vec::new(),
+            names: Vec::new(),
+        })
     }
 
     /// The rows at these places, which have these numbers.
@@ -70,13 +88,15 @@ impl Assignment {
             entropy: at(&self.entropy, places),
             outlier: self.outlier.as_ref().map(|outlier| at(outlier, places)),
             ids: if self.ids.is_empty() { Vec::new() } else { at(&self.ids, places) },
+            names: self.names.clone(),
         }
     }
 
     /// What a table of it holds, for a model of k clusters and m latent values.
     pub fn header(&self, [n_clusters, n_latent]: [usize; 2]) -> Header {
         let scores = Scores { second: true, entropy: true, outlier: self.outlier.is_some() };
-        Header { has_ids: !self.ids.is_empty(), n_clusters, n_latent, embedding: false, memberships: false, scores }
+        let (has_ids, names) = (!self.ids.is_empty(), self.names.clone());
+        Header { has_ids, n_clusters, names, n_latent, embedding: false, memberships: false, scores }
     }
 
     /// Writes all of it to `table`, with the latent rows and soft assignments where these are given.
@@ -88,7 +108,7 @@ impl Assignment {
     }
 
     /// As CSV: `row,cluster,confidence,second,entropy,outlier`, a line for each of the rows, in their order; with `id` behind `row` where
-    /// rows have names.
+    /// rows have names, and `name` behind `cluster` where clusters have.
     ///
     /// # Errors
     /// As for [`to_csv`].
@@ -173,6 +193,8 @@ pub struct Model {
     pub layer: ClusteringLayer,
     /// What the training rows were like; `None` of a version that did not keep that.
     pub profile: Option<Profile>,
+    /// What people call the clusters.
+    pub names: ClusterNames,
 }
 
 impl Model {
@@ -196,7 +218,7 @@ impl Model {
     pub fn transform(&self, features: &Features) -> Result<(Tensor, Tensor)> {
         let rows = Rows::new(features, &self.scaling, self.network.device())?;
         let z = encode_all(&*self.network, &rows, &Control::ignored())?;
-        let q = self.layer.log_soft_assign_all(&z)?.f_exp()?;
+        let q = self.layer.soft_assign_all(&z)?;
         Ok((z, q))
     }
 
@@ -215,13 +237,14 @@ impl Model {
     /// A libtorch failure.
     pub fn assign(&self, z: &Tensor, q: &Tensor) -> Result<Assignment> {
         let labels = values_of(&q.f_max_dim(1, false)?.1)?;
-        Assignment::of(z, q, labels, self.layer.centroids(), self.profile.as_ref())
+        let centroids = (self.layer.centroids(), self.layer.groups());
+        let assignment = Assignment::of(z, q, labels, centroids, self.profile.as_ref())?;
+        Ok(Assignment { names: self.names.of_all(self.layer.n_clusters()), ..assignment })
     }
 
-    /// k and m.
+    /// The numbers of clusters and of latent values: k and m, or k' and m where clusters were joined.
     pub fn shape(&self) -> [usize; 2] {
-        let size = self.layer.centroids().size();
-        [size[0] as usize, size[1] as usize]
+        [self.layer.n_clusters(), self.layer.centroids().size()[1] as usize]
     }
 
     /// Reads the model of a finished run back from its directory.
@@ -237,14 +260,14 @@ impl Model {
             columns: Vec<String>,
             #[serde(default)]
             rows: serde_json::Value,
+            #[serde(default)]
+            names: ClusterNames,
         }
         let read = |name: &str| {
             let path = run.join(name);
             std::fs::read(&path).map_err(|e| Error::data(&path, format!("cannot be read: {e}")))
         };
-        let text = String::from_utf8_lossy(&read(CONFIG)?).into_owned();
-        let config: Config = toml::from_str(&text)
-            .map_err(|e| Error::data(run.join(CONFIG), format!("is no recipe of this version: {}", e.message())))?;
+        let config = read_config(run)?;
         let summary: Summary = serde_json::from_slice(&read(SUMMARY)?)
             .map_err(|e| Error::data(run.join(SUMMARY), format!("is no summary of a run: {e}")))?;
         let path = run.join(WEIGHTS);
@@ -264,6 +287,12 @@ impl Model {
         }
         let centroids = tensor("centroids").ok_or_else(|| missing("centroids"))?.f_to_device(device)?;
         let layer = ClusteringLayer::new(&centroids, config.cluster.alpha)?;
+        let layer = match tensor("groups") {
+            Some(groups) => Groups::of_matrix(groups)
+                .and_then(|groups| layer.with_groups(groups))
+                .map_err(|e| Error::data(&path, e.to_string()))?,
+            None => layer,
+        };
         let row = |name: &str| tensor(&format!("input.{name}")).map(values_of::<f32>).transpose();
         let scaling = match (summary.scale, row("mean")?, row("deviation")?) {
             (_, Some(mean), Some(deviation)) => Scaling::Centre {
@@ -282,7 +311,9 @@ impl Model {
         let image = Image::of_summary(&summary.rows);
         let n_features = summary.n_features as i64;
         let profile = Profile::from_tensors(|name| tensor(&format!("training.{name}")))?;
-        Ok(Self { intake, columns: summary.columns, image, n_features, scaling, network, layer, profile })
+        let names = summary.names;
+        names.check(layer.n_clusters()).map_err(|problem| Error::data(run.join(SUMMARY), problem))?;
+        Ok(Self { intake, columns: summary.columns, image, n_features, scaling, network, layer, profile, names })
     }
 }
 
@@ -296,8 +327,16 @@ fn widths(named: &[(String, Tensor)]) -> Option<Vec<i64>> {
         }
     }
     layers.sort();
-    let first = *layers.first()?.1.get(1)?;
-    std::iter::once(Some(first)).chain(layers.iter().map(|(_, shape)| shape.first().copied())).collect()
+    let mut widths = vec![*layers.first()?.1.get(1)?];
+    for (_, shape) in layers {
+        let &[to, from] = shape.as_slice() else { return None };
+        // A tensor that is empty has any width without taking a byte.
+        if widths.last() != Some(&from) {
+            return None;
+        }
+        widths.push(to);
+    }
+    Some(widths)
 }
 
 /// A finished run.
@@ -357,7 +396,8 @@ pub struct Reached<'a> {
 }
 
 impl Reached<'_> {
-    /// Every tensor with its PyTorch-style name: `encoder.0.weight` …, `decoder.0.weight` …, `centroids`; and where rows are
+    /// Every tensor with its PyTorch-style name: `encoder.0.weight` …, `decoder.0.weight` …, `centroids`; where clusters were joined
+    /// `groups` ([`Groups`], \[k, k'\] of 0 and 1); and where rows are
     /// centred, `input.mean` and `input.deviation`, of counts `input.total`. Float32 on the CPU. Of what was done on reading,
     /// `input.offset` (float64 \[d\]), `input.selected` (int64 \[d\]) and `input.selected_of` (int64 \[1\], the file's columns). Of the
     /// training rows, `training.medians`, `training.quantiles`, `training.shares`, `training.confidence` ([`Profile`]).
@@ -369,6 +409,9 @@ impl Reached<'_> {
         let mut named = network.named_parameters();
         if let Some(layer) = self.layer {
             named.push(("centroids".to_owned(), layer.centroids().shallow_clone()));
+            if let Some(groups) = layer.groups() {
+                named.push(("groups".to_owned(), groups.matrix()?));
+            }
         }
         for (name, row) in self.scaling.tensors()? {
             named.push((format!("input.{name}"), row.f_squeeze_dim(0)?));

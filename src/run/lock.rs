@@ -59,6 +59,15 @@ impl Lock {
     }
 }
 
+impl Lock {
+    /// Whether a process holds the lock of `dir`: whether somebody is at work there.
+    pub fn is_held(dir: &Path) -> bool {
+        let Ok(file) = File::open(dir.join(LOCK)) else { return false };
+        // Held by us for no longer than this takes, and shared: who wants it meanwhile tries again.
+        matches!(file.try_lock_shared(), Err(std::fs::TryLockError::WouldBlock))
+    }
+}
+
 impl Drop for Lock {
     fn drop(&mut self) {
         // Removed while it is still locked: `open_locked` then finds that what it has locked is gone, and opens anew. What

@@ -10,17 +10,21 @@
 //! | `model.pt` | at the end | the TorchScript predictor |
 //! | `assignments.csv` | at the end | row, cluster, confidence, second choice, entropy, outlier score |
 //! | `assignments.*`, `model.onnx` | at the end | the same in another format, the predictor as ONNX: where `[output]` asks for them |
-//! | `summary.json` | last of all | results, stages, sizes, versions: its presence says that the rest was tried |
+//! | `summary.json` | last of these | results, stages, sizes, versions: its presence says that the rest was tried |
+//! | `report.html` | then | what was found, to look at ([`crate::report`]); unless `output.report` is false |
 //!
 //! Each file but the event log is written beside its place and renamed into it, so none is ever half there.
 
 mod checkpoint;
+mod decode;
 mod dir;
+mod duration;
 mod estimate;
 mod events;
 mod fitted;
 mod keeper;
 mod lock;
+mod merged;
 mod names;
 mod saved;
 mod summary;
@@ -30,13 +34,17 @@ mod trainer;
 pub use crate::files::{check_writable, write_atomic};
 pub use checkpoint::{Checkpoint, Checkpoints, Identity};
 pub use dir::{Content, RunDir};
+pub use duration::{expected, Expected};
 pub use estimate::{estimate, Estimate};
-pub use events::EventLog;
+pub use events::{parse_events, EventLog};
 pub use fitted::{Assignment, Fitted, Image, Model, Reached};
 pub use keeper::{Keeper, Moment};
 pub use lock::{Lock, LOCK};
+pub use merged::{Merged, Passed};
 pub use names::{
-    ASSIGNMENTS, CHECKPOINTS, CHOICE, CHOICE_PLOT, CHOICE_TABLE, CONFIG, EVENTS, FORMAT, MODEL, ONNX, SUMMARY, WEIGHTS,
+    ASSIGNMENTS, CHECKPOINTS, CHOICE, CHOICE_PLOT, CHOICE_TABLE, CONFIG, EVENTS, FORMAT, MODEL, ONNX, REPORT, SUMMARY,
+    TENSORBOARD, WEIGHTS,
 };
+pub use saved::{read_config, set_names, Called};
 pub use summary::{Outcome, Summary};
 pub use trainer::Trainer;

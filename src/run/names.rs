@@ -21,6 +21,10 @@ pub const MODEL: &str = "model.pt";
 /// Row, cluster, confidence, second choice, entropy, outlier score.
 pub const ASSIGNMENTS: &str = "assignments.csv";
 
+/// The page that shows what was found.
+pub const REPORT: &str = "report.html";
+/// The directory of what is written for TensorBoard.
+pub const TENSORBOARD: &str = "tensorboard";
 /// The predictor as ONNX, where the recipe asks for it.
 pub const ONNX: &str = "model.onnx";
 /// How many clusters there may be, and why: as JSON, as a table, and as a plot.

@@ -36,6 +36,8 @@ pub struct Summary {
     stopped_in: Option<String>,
     recipe: String,
     data: String,
+    /// SHA-256 of the rows as they were read.
+    rows_sha256: String,
     seed: u64,
     device: String,
     threads: i32,
@@ -72,8 +74,8 @@ struct Versions {
 }
 
 impl Summary {
-    /// Sums up `trainer`, whose run ended with `ended` after `seconds`.
-    pub fn new(recipe: &Recipe, trainer: &Trainer, ended: Option<&Error>, seconds: f64) -> Self {
+    /// Sums up `trainer`, whose rows have this sum as they were read and whose run ended with `ended` after `seconds`.
+    pub fn new(recipe: &Recipe, trainer: &Trainer, rows_sha256: String, ended: Option<&Error>, seconds: f64) -> Self {
         let (status, error) = match ended {
             None => (Outcome::Finished, None),
             Some(Error::Interrupted) => (Outcome::Interrupted, None),
@@ -88,6 +90,7 @@ impl Summary {
             stopped_in: at_work.map(|stage| stage.to_string()),
             recipe: recipe.name.clone(),
             data: task.data_name.clone(),
+            rows_sha256,
             seed: recipe.config.seed,
             device: backend::device_name(task.rows.device()),
             threads: tch::get_num_threads(),

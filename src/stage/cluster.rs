@@ -17,7 +17,7 @@ use crate::error::{Error, Result};
 use crate::metrics::Contingency;
 use crate::model::{copies, encode_all, ClusteringLayer, Network};
 use crate::objective::{self, smoothed, Objective};
-use crate::state::{Clusters, Run, SelfTraining};
+use crate::state::{Clusters, Run, SelfTraining, Task};
 use crate::train::build;
 use crate::train::steps::{Steps, Trained};
 
@@ -37,9 +37,42 @@ pub struct Cluster {
     p: Tensor,
     steps: Steps,
     config: ClusterConfig,
+    length: Length,
+}
+
+/// How long self-training is, in steps and rounds.
+#[derive(Debug, Clone, Copy)]
+pub struct Length {
+    /// Steps of the hand-over.
     handover: u64,
+    /// Steps of a round.
     per_round: u64,
-    max_rounds: u64,
+    /// Rounds at the most.
+    pub max_rounds: u64,
+}
+
+impl Length {
+    /// That of a task.
+    pub fn of(task: &Task) -> Self {
+        let (config, n) = (&task.config.cluster, task.rows.n_rows());
+        let per_epoch = lengths::per_epoch(n, config.batch_size);
+        let epochs = lengths::handover_epochs(config.handover_epochs, n, config.batch_size);
+        Self {
+            handover: epochs.saturating_mul(per_epoch),
+            per_round: config.update_interval_steps.unwrap_or(config.epochs_per_round.saturating_mul(per_epoch)),
+            max_rounds: lengths::rounds(config, n),
+        }
+    }
+
+    /// The step at which round number `round` ends.
+    fn end_of(self, round: u64) -> u64 {
+        self.handover.saturating_add(self.per_round.saturating_mul(round))
+    }
+
+    /// Steps at the most.
+    pub fn steps(self) -> u64 {
+        self.end_of(self.max_rounds)
+    }
 }
 
 impl Cluster {
@@ -65,13 +98,8 @@ impl Cluster {
         let batches = stage.batches(&rows, &settings)?;
         let params = stage.engine(&batches, 0.0, &settings);
         let step = build::clustering(&*network, &layer, &begun.p, objective.term(), &rows, params)?;
-        let per_epoch = batches.per_epoch();
-        let epochs = lengths::handover_epochs(config.handover_epochs, rows.n_rows(), config.batch_size);
-        let handover = epochs.saturating_mul(per_epoch);
-        let per_round = config.update_interval_steps.unwrap_or(config.epochs_per_round.saturating_mul(per_epoch));
-        let max_rounds = lengths::rounds(&config, rows.n_rows());
-        let total = handover.saturating_add(per_round.saturating_mul(max_rounds));
-        let steps = Steps::new(stage, step, &settings, batches, total, false, run.state.training.as_ref())?;
+        let length = Length::of(&run.task);
+        let steps = Steps::new(stage, step, &settings, batches, length.steps(), false, run.state.training.as_ref())?;
         let anchor = match objective.may_anchor() && config.anchor > 0.0 {
             true => {
                 let start = begun.p.f_empty_like()?;
@@ -83,12 +111,7 @@ impl Cluster {
         let p = begun.p.shallow_clone();
         run.state.layer = Some(layer.share());
         run.cache.latent = None;
-        Ok(Self { network, layer, objective, anchor, p, steps, config, handover, per_round, max_rounds })
-    }
-
-    /// The step at which round number `round` ends.
-    fn end_of(&self, round: u64) -> u64 {
-        self.handover.saturating_add(self.per_round.saturating_mul(round))
+        Ok(Self { network, layer, objective, anchor, p, steps, config, length })
     }
 
     /// Trains up to the step `until`, or the end of the epoch; goes back with the rounds where the loss diverged.
@@ -103,7 +126,7 @@ impl Cluster {
     fn refresh(&mut self, run: &mut Run, control: &mut Control) -> Result<()> {
         let round = run.state.rounds + 1;
         let z = encode_all(&*self.network, &run.task.rows, control)?;
-        let found = self.objective.refresh(&z, &self.layer, round, self.max_rounds, &self.p)?;
+        let found = self.objective.refresh(&z, &self.layer, round, self.length.max_rounds, &self.p)?;
         if !found.loss.is_finite() {
             self.steps.roll_back(found.loss, control)?;
             return self.rolled_back(run);
@@ -178,21 +201,21 @@ impl Cluster {
 
 impl Stage for Cluster {
     fn total(&self) -> u64 {
-        self.end_of(self.max_rounds)
+        self.length.steps()
     }
 
     fn advance(&mut self, run: &mut Run, control: &mut Control) -> Result<Done> {
         let (done, rounds) = (self.steps.done(), run.state.rounds);
-        let end = self.end_of(rounds);
+        let end = self.length.end_of(rounds);
         let stops = run.state.converged && !self.config.train_after_tol;
         if done < end && !stops {
             self.train(end, run, control)?;
-            if self.steps.done() == self.end_of(run.state.rounds) {
+            if self.steps.done() == self.length.end_of(run.state.rounds) {
                 self.mark(run)?;
             }
             return Ok(Done::More);
         }
-        if run.state.converged || rounds >= self.max_rounds {
+        if run.state.converged || rounds >= self.length.max_rounds {
             if self.steps.finish(control)? == Trained::RolledBack {
                 self.rolled_back(run)?;
                 return Ok(Done::More);

@@ -131,6 +131,42 @@ pub fn list(task: &Task) -> Vec<StageId> {
     list
 }
 
+/// The epochs (restarts, of a k-means) that the stages of a task take at most, by their names.
+pub fn plan(task: &Task) -> Vec<(String, u64)> {
+    let config = &task.config;
+    let mut plan: Vec<(String, u64)> = Vec::new();
+    for id in list(task) {
+        let Some(stage) = name(id).map(|stage| stage.to_string()) else { continue };
+        let batch_size = match id {
+            StageId::Autoencoder { .. } | StageId::Layer { .. } => config.pretrain.batch_size,
+            StageId::Finetune { .. } => config.finetune.batch_size,
+            _ => config.cluster.batch_size,
+        };
+        let count = match id {
+            StageId::KMeansRaw | StageId::KMeans => config.kmeans.n_init as u64,
+            _ => steps(id, task).div_ceil(lengths::per_epoch(task.rows.n_rows(), batch_size)),
+        };
+        if count > 0 && plan.iter().all(|(known, _)| *known != stage) {
+            plan.push((stage, count));
+        }
+    }
+    plan
+}
+
+/// Optimiser steps that a stage takes at most; 0 for one that trains nothing.
+pub fn steps(id: StageId, task: &Task) -> u64 {
+    match id {
+        StageId::Autoencoder { .. } => pretrain::end_to_end_steps(task),
+        StageId::Layer { .. } => pretrain::layer_steps(task),
+        StageId::Finetune { .. } => pretrain::finetune_steps(task),
+        StageId::OverCluster { .. } => over_cluster::steps(task),
+        StageId::Cluster => cluster::Length::of(task).steps(),
+        StageId::KMeansRaw | StageId::KMeans | StageId::FineSearch { .. } | StageId::Search { .. } | StageId::Elect => {
+            0
+        }
+    }
+}
+
 /// How many networks vote on the first assignment.
 pub fn networks(task: &Task) -> usize {
     let count = lengths::networks(&task.config.start, task.config.n_clusters, task.n_rows() as i64);

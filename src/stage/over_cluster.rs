@@ -9,7 +9,7 @@ use crate::data::hash;
 use crate::error::{Error, Result};
 use crate::model::ClusteringLayer;
 use crate::objective::{smoothed, term_towards_labels};
-use crate::state::Run;
+use crate::state::{Run, Task};
 use crate::train::build;
 use crate::train::steps::{Steps, Trained};
 
@@ -17,6 +17,13 @@ use crate::train::steps::{Steps, Trained};
 pub struct OverCluster {
     steps: Steps,
     total: u64,
+}
+
+/// Steps of one round.
+pub(super) fn steps(task: &Task) -> u64 {
+    let (n, batch_size) = (task.rows.n_rows(), task.config.cluster.batch_size);
+    let epochs = lengths::over_clustering_epochs(task.config.start.over_clustering_epochs, n, batch_size);
+    epochs.saturating_mul(lengths::per_epoch(n, batch_size))
 }
 
 impl OverCluster {
@@ -43,12 +50,7 @@ impl OverCluster {
         let params = stage.engine(&batches, 0.0, &settings);
         let term = term_towards_labels(&config.cluster);
         let step = build::clustering(run.state.network(network)?, &layer, &p, term, &rows, params)?;
-        let epochs = lengths::over_clustering_epochs(
-            config.start.over_clustering_epochs,
-            rows.n_rows(),
-            config.cluster.batch_size,
-        );
-        let total = epochs.saturating_mul(batches.per_epoch());
+        let total = steps(&run.task);
         let steps = Steps::new(stage, step, &settings, batches, total, false, run.state.training.as_ref())?;
         run.state.layer = Some(layer);
         run.cache.latent = None;

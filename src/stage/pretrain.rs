@@ -11,7 +11,7 @@ use crate::control::{Control, StageName};
 use crate::data::Rows;
 use crate::error::{Error, Result};
 use crate::model::LayerPair;
-use crate::state::Run;
+use crate::state::{Run, Task};
 use crate::train::build;
 use crate::train::steps::{StageRun, Steps, Trained};
 
@@ -25,12 +25,29 @@ pub struct TrainStage {
     network: usize,
 }
 
-/// How long a stage is to be.
-#[derive(Debug, Clone, Copy)]
-struct Length {
-    epochs: u64,
-    /// Instead of epochs, where given.
-    steps: Option<u64>,
+/// Steps of pretraining end to end.
+pub(super) fn end_to_end_steps(task: &Task) -> u64 {
+    let config = &task.config.pretrain;
+    let moved = task.augmentation_of(StageName::Autoencoder).is_some_and(|augmentation| augmentation.moves());
+    let epochs = lengths::pretrain_epochs(config.epochs, moved, task.rows.n_rows(), config.batch_size);
+    in_steps(task, config.steps, epochs, config.batch_size)
+}
+
+/// Steps of pretraining one layer.
+pub(super) fn layer_steps(task: &Task) -> u64 {
+    let config = &task.config.pretrain;
+    in_steps(task, config.steps, config.epochs.or(|| AUTO_EPOCHS), config.batch_size)
+}
+
+/// Steps of fine-tuning.
+pub(super) fn finetune_steps(task: &Task) -> u64 {
+    let config = &task.config.finetune;
+    in_steps(task, config.steps, config.epochs, config.batch_size)
+}
+
+/// `steps` where these are given, else those of the epochs.
+fn in_steps(task: &Task, steps: Option<u64>, epochs: u64, batch_size: usize) -> u64 {
+    steps.unwrap_or_else(|| epochs.saturating_mul(lengths::per_epoch(task.rows.n_rows(), batch_size)))
 }
 
 impl TrainStage {
@@ -39,12 +56,10 @@ impl TrainStage {
     /// # Errors
     /// A libtorch failure (out of memory, say).
     pub fn end_to_end(run: &mut Run, network: usize) -> Result<Self> {
-        let config = run.task.config.pretrain.clone();
+        let settings = run.task.config.pretrain.optimisation();
         let stage = run.task.stage_run(StageName::Autoencoder, network);
-        let moved = stage.augmentation.is_some_and(|augmentation| augmentation.moves());
-        let epochs = lengths::pretrain_epochs(config.epochs, moved, run.task.rows.n_rows(), config.batch_size);
-        let length = Length { epochs, steps: config.steps };
-        Self::whole(run, network, stage, &config.optimisation(), length)
+        let total = end_to_end_steps(&run.task);
+        Self::whole(run, network, stage, &settings, total)
     }
 
     /// Fine-tuning of the whole network.
@@ -52,18 +67,17 @@ impl TrainStage {
     /// # Errors
     /// A libtorch failure (out of memory, say).
     pub fn finetune(run: &mut Run, network: usize) -> Result<Self> {
-        let config = run.task.config.finetune.clone();
+        let settings = run.task.config.finetune.optimisation();
         let stage = run.task.stage_run(StageName::Finetune, network);
-        let length = Length { epochs: config.epochs, steps: config.steps };
-        Self::whole(run, network, stage, &config.optimisation(), length)
+        let total = finetune_steps(&run.task);
+        Self::whole(run, network, stage, &settings, total)
     }
 
-    fn whole(run: &mut Run, network: usize, stage: StageRun, settings: &Optimisation, length: Length) -> Result<Self> {
+    fn whole(run: &mut Run, network: usize, stage: StageRun, settings: &Optimisation, total: u64) -> Result<Self> {
         make_network(run, network)?;
         let rows = &run.task.rows;
         let batches = stage.batches(rows, settings)?;
         let step = build::reconstruction(run.state.network(network)?, rows, stage.engine(&batches, 0.0, settings))?;
-        let total = length.steps.unwrap_or(length.epochs.saturating_mul(batches.per_epoch()));
         let steps = Steps::new(stage, step, settings, batches, total, true, run.state.training.as_ref())?;
         Ok(Self { steps, total, network })
     }
@@ -81,8 +95,7 @@ impl TrainStage {
         let batches = stage.batches(&input, &settings)?;
         let params = stage.engine(&batches, config.dropout, &settings);
         let step = build::layer(pair(run, network, layer)?, &input, params)?;
-        let epochs = config.epochs.or(|| AUTO_EPOCHS);
-        let total = config.steps.unwrap_or(epochs.saturating_mul(batches.per_epoch()));
+        let total = layer_steps(&run.task);
         let steps = Steps::new(stage, step, &settings, batches, total, true, run.state.training.as_ref())?;
         run.cache.codes = Some((network, layer, input));
         Ok(Self { steps, total, network })

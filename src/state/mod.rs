@@ -8,7 +8,7 @@ mod clusters;
 mod task;
 
 pub use clusters::Clusters;
-pub use task::{new_network, stays_streamed, Kind, Task, ToldBy};
+pub use task::{new_network, order_of, stays_streamed, Kind, Task, ToldBy};
 
 use serde::{Deserialize, Serialize};
 use tch::Tensor;

@@ -53,8 +53,7 @@ impl Task {
         if config.data.scale == Scale::Counts {
             data::check_counts(dataset)?;
         }
-        let mut order = permutation(dataset.n_rows(), seed_for(config.seed, "shuffle"));
-        order.truncate(config.data.limit.unwrap_or(usize::MAX));
+        let order = order_of(config, dataset.n_rows());
         let chosen = in_file_order(dataset, &order);
         data::check_clusterable(&chosen, config.n_clusters)?;
         let (kind, image) = kind_of(config, &chosen)?;
@@ -195,6 +194,13 @@ impl Task {
     pub fn new_network(&self, network: usize) -> Result<Box<dyn Network>> {
         new_network(&self.config, &self.widths(), self.rows.device(), self.network_seed(network))
     }
+}
+
+/// The rows of `n_rows` that a run has, in its order.
+pub fn order_of(config: &Config, n_rows: usize) -> Vec<usize> {
+    let mut order = permutation(n_rows, seed_for(config.seed, "shuffle"));
+    order.truncate(config.data.limit.unwrap_or(usize::MAX));
+    order
 }
 
 /// Whether rows that need not be in memory are left where they are: sparse ones, and those that would take more than a third of

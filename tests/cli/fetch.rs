@@ -6,7 +6,7 @@ use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use crate::support::{Ran, Running, Scratch};
+use crate::support::{idx, Running, Scratch};
 
 const IMAGES: &[u8] = include_bytes!("../../src/data/builtin/t10k-images-idx3-ubyte.gz");
 const LABELS: &[u8] = include_bytes!("../../src/data/builtin/t10k-labels-idx1-ubyte.gz");
@@ -19,11 +19,6 @@ struct Mirror {
 
 impl Mirror {
     fn new(files: Vec<(&'static str, Vec<u8>)>) -> Self {
-        Self::slow(files, Duration::ZERO)
-    }
-
-    /// As [`Self::new`]; the bytes of an answer come so long after its head.
-    fn slow(files: Vec<(&'static str, Vec<u8>)>, pause: Duration) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("http://{}/", listener.local_addr().unwrap());
         let requests = Arc::new(Mutex::new(Vec::new()));
@@ -34,7 +29,7 @@ impl Mirror {
                 if let Some(path) = request_path(&stream) {
                     log.lock().unwrap().push(path.clone());
                     let file = files.iter().find(|(name, _)| *name == path).map(|(_, bytes)| bytes.as_slice());
-                    answer(stream, file, pause);
+                    answer(stream, file);
                 }
             }
         });
@@ -53,12 +48,11 @@ fn request_path(stream: &TcpStream) -> Option<String> {
     Some(first.split(' ').nth(1)?.trim_start_matches('/').to_owned())
 }
 
-fn answer(mut stream: TcpStream, file: Option<&[u8]>, pause: Duration) {
+fn answer(mut stream: TcpStream, file: Option<&[u8]>) {
     let (status, body) = file.map_or(("404 Not Found", &[][..]), |body| ("200 OK", body));
     let head = format!("HTTP/1.1 {status}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n", body.len());
     // The client may hang up early; what it makes of that is the test.
     let _ = stream.write_all(head.as_bytes());
-    std::thread::sleep(pause);
     let _ = stream.write_all(body);
 }
 
@@ -74,7 +68,7 @@ fn what_a_mirror_has_arrives_and_what_it_lacks_is_named() {
 
     let ran = fetch();
     ran.failed(1, &[&mirror.url, "train-", "404", "--mirror", "mnist by hand"]);
-    assert_eq!(scratch.names("mnist"), ["t10k-images-idx3-ubyte.gz", "t10k-labels-idx1-ubyte.gz"]);
+    assert_eq!(scratch.names("mnist"), ["t10k-images-idx3-ubyte.gz", "t10k-labels-idx1-ubyte.gz", "verified.json"]);
     assert!(scratch.read("mnist/t10k-images-idx3-ubyte.gz") == IMAGES);
     assert!(scratch.read("mnist/t10k-labels-idx1-ubyte.gz") == LABELS);
     assert!(mirror.requests().iter().any(|path| path.starts_with("t10k")));
@@ -107,7 +101,7 @@ fn a_mirror_with_other_files_is_not_believed() {
     let ran = scratch.dec(["fetch", "mnist", "--mirror", &mirror.url, "--data-dir=mnist"]);
     ran.failed(1, &[&mirror.url, "decompressed, not", "--mirror"]);
     let kept = scratch.names("mnist");
-    assert!(kept.iter().all(|name| name == "t10k-labels-idx1-ubyte.gz"), "only what is right is there: {kept:?}");
+    assert!(kept == ["t10k-labels-idx1-ubyte.gz", "verified.json"], "only what is right is there: {kept:?}");
 }
 
 #[test]
@@ -125,34 +119,7 @@ fn without_a_network_it_says_so() {
     scratch.dec(["fetch", "imagenet"]).failed(2, &["imagenet", "mnist"]);
 }
 
-/// The second waits for the first and takes what it brought.
-#[test]
-fn two_fetches_at_once_bring_each_file_once() {
-    let scratch = Scratch::new();
-    let mirror = Mirror::slow(t10k(), Duration::from_secs(3));
-    let command = || scratch.command(["fetch", "mnist", "--mirror", &mirror.url, "--data-dir=mnist"]);
-    let mut first = Running::start(command());
-    let deadline = Instant::now() + Duration::from_secs(60);
-    while !scratch.path("mnist/t10k-images-idx3-ubyte.gz.part").exists() && Instant::now() < deadline {
-        std::thread::sleep(Duration::from_millis(10));
-    }
-    let mut second = Running::start(command());
-    let ran: [Ran; 2] = [first.end(), second.end()];
-    for ran in &ran {
-        ran.failed(1, &["train-", "404"]); // which this mirror lacks
-    }
-    let waits =
-        |ran: &Ran| ran.stderr.contains("another dec downloads mnist/t10k-images-idx3-ubyte.gz: waiting for it");
-    assert!(ran.iter().any(waits), "{ran:#?}");
-    assert!(ran.iter().all(|ran| ran.stdout.is_empty()), "{ran:#?}");
-    let requests = mirror.requests();
-    for name in ["t10k-images-idx3-ubyte.gz", "t10k-labels-idx1-ubyte.gz"] {
-        assert_eq!(requests.iter().filter(|path| *path == name).count(), 1, "{requests:?}");
-    }
-    assert_eq!(scratch.names("mnist"), ["t10k-images-idx3-ubyte.gz", "t10k-labels-idx1-ubyte.gz"]);
-}
-
-/// A server that takes the connection and says nothing: nobody waits for its timeout, which is 20 s.
+/// A server that takes the connection and says nothing: nobody waits for its timeout, which is 25 s.
 #[test]
 fn ctrl_c_is_heard_before_the_server_answers() {
     let scratch = Scratch::new();
@@ -160,7 +127,7 @@ fn ctrl_c_is_heard_before_the_server_answers() {
     let url = format!("http://{}/", silent.local_addr().unwrap());
     let mut running = Running::start(scratch.command(["fetch", "mnist", "--mirror", &url, "--data-dir=mnist"]));
     let (stream, _) = silent.accept().unwrap();
-    assert_eq!(request_path(&stream).as_deref(), Some("t10k-images-idx3-ubyte.gz"));
+    assert_eq!(request_path(&stream).as_deref(), Some("t10k-labels-idx1-ubyte.gz"));
     let asked = Instant::now();
     running.signal("INT");
     assert_eq!(running.end().code, Some(130));
@@ -168,15 +135,33 @@ fn ctrl_c_is_heard_before_the_server_answers() {
     assert_eq!(scratch.names("mnist"), [""; 0], "no file, half or whole");
 }
 
-#[cfg(unix)]
+/// What is in the cache was downloaded, or put there in place of that; elsewhere it is the user's own, as long as nothing was
+/// downloaded there.
 #[test]
-fn a_link_in_place_of_a_part_is_not_followed() {
+fn other_files_in_place_of_downloaded_ones_are_refused() {
     let scratch = Scratch::new();
-    fs::create_dir(scratch.path("mnist")).unwrap();
-    fs::write(scratch.path("mine"), "mine").unwrap();
-    std::os::unix::fs::symlink(scratch.path("mine"), scratch.path("mnist/t10k-images-idx3-ubyte.gz.part")).unwrap();
-    let mirror = Mirror::new(t10k());
-    let ran = scratch.dec(["fetch", "mnist", "--mirror", &mirror.url, "--data-dir=mnist"]);
-    ran.failed(2, &["mnist/t10k-images-idx3-ubyte.gz.part", "symbolic link", "remove it"]);
-    assert_eq!(scratch.text("mine"), "mine");
+    fs::create_dir_all(scratch.path("cache/mnist")).unwrap();
+    let pixels: Vec<u8> = (0..48u8).map(|i| i.wrapping_mul(37)).collect();
+    for (name, bytes) in [
+        ("train-images-idx3-ubyte", idx(0x08, &[8, 2, 2], &pixels[..32])),
+        ("train-labels-idx1-ubyte", idx(0x08, &[8], &[0, 1, 0, 1, 0, 1, 0, 1])),
+        ("t10k-images-idx3-ubyte", idx(0x08, &[4, 2, 2], &pixels[32..])),
+        ("t10k-labels-idx1-ubyte", idx(0x08, &[4], &[0, 1, 0, 1])),
+    ] {
+        fs::write(scratch.path("cache/mnist").join(name), bytes).unwrap();
+    }
+    let refused = ["cache/mnist/train-images-idx3-ubyte: is not the file", "has 48 bytes decompressed, not 47040016"];
+    let cached = scratch.dec(["inspect", "mnist"]);
+    cached.failed(3, &[&refused[..], &["`dec fetch mnist` gets it again", "--data-dir DIR"]].concat());
+
+    let own = scratch.dec(["inspect", "mnist", "--data-dir=cache/mnist"]).ok();
+    assert!(own.stdout.contains("12 of 4 values"), "{own:#?}");
+
+    fs::write(scratch.path("cache/mnist/verified.json"), "{}").unwrap();
+    let downloaded = scratch.dec(["inspect", "mnist", "--data-dir=cache/mnist"]);
+    let place = scratch.path("cache/mnist").display().to_string();
+    let again = format!("`dec fetch mnist --data-dir {place}` gets it again");
+    let without = format!("without {place}/verified.json");
+    let remedies = [again.as_str(), without.as_str()];
+    downloaded.failed(3, &[&refused[..], &remedies].concat());
 }

@@ -196,6 +196,8 @@ fn inspect_says_what_a_file_holds_and_its_recipe_trains() {
         assert!(page.stdout.contains(words), "{words}: {page:#?}");
     }
     assert!(page.stderr.contains("--label-column species"), "{page:#?}");
+    let time = page.stdout.lines().find_map(|line| line.strip_prefix("time")).unwrap_or_default().trim();
+    assert!(time.starts_with("about ") && time.contains(" on the CPU with "), "{page:#?}");
     let recipe = scratch.dec(["inspect", "rows.csv", "--label-column=species", "--recipe"]).ok().stdout;
     fs::write(scratch.path("mine.toml"), &recipe).unwrap();
     let config = scratch.dec(["config", "--config=mine.toml"]).ok().stdout;

@@ -4,11 +4,16 @@
 mod bad_input;
 mod choose_k;
 mod config;
+mod ensemble;
 mod fetch;
 mod formats;
 mod interrupt;
 mod machine;
+mod merge;
 mod predict;
+mod remedies;
+mod rename;
+mod report;
 mod run;
 mod support;
 mod sweep;

@@ -138,3 +138,13 @@ fn a_model_that_cannot_be_used_is_refused() {
     let usage = scratch.dec(["predict", "rows.npy"]);
     usage.failed(2, &["dec predict RUN ROWS"]);
 }
+
+/// libtorch would run it for ever.
+#[test]
+fn a_model_that_may_not_come_to_an_end_is_refused() {
+    let scratch = Scratch::blobs();
+    let mut module = dec::backend::ScriptModule::new("DEC").unwrap();
+    module.define("def n_features(self) -> int:\n  n = 1\n  while n > 0:\n    n += 1\n  return n\n").unwrap();
+    std::fs::write(scratch.path("endless.pt"), module.to_bytes().unwrap()).unwrap();
+    scratch.dec(["predict", "endless.pt", "rows.npy"]).failed(3, &["endless.pt", "has a loop", "model.pt"]);
+}

@@ -7,7 +7,8 @@ use serde_json::Value;
 use crate::support::{assignments, each, events, without_times, write_npy, Scratch, RUN_FILES};
 
 /// A few hundred of the built-in digits and a network that is quick on them; libtorch's threads as they are by default.
-const DIGITS: [&str; 16] = [
+const DIGITS: [&str; 17] = [
+    "--set=output.report=false",
     "--config=notebook",
     "--data=builtin",
     "--set=data.scale=auto",

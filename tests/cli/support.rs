@@ -16,7 +16,7 @@ pub const RUN_FILES: [&str; 6] =
 
 /// Options that make a run on [`Scratch::blobs`] take well under a second: a small network that learns quickly, layer by layer, and
 /// k-means as the start.
-pub const SMALL: [&str; 37] = [
+pub const SMALL: [&str; 38] = [
     "--device=cpu",
     "--data=rows.npy",
     "--clusters=3",
@@ -36,6 +36,7 @@ pub const SMALL: [&str; 37] = [
     "--set=cluster.lr=0.05",
     "--set=cluster.epochs_per_round=2",
     "--set=data.scale=auto",
+    "--set=output.report=false",
     "--set=pretrain.dropout=0.1",
     "--set=pretrain.momentum=0.9",
     "--set=finetune.momentum=0.9",
@@ -199,12 +200,15 @@ impl Running {
         self.0.as_mut().unwrap().try_wait().unwrap().is_none()
     }
 
-    /// Waits until the file `path` holds a line with all of `words`; panics if the process ends first, or after a minute.
+    /// Waits until the file `path` holds a line with all of `words` (but for an event log's first, which names all stages); panics if the process ends first, or after a minute.
     pub fn wait_for_line(&mut self, path: &Path, words: &[&str]) {
         let deadline = Instant::now() + Duration::from_secs(60);
         loop {
             let text = fs::read_to_string(path).unwrap_or_default();
-            if text.lines().any(|line| words.iter().all(|word| line.contains(word))) {
+            if text
+                .lines()
+                .any(|line| !line.contains("\"event\":\"run\"") && words.iter().all(|word| line.contains(word)))
+            {
                 return;
             }
             if !self.goes_on() {

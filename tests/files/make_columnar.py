@@ -130,6 +130,13 @@ def anndata_files():
         for name in ["data", "indices"]:
             g.create_dataset(name, (10**12,), "int32", chunks=(1000,))
         g.create_dataset("indptr", (10**9 + 1,), "int32", chunks=(1000,))
+    # Groups with links to themselves.
+    with h5py.File("loop.h5ad", "w", libver="latest") as f:
+        f["X"] = np.zeros((2, 2), "float32")
+        for name, kind in [("values", "nullable-integer"), ("categories", "categorical")]:
+            g = f.create_group(f"obs/{name}")
+            g.attrs["encoding-type"] = kind
+            g[name] = g
     with h5py.File("empty.h5ad", "w", libver="latest") as f:
         f["X"] = np.zeros((0, 3), "float32")
     with h5py.File("other.h5ad", "w", libver="latest") as f:

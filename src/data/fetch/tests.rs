@@ -1,147 +1,80 @@
 #![allow(clippy::unwrap_used)]
 
-use std::fs::File;
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
-use std::thread::JoinHandle;
-use std::time::Instant;
 
-use flate2::read::MultiGzDecoder;
 use sha2::{Digest, Sha256};
 
-use super::transfer::is_loopback;
 use super::*;
 
-/// How a mirror behaves on one request.
+/// How a mirror behaves.
 #[derive(Clone, Copy)]
 enum Act {
-    /// Serves the file, honouring a Range.
+    /// Serves the file.
     Serve,
-    /// Serves the whole file whatever was asked for.
-    IgnoreRange,
-    /// Announces the whole file (or range) and closes after this many bytes.
+    /// Announces the whole file and closes after this many bytes.
     CloseAfter(usize),
     /// Announces the whole file, sends this many bytes, and says no more.
     StallAfter(usize),
-    /// Serves the file, most of it after this time.
-    Pause(Duration),
-    /// Announces the whole file and sends a byte every 10 ms.
-    Drip,
-    /// Takes the request and says nothing.
-    Silent,
-    /// Serves other bytes.
-    Other,
     /// Serves bytes without end and without saying how many.
     Endless,
-    /// A range that does not begin where it was asked to.
-    WrongRange,
     Status(u16),
 }
 
-/// A mirror on the loopback interface, which answers one request for each act and then is gone.
+/// A mirror on the loopback interface, for as long as the test runs.
 struct Mirror {
     url: String,
-    /// "/name.gz" or "/name.gz bytes=5-" for each request.
+    /// The paths that were asked for.
     requests: Arc<Mutex<Vec<String>>>,
-    thread: Option<JoinHandle<()>>,
 }
 
 impl Mirror {
-    fn new(file: Vec<u8>, acts: Vec<Act>) -> Self {
+    fn new(file: &[u8], act: Act) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("http://{}/", listener.local_addr().unwrap());
         let requests = Arc::new(Mutex::new(Vec::new()));
-        let log = requests.clone();
-        let thread = std::thread::spawn(move || {
-            for act in acts {
-                let (stream, _) = listener.accept().unwrap();
-                let Some(request) = read_request(&stream) else { return };
-                log.lock().unwrap().push(request.clone());
-                answer(stream, &request, &file, act);
+        let (log, file) = (requests.clone(), file.to_vec());
+        std::thread::spawn(move || {
+            for stream in listener.incoming().map_while(Result::ok) {
+                if let Some(path) = requested_path(&stream) {
+                    log.lock().unwrap().push(path);
+                    answer(stream, &file, act);
+                }
             }
         });
-        Self { url, requests, thread: Some(thread) }
+        Self { url, requests }
     }
 
     fn requests(&self) -> Vec<String> {
-        self.requests.lock().unwrap().clone()
+        std::mem::take(&mut self.requests.lock().unwrap())
     }
 }
 
-impl Drop for Mirror {
-    fn drop(&mut self) {
-        // Acts that were not called for: connections that say nothing let the thread come to its end.
-        while let Some(thread) = self.thread.take() {
-            if thread.is_finished() {
-                thread.join().unwrap();
-            } else {
-                let _ = TcpStream::connect(self.url.trim_start_matches("http://").trim_end_matches('/'));
-                std::thread::sleep(Duration::from_millis(1));
-                self.thread = Some(thread);
-            }
-        }
-    }
+fn requested_path(stream: &TcpStream) -> Option<String> {
+    let mut lines = BufReader::new(stream).lines();
+    let first = lines.next()?.ok()?;
+    while !lines.next()?.ok()?.is_empty() {}
+    Some(first.split(' ').nth(1)?.to_owned())
 }
 
-fn read_request(stream: &TcpStream) -> Option<String> {
-    let (mut path, mut range) = (None::<String>, String::new());
-    for line in BufReader::new(stream).lines() {
-        let line = line.ok()?;
-        if line.is_empty() {
-            return path.map(|path| path + &range);
-        } else if let Some(rest) = line.strip_prefix("GET ") {
-            path = rest.split(' ').next().map(str::to_owned);
-        } else if let Some(rest) = line.to_lowercase().strip_prefix("range: ") {
-            range = format!(" {rest}");
-        }
-    }
-    None
-}
-
-fn answer(mut stream: TcpStream, request: &str, file: &[u8], act: Act) {
-    let asked: Option<usize> =
-        request.split_once("bytes=").and_then(|(_, range)| range.trim_end_matches('-').parse().ok());
-    let other: Vec<u8> = file.iter().rev().copied().collect();
-    let body = if matches!(act, Act::Other) { &other } else { file };
-    let start = if matches!(act, Act::IgnoreRange) { 0 } else { asked.unwrap_or(0) };
+/// The client may hang up at any point; that is what some of the tests are about.
+fn answer(mut stream: TcpStream, file: &[u8], act: Act) {
     let head = match act {
         Act::Status(status) => format!("HTTP/1.1 {status} No\r\nContent-Length: 0\r\n"),
         Act::Endless => "HTTP/1.1 200 OK\r\n".to_owned(),
-        _ if start >= body.len() => "HTTP/1.1 416 No\r\nContent-Length: 0\r\n".to_owned(),
-        _ if start > 0 => {
-            let said = if matches!(act, Act::WrongRange) { start - 1 } else { start };
-            let (len, end, left) = (body.len(), body.len() - 1, body.len() - start);
-            format!("HTTP/1.1 206 Partial\r\nContent-Range: bytes {said}-{end}/{len}\r\nContent-Length: {left}\r\n")
-        }
-        _ => format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n", body.len()),
+        _ => format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n", file.len()),
     };
-    if matches!(act, Act::Silent) {
-        let _ = stream.read(&mut [0]); // until the client hangs up
-        return;
-    }
-    // The client may hang up at any point; that is what some of the tests are about.
     let _ = stream.write_all(format!("{head}Connection: close\r\n\r\n").as_bytes());
     match act {
-        Act::Status(_) => {}
-        Act::Endless => while stream.write_all(&[7; 4096]).is_ok() {},
-        Act::CloseAfter(n) => drop(stream.write_all(&body[start..(start + n).min(body.len())])),
+        Act::Serve => drop(stream.write_all(file)),
+        Act::CloseAfter(n) => drop(stream.write_all(&file[..n])),
         Act::StallAfter(n) => {
-            let _ = stream.write_all(&body[..n]);
-            let _ = stream.read(&mut [0]);
+            let _ = stream.write_all(&file[..n]);
+            let _ = stream.read(&mut [0]); // until the client hangs up
         }
-        Act::Pause(time) => {
-            let _ = stream.write_all(&body[start..start + 100]);
-            std::thread::sleep(time);
-            let _ = stream.write_all(&body[start + 100..]);
-        }
-        Act::Drip => {
-            let mut bytes = body.iter().skip(start);
-            while bytes.next().is_some_and(|&byte| stream.write_all(&[byte]).is_ok()) {
-                std::thread::sleep(Duration::from_millis(10));
-            }
-        }
-        _ => drop(stream.write_all(body.get(start..).unwrap_or(&[]))),
+        Act::Endless => while stream.write_all(&[7; 4096]).is_ok() {},
+        Act::Status(_) => {}
     }
 }
 
@@ -150,6 +83,7 @@ struct Sample {
     contents: Vec<u8>,
     gz: Vec<u8>,
     sha256: String,
+    dir: tempfile::TempDir,
 }
 
 impl Sample {
@@ -163,12 +97,48 @@ impl Sample {
             .collect();
         let gz = compress(&contents, 6);
         let sha256 = Sha256::digest(&contents).iter().map(|byte| format!("{byte:02x}")).collect();
-        Self { contents, gz, sha256 }
+        Self { contents, gz, sha256, dir: tempfile::tempdir().unwrap() }
     }
 
-    fn wanted(&self) -> [Wanted<'_>; 1] {
-        [Wanted { name: "a-idx1", bytes: self.contents.len() as u64, sha256: &self.sha256 }]
+    fn dir(&self) -> &Path {
+        self.dir.path()
     }
+
+    /// Fetches it into `dir`; returns the result and what was reported on the way.
+    fn fetch_into(&self, dir: &Path, mirrors: &[&Mirror], stop_at: u64) -> (Result<Vec<Fetched>>, Vec<String>) {
+        let urls: Vec<String> = mirrors.iter().map(|mirror| mirror.url.clone()).collect();
+        let wanted = [Published { name: "a-idx1", bytes: self.contents.len() as u64, sha256: &self.sha256 }];
+        let mut events = Vec::new();
+        let fetcher = Fetcher { dir, mirrors: &urls, patience: Duration::from_millis(700) };
+        let result = fetcher.fetch_all(&wanted, &mut |event| {
+            events.push(format!("{event:?}"));
+            match event {
+                FetchProgress::Receiving { done, .. } if done >= stop_at => ControlFlow::Break(()),
+                _ => ControlFlow::Continue(()),
+            }
+        });
+        (result, events)
+    }
+
+    fn fetch(&self, mirrors: &[&Mirror]) -> (Result<Vec<Fetched>>, Vec<String>) {
+        self.fetch_into(self.dir(), mirrors, u64::MAX)
+    }
+
+    /// The file is in place as it was served, and nothing else but the record.
+    #[track_caller]
+    fn assert_in_place(&self, dir: &Path, result: Result<Vec<Fetched>>, outcome: Outcome) {
+        let path = dir.join("a-idx1.gz");
+        assert_eq!(result.unwrap(), [Fetched { path: path.clone(), outcome }]);
+        assert!(fs::read(path).unwrap() == self.gz);
+        assert_eq!(names(dir), ["a-idx1.gz", verified::RECORD]);
+    }
+}
+
+fn names(dir: &Path) -> Vec<String> {
+    let entries = fs::read_dir(dir).unwrap();
+    let mut names: Vec<_> = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    names
 }
 
 fn compress(contents: &[u8], level: u32) -> Vec<u8> {
@@ -177,289 +147,100 @@ fn compress(contents: &[u8], level: u32) -> Vec<u8> {
     encoder.finish().unwrap()
 }
 
-/// Fetches the sample; returns the result and the problems reported on the way.
-fn fetch(sample: &Sample, dir: &Path, mirrors: &[&Mirror]) -> (Result<Vec<Fetched>>, Vec<String>) {
-    fetch_with(Timeouts::default(), sample, dir, mirrors)
-}
-
-fn fetch_with(
-    timeouts: Timeouts,
-    sample: &Sample,
-    dir: &Path,
-    mirrors: &[&Mirror],
-) -> (Result<Vec<Fetched>>, Vec<String>) {
-    let urls: Vec<String> = mirrors.iter().map(|mirror| mirror.url.clone()).collect();
-    let mut problems = Vec::new();
-    let result = Fetcher { dir, mirrors: &urls, timeouts }.fetch_all(&sample.wanted(), &mut |event| {
-        if let FetchProgress::Failed { problem, .. } = event {
-            problems.push(problem.to_owned());
-        }
-        ControlFlow::Continue(())
-    });
-    (result, problems)
-}
-
-/// The file is in place with the right contents, and nothing else is in the directory.
-#[track_caller]
-fn assert_in_place(sample: &Sample, dir: &Path, result: Result<Vec<Fetched>>, outcome: Outcome) {
-    let path = dir.join("a-idx1.gz");
-    assert_eq!(result.unwrap(), [Fetched { path: path.clone(), outcome }]);
-    let mut found = Vec::new();
-    MultiGzDecoder::new(File::open(path).unwrap()).read_to_end(&mut found).unwrap();
-    assert!(found == sample.contents);
-    assert_eq!(fs::read_dir(dir).unwrap().count(), 1);
-}
-
 #[test]
 fn a_file_is_fetched_once_and_kept() {
-    let (sample, dir) = (Sample::new(), tempfile::tempdir().unwrap());
-    let inner = dir.path().join("made/on/the/way");
-    let mirror = Mirror::new(sample.gz.clone(), vec![Act::Serve]);
-    let mut events = Vec::new();
-    let urls = [mirror.url.clone()];
-    let result = Fetcher { dir: &inner, mirrors: &urls, timeouts: Timeouts::default() }.fetch_all(
-        &sample.wanted(),
-        &mut |event| {
-            events.push(format!("{event:?}"));
-            ControlFlow::Continue(())
-        },
-    );
-    assert_in_place(&sample, &inner, result, Outcome::Downloaded);
+    let sample = Sample::new();
+    let dir = sample.dir().join("made/on/the/way");
+    let mirror = Mirror::new(&sample.gz, Act::Serve);
+    let (result, events) = sample.fetch_into(&dir, &[&mirror], u64::MAX);
+    sample.assert_in_place(&dir, result, Outcome::Downloaded);
     assert_eq!(mirror.requests(), ["/a-idx1.gz"]);
     let total = sample.gz.len();
     assert!(events[0].contains(&format!("done: 0, total: Some({total})")), "{}", events[0]);
     assert!(events[events.len() - 2].contains(&format!("done: {total}, ")), "{events:?}");
     assert!(events[events.len() - 1].starts_with("Verified"), "{events:?}");
 
-    // The mirror is gone by now: this can only succeed without it.
-    let (result, problems) = fetch(&sample, &inner, &[&mirror]);
-    assert_in_place(&sample, &inner, result, Outcome::AlreadyThere);
-    assert!(problems.is_empty());
+    let (result, events) = sample.fetch_into(&dir, &[&mirror], u64::MAX);
+    sample.assert_in_place(&dir, result, Outcome::AlreadyThere);
+    assert_eq!((events.len(), mirror.requests().len()), (1, 0), "{events:?}");
 }
 
 #[test]
 fn raw_files_and_other_compressions_count_as_there() {
-    let sample = Sample::new();
-    for (name, bytes) in [("a-idx1", sample.contents.clone()), ("a.idx1.gz", compress(&sample.contents, 0))] {
-        let dir = tempfile::tempdir().unwrap();
-        fs::write(dir.path().join(name), bytes).unwrap();
-        let result = fetch(&sample, dir.path(), &[]).0.unwrap();
-        assert_eq!(result, [Fetched { path: dir.path().join(name), outcome: Outcome::AlreadyThere }]);
+    for (name, level) in [("a-idx1", None), ("a.idx1.gz", Some(0))] {
+        let sample = Sample::new();
+        let path = sample.dir().join(name);
+        fs::write(&path, level.map_or(sample.contents.clone(), |level| compress(&sample.contents, level))).unwrap();
+        assert_eq!(sample.fetch(&[]).0.unwrap(), [Fetched { path, outcome: Outcome::AlreadyThere }]);
     }
-}
-
-#[test]
-fn a_wrong_file_in_place_is_replaced() {
-    let (sample, dir) = (Sample::new(), tempfile::tempdir().unwrap());
-    fs::write(dir.path().join("a-idx1.gz"), b"something else").unwrap();
-    let mirror = Mirror::new(sample.gz.clone(), vec![Act::Serve]);
-    assert_in_place(&sample, dir.path(), fetch(&sample, dir.path(), &[&mirror]).0, Outcome::Downloaded);
-}
-
-#[test]
-fn an_interrupted_download_is_continued() {
-    let (sample, dir) = (Sample::new(), tempfile::tempdir().unwrap());
-    let mirror = Mirror::new(sample.gz.clone(), vec![Act::Serve, Act::Serve]);
-    let urls = [mirror.url.clone()];
-    let fetcher = Fetcher { dir: dir.path(), mirrors: &urls, timeouts: Timeouts::default() };
-    let stopped = fetcher.fetch_all(&sample.wanted(), &mut |event| match event {
-        FetchProgress::Receiving { done, .. } if done > 1000 => ControlFlow::Break(()),
-        _ => ControlFlow::Continue(()),
-    });
-    assert!(matches!(stopped, Err(Error::Interrupted)), "{stopped:?}");
-    let part = fs::metadata(dir.path().join("a-idx1.gz.part")).unwrap().len();
-    assert!(part > 1000 && part < sample.gz.len() as u64);
-    assert!(!dir.path().join("a-idx1.gz").exists());
-
-    let (result, problems) = fetch(&sample, dir.path(), &[&mirror]);
-    assert_in_place(&sample, dir.path(), result, Outcome::Resumed);
-    assert_eq!(mirror.requests(), ["/a-idx1.gz".to_owned(), format!("/a-idx1.gz bytes={part}-")]);
-    assert!(problems.is_empty(), "{problems:?}");
-}
-
-#[test]
-fn a_complete_part_needs_no_network() {
-    let (sample, dir) = (Sample::new(), tempfile::tempdir().unwrap());
-    fs::write(dir.path().join("a-idx1.gz.part"), &sample.gz).unwrap();
-    assert_in_place(&sample, dir.path(), fetch(&sample, dir.path(), &[]).0, Outcome::Resumed);
-}
-
-#[test]
-fn a_server_that_knows_no_ranges_starts_over() {
-    let (sample, dir) = (Sample::new(), tempfile::tempdir().unwrap());
-    fs::write(dir.path().join("a-idx1.gz.part"), &sample.gz[..5000]).unwrap();
-    let mirror = Mirror::new(sample.gz.clone(), vec![Act::IgnoreRange]);
-    assert_in_place(&sample, dir.path(), fetch(&sample, dir.path(), &[&mirror]).0, Outcome::Downloaded);
-    assert_eq!(mirror.requests(), ["/a-idx1.gz bytes=5000-"]);
-}
-
-#[test]
-fn a_wrong_part_is_thrown_away_once() {
-    let sample = Sample::new();
-    // Wrong bytes; more bytes than the file has (416); a range that begins elsewhere.
-    let long = vec![1; sample.gz.len() + 1];
-    for (part, first) in [(&[1; 5000][..], Act::Serve), (&long, Act::Serve), (&sample.gz[..5000], Act::WrongRange)] {
-        let dir = tempfile::tempdir().unwrap();
-        fs::write(dir.path().join("a-idx1.gz.part"), part).unwrap();
-        let mirror = Mirror::new(sample.gz.clone(), vec![first, Act::Serve]);
-        let (result, problems) = fetch(&sample, dir.path(), &[&mirror]);
-        assert_in_place(&sample, dir.path(), result, Outcome::Downloaded);
-        assert_eq!(mirror.requests(), [format!("/a-idx1.gz bytes={}-", part.len()), "/a-idx1.gz".to_owned()]);
-        assert_eq!(problems.len(), 1, "{problems:?}");
-    }
-}
-
-#[test]
-fn a_broken_connection_is_continued_at_once() {
-    let (sample, dir) = (Sample::new(), tempfile::tempdir().unwrap());
-    let mirror = Mirror::new(sample.gz.clone(), vec![Act::CloseAfter(100_000), Act::Serve]);
-    let (result, problems) = fetch(&sample, dir.path(), &[&mirror]);
-    assert_in_place(&sample, dir.path(), result, Outcome::Resumed);
-    assert_eq!(mirror.requests()[1], "/a-idx1.gz bytes=100000-");
-    assert!(problems[0].contains(&format!("broke after 100000 of {} bytes", sample.gz.len())), "{problems:?}");
-}
-
-#[test]
-fn a_stalled_connection_times_out_and_leaves_the_part() {
-    let (sample, dir) = (Sample::new(), tempfile::tempdir().unwrap());
-    let mirror = Mirror::new(sample.gz.clone(), vec![Act::StallAfter(3000), Act::Status(503)]);
-    let timeouts = Timeouts { stall: Duration::from_millis(300), ..Timeouts::default() };
-    let (result, problems) = fetch_with(timeouts, &sample, dir.path(), &[&mirror]);
-    assert!(matches!(result, Err(Error::Fetch(_))));
-    assert!(problems[0].contains("broke after 3000") && problems[0].contains("timeout"), "{problems:?}");
-    assert_eq!(fs::read(dir.path().join("a-idx1.gz.part")).unwrap(), &sample.gz[..3000]);
-}
-
-/// Bytes that come one by one reach no timeout between two of them.
-#[test]
-fn a_mirror_that_is_too_slow_is_given_up_and_its_bytes_are_kept() {
-    let (sample, dir) = (Sample::new(), tempfile::tempdir().unwrap());
-    let slow = Mirror::new(sample.gz.clone(), vec![Act::Drip]);
-    let good = Mirror::new(sample.gz.clone(), vec![Act::Serve]);
-    let timeouts = Timeouts { slow: Duration::from_millis(500), ..Timeouts::default() };
-    let (result, problems) = fetch_with(timeouts, &sample, dir.path(), &[&slow, &good]);
-    assert_in_place(&sample, dir.path(), result, Outcome::Resumed);
-    assert_eq!(problems.len(), 1, "{problems:?}");
-    assert!(problems[0].starts_with("too slow: ") && problems[0].contains("less than 1000 a second"), "{problems:?}");
-    assert!(good.requests()[0].starts_with("/a-idx1.gz bytes="), "{:?}", good.requests());
-}
-
-#[test]
-fn a_stop_is_heard_while_the_server_says_nothing() {
-    let sample = Sample::new();
-    // Before the answer, and before its bytes.
-    for act in [Act::Silent, Act::StallAfter(0)] {
-        let dir = tempfile::tempdir().unwrap();
-        let mirror = Mirror::new(sample.gz.clone(), vec![act]);
-        let urls = [mirror.url.clone()];
-        let fetcher = Fetcher { dir: dir.path(), mirrors: &urls, timeouts: short_timeouts() };
-        let started = Instant::now();
-        let stopped = fetcher.fetch_all(&sample.wanted(), &mut |_| match started.elapsed().as_millis() > 300 {
-            true => ControlFlow::Break(()),
-            false => ControlFlow::Continue(()),
-        });
-        assert!(matches!(stopped, Err(Error::Interrupted)), "{stopped:?}");
-        assert!(started.elapsed() < short_timeouts().connect, "{:?}", started.elapsed());
-        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0, "an empty .part is of no use");
-    }
-}
-
-/// Long enough that a stop is heard before them, short enough that a test's mirror soon sees the client hang up.
-fn short_timeouts() -> Timeouts {
-    Timeouts { connect: Duration::from_secs(3), stall: Duration::from_secs(3), ..Timeouts::default() }
-}
-
-#[test]
-fn of_two_at_once_one_downloads_and_the_other_waits() {
-    let (sample, dir) = (Sample::new(), tempfile::tempdir().unwrap());
-    let mirror = Mirror::new(sample.gz.clone(), vec![Act::Pause(Duration::from_millis(500))]);
-    let urls = [mirror.url.clone()];
-    let fetch = || {
-        let mut waited = false;
-        let fetcher = Fetcher { dir: dir.path(), mirrors: &urls, timeouts: Timeouts::default() };
-        let result = fetcher.fetch_all(&sample.wanted(), &mut |event| {
-            waited |= matches!(event, FetchProgress::Waiting { .. });
-            ControlFlow::Continue(())
-        });
-        (result.unwrap()[0].outcome, waited)
-    };
-    let mut ended = std::thread::scope(|scope| [scope.spawn(fetch), scope.spawn(fetch)].map(|one| one.join().unwrap()));
-    ended.sort_by_key(|&(_, waited)| waited);
-    assert_eq!(ended, [(Outcome::Downloaded, false), (Outcome::AlreadyThere, true)]);
-    assert_eq!(mirror.requests(), ["/a-idx1.gz"]);
-    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
-}
-
-/// Who waits takes over what the other leaves.
-#[test]
-fn a_download_that_was_stopped_is_completed_by_the_one_that_waits() {
-    let (sample, dir) = (Sample::new(), tempfile::tempdir().unwrap());
-    let part = dir.path().join("a-idx1.gz.part");
-    let other = Part::open(&part).unwrap().unwrap();
-    fs::write(&part, &sample.gz[..5000]).unwrap();
-    let mirror = Mirror::new(sample.gz.clone(), vec![Act::Serve]);
-    let urls = [mirror.url.clone()];
-    let fetcher = Fetcher { dir: dir.path(), mirrors: &urls, timeouts: Timeouts::default() };
-    let mut other = Some(other);
-    let result = fetcher.fetch_all(&sample.wanted(), &mut |event| {
-        if matches!(event, FetchProgress::Waiting { .. }) {
-            other = None;
-        }
-        ControlFlow::Continue(())
-    });
-    assert_in_place(&sample, dir.path(), result, Outcome::Resumed);
-    assert_eq!(mirror.requests(), ["/a-idx1.gz bytes=5000-"]);
 }
 
 #[cfg(unix)]
 #[test]
-fn a_link_in_place_of_the_part_is_refused_and_its_target_kept() {
-    let (sample, dir) = (Sample::new(), tempfile::tempdir().unwrap());
-    let target = dir.path().join("mine");
-    let inner = dir.path().join("mnist");
-    fs::create_dir(&inner).unwrap();
-    for contents in ["", "mine"] {
-        fs::write(&target, contents).unwrap();
-        let _ = fs::remove_file(inner.join("a-idx1.gz.part"));
-        std::os::unix::fs::symlink(&target, inner.join("a-idx1.gz.part")).unwrap();
-        let mirror = Mirror::new(sample.gz.clone(), vec![Act::Serve]);
-        let error = fetch(&sample, &inner, &[&mirror]).0.unwrap_err();
-        assert!(matches!(&error, Error::Output { path, .. } if path.ends_with("a-idx1.gz.part")), "{error:?}");
-        assert!(error.to_string().contains("symbolic link") && error.to_string().contains("remove it"), "{error}");
-        assert_eq!(fs::read_to_string(&target).unwrap(), contents);
-        assert!(mirror.requests().is_empty());
-    }
+fn a_wrong_file_in_place_is_replaced_and_what_a_link_leads_to_is_not() {
+    let sample = Sample::new();
+    let (mine, dir) = (sample.dir().join("mine"), sample.dir().join("mnist"));
+    fs::create_dir(&dir).unwrap();
+    fs::write(&mine, "mine").unwrap();
+    std::os::unix::fs::symlink(&mine, dir.join("a-idx1.gz")).unwrap();
+    let mirror = Mirror::new(&sample.gz, Act::Serve);
+    let (result, _) = sample.fetch_into(&dir, &[&mirror], u64::MAX);
+    sample.assert_in_place(&dir, result, Outcome::Downloaded);
+    assert_eq!(fs::read_to_string(mine).unwrap(), "mine");
+}
+
+#[test]
+fn a_download_that_is_stopped_leaves_nothing() {
+    let sample = Sample::new();
+    let mirror = Mirror::new(&sample.gz, Act::Serve);
+    let (stopped, _) = sample.fetch_into(sample.dir(), &[&mirror], 1000);
+    assert!(matches!(stopped, Err(Error::Interrupted)), "{stopped:?}");
+    assert_eq!(names(sample.dir()), [""; 0]);
 }
 
 #[test]
 fn the_next_mirror_helps_out() {
-    let (sample, dir) = (Sample::new(), tempfile::tempdir().unwrap());
-    let gone = Mirror::new(Vec::new(), vec![Act::Status(404)]);
-    let bad = Mirror::new(sample.gz.clone(), vec![Act::Other]);
-    let endless = Mirror::new(Vec::new(), vec![Act::Endless]);
-    let large = Mirror::new(vec![0; 300_000], vec![Act::Serve]);
-    let good = Mirror::new(sample.gz.clone(), vec![Act::Serve]);
-    let (result, problems) = fetch(&sample, dir.path(), &[&gone, &bad, &endless, &large, &good]);
-    assert_in_place(&sample, dir.path(), result, Outcome::Downloaded);
-    let expected = ["404", "the file received", "sent more than the", "has 300000 bytes, more than"];
+    let sample = Sample::new();
+    let bad: Vec<u8> = sample.gz.iter().rev().copied().collect();
+    let mirrors = [
+        Mirror::new(&[], Act::Status(404)),
+        Mirror::new(&bad, Act::Serve),
+        Mirror::new(&[], Act::Endless),
+        Mirror::new(&[0; 300_000], Act::Serve),
+        Mirror::new(&sample.gz, Act::CloseAfter(100_000)),
+        Mirror::new(&sample.gz, Act::StallAfter(3000)),
+        Mirror::new(&sample.gz, Act::Serve),
+    ];
+    let (result, events) = sample.fetch(&mirrors.each_ref());
+    sample.assert_in_place(sample.dir(), result, Outcome::Downloaded);
+    let problems: Vec<&String> = events.iter().filter(|event| event.starts_with("Failed")).collect();
+    let broke = format!("broke after 100000 of {} bytes", sample.gz.len());
+    let expected = [
+        "404",
+        "the file received",
+        "sent more than the",
+        "has 300000 bytes, more than",
+        &broke,
+        "broke after 3000 of",
+    ];
     assert_eq!(problems.len(), expected.len(), "{problems:?}");
     problems.iter().zip(expected).for_each(|(problem, part)| assert!(problem.contains(part), "{problem}"));
+    assert!(problems[5].contains("timeout"), "{problems:?}");
 }
 
 #[test]
 fn when_no_mirror_delivers_each_ones_problem_is_told() {
-    let (sample, dir) = (Sample::new(), tempfile::tempdir().unwrap());
-    // As large as the right file and properly compressed, but other digits.
+    let sample = Sample::new();
+    // As large as the right file and properly compressed, but another.
     let mut contents = sample.contents.clone();
     contents[77] ^= 1;
-    let wrong = Mirror::new(compress(&contents, 6), vec![Act::Serve]);
-    let short = Mirror::new(compress(&contents[..1000], 6), vec![Act::Serve]);
-    let closes = Mirror::new(sample.gz.clone(), vec![Act::CloseAfter(0)]);
-    let (result, _) = fetch(&sample, dir.path(), &[&wrong, &short, &closes]);
-    let error = result.unwrap_err();
+    let wrong = Mirror::new(&compress(&contents, 6), Act::Serve);
+    let short = Mirror::new(&compress(&contents[..1000], 6), Act::Serve);
+    let closes = Mirror::new(&sample.gz, Act::CloseAfter(0));
+    let error = sample.fetch(&[&wrong, &short, &closes]).0.unwrap_err();
     assert_eq!(error.exit_code(), 1);
     let text = error.to_string();
-    let here = dir.path().display().to_string();
+    let here = sample.dir().display().to_string();
     for part in [
         &*format!("{}a-idx1.gz: the file received has the SHA-256", wrong.url),
         &sample.sha256,
@@ -471,16 +252,15 @@ fn when_no_mirror_delivers_each_ones_problem_is_told() {
     ] {
         assert!(text.contains(part), "no {part:?} in {text}");
     }
-    let left: Vec<_> = fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
-    assert!(!left.contains(&"a-idx1.gz".into()), "{left:?}");
+    assert_eq!(names(sample.dir()), [""; 0]);
 }
 
 #[test]
 fn a_directory_that_cannot_be_made_is_an_output_error() {
-    let (sample, dir) = (Sample::new(), tempfile::tempdir().unwrap());
-    let file = dir.path().join("file");
+    let sample = Sample::new();
+    let file = sample.dir().join("file");
     fs::write(&file, b"x").unwrap();
-    let error = fetch(&sample, &file.join("below"), &[]).0.unwrap_err();
+    let error = sample.fetch_into(&file.join("below"), &[], 0).0.unwrap_err();
     assert!(matches!(error, Error::Output { .. }), "{error:?}");
 }
 
@@ -495,19 +275,5 @@ fn only_this_machine_is_loopback() {
         ("not a url", false),
     ] {
         assert_eq!(is_loopback(url), expected, "{url}");
-    }
-}
-
-#[test]
-fn the_published_files_are_the_ones_that_are_built_in() {
-    // The constants of the test set against the digits that the binary carries.
-    let dir = tempfile::tempdir().unwrap();
-    for (wanted, bytes) in MNIST[..2].iter().zip([
-        &include_bytes!("../builtin/t10k-images-idx3-ubyte.gz")[..],
-        include_bytes!("../builtin/t10k-labels-idx1-ubyte.gz"),
-    ]) {
-        let path = dir.path().join(wanted.name);
-        fs::write(&path, bytes).unwrap();
-        assert_eq!(wanted.verify_at(&path), Ok(()));
     }
 }

@@ -311,6 +311,20 @@ mod tests {
     }
 
     #[test]
+    fn labels_that_are_all_missing_take_no_more_memory_than_is_allowed() -> Result<(), Box<dyn std::error::Error>> {
+        let nulls = std::sync::Arc::new(arrow_array::NullArray::new(1 << 40));
+        let batch = RecordBatch::try_from_iter([("y", nulls as arrow_array::ArrayRef)])?;
+        let folder = tempfile::tempdir()?;
+        let path = folder.path().join("nulls.arrow");
+        let mut writer = arrow_ipc::writer::FileWriter::try_new(File::create(&path)?, &batch.schema())?;
+        writer.write(&batch)?;
+        writer.finish()?;
+        let error = read(&path, &Pick { label_column: Some("y"), ..ROOMY });
+        assert!(matches!(error, Err(Error::Memory(_))), "{error:?}");
+        Ok(())
+    }
+
+    #[test]
     fn refuses_files_that_are_cut_off() -> std::io::Result<()> {
         let folder = tempfile::tempdir()?;
         let path = folder.path().join("cut");

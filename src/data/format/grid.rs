@@ -6,6 +6,7 @@ use ndarray::Array2;
 
 use super::spill::Spill;
 use super::{no_room, reserved, Pick, Values};
+use crate::data::precision::Spread;
 use crate::error::{Error, Result};
 
 /// What holds the numbers of a column without loss.
@@ -42,8 +43,9 @@ pub(super) struct Grid {
     rows: usize,
     width: usize,
     cells: Cells,
-    /// For each column, what says whether float32 holds it well; empty unless it is float64.
+    /// For each column, what says whether float32 will do; empty unless it is float64.
     spreads: Vec<Spread>,
+    keeps_double: bool,
 }
 
 impl Grid {
@@ -63,7 +65,7 @@ impl Grid {
         };
         let mut spreads = reserved(path, spread_count)?;
         spreads.resize(spread_count, Spread::default());
-        Ok(Self { rows, width, cells, spreads })
+        Ok(Self { rows, width, cells, spreads, keeps_double: pick.keeps_double })
     }
 
     /// Appends zeros until there are `rows` rows, of the number that memory was reserved for.
@@ -111,7 +113,7 @@ impl Grid {
             Cells::Spilled(spill) => return spill.finish(self.rows).map(Values::Rows),
             Cells::Bytes(cells) => Array2::from_shape_vec(shape, cells).map(Values::U8),
             Cells::Singles(cells) => Array2::from_shape_vec(shape, cells).map(Values::F32),
-            Cells::Doubles(cells) if self.spreads.iter().all(Spread::fits_f32) => {
+            Cells::Doubles(cells) if !self.keeps_double && self.spreads.iter().all(Spread::fits_f32) => {
                 let mut narrow = reserved(path, cells.len())?;
                 narrow.extend(cells.into_iter().map(|cell| cell as f32));
                 Array2::from_shape_vec(shape, narrow).map(Values::F32)
@@ -125,63 +127,25 @@ impl Grid {
     }
 }
 
-/// Mean, deviation and bounds of the values of a column, to choose between float32 and float64.
-#[derive(Debug, Clone)]
-pub(super) struct Spread {
-    count: f64,
-    mean: f64,
-    squares: f64,
-    most: f64,
-    /// Whether float32 holds every value as it is.
-    exact: bool,
-}
-
-impl Default for Spread {
-    fn default() -> Self {
-        Self { count: 0.0, mean: 0.0, squares: 0.0, most: 0.0, exact: true }
-    }
-}
-
-impl Spread {
-    pub(super) fn add(&mut self, value: f64) {
-        if !value.is_finite() {
-            return;
-        }
-        self.exact &= f64::from(value as f32) == value;
-        self.most = self.most.max(value.abs());
-        self.count += 1.0;
-        let step = value - self.mean;
-        self.mean += step / self.count;
-        self.squares += step * (value - self.mean);
-    }
-
-    /// Whether rounding to float32 changes values by no more than a thousandth of their deviation.
-    pub(super) fn fits_f32(&self) -> bool {
-        if self.exact {
-            return true;
-        }
-        let deviation = (self.squares / self.count).sqrt();
-        // The last term is the step of the smallest float32 numbers.
-        let error = (self.most * 2f64.powi(-24)).max(2f64.powi(-150));
-        self.most <= f64::from(f32::MAX) && error <= 1e-3 * deviation
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::super::testing::ROOMY;
     use super::*;
 
-    fn fits(values: &[f64]) -> bool {
-        let mut spread = Spread::default();
-        values.iter().for_each(|&value| spread.add(value));
-        spread.fits_f32()
+    fn filled(pick: &Pick, column: &[f64]) -> Values {
+        let mut grid = Grid::new(Path::new("rows"), pick, column.len(), 1, Kind::Double).unwrap();
+        grid.grow(column.len()).unwrap();
+        column.iter().enumerate().for_each(|(row, &value)| grid.put(row, 0, value));
+        grid.finish(Path::new("rows")).unwrap()
     }
 
     #[test]
-    fn chooses_float32_where_nothing_that_matters_is_lost() {
-        assert!(fits(&[]) && fits(&[f64::NAN, 0.5]) && fits(&[0.1, 0.2, 0.3]));
-        assert!(fits(&[16_777_216.0]) && !fits(&[16_777_217.0]));
-        assert!(!fits(&[1e9 + 0.25, 1e9 + 0.5]) && !fits(&[0.1, 0.1]));
-        assert!(!fits(&[1e300, -1e300]) && !fits(&[1e-50, 2e-50]));
+    fn doubles_are_kept_where_float32_is_too_coarse_or_a_model_needs_them() {
+        assert_eq!(filled(&ROOMY, &[0.1, 0.2]), Values::F32(ndarray::array![[0.1], [0.2]]));
+        assert_eq!(filled(&ROOMY, &[1e9 + 0.25, 1e9]), Values::F64(ndarray::array![[1e9 + 0.25], [1e9]]));
+        assert_eq!(filled(&ROOMY, &[1e9 + 0.25]), Values::F32(ndarray::array![[1e9]]), "nothing to tell apart");
+        let exact = Pick { keeps_double: true, ..ROOMY };
+        assert_eq!(filled(&exact, &[1e9 + 0.25]), Values::F64(ndarray::array![[1e9 + 0.25]]));
     }
 }

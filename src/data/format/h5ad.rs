@@ -236,7 +236,10 @@ impl<'a> H5<'a> {
         }
         Ok(Error::data(
             self.path,
-            format!("there is no array {name}; there are {}; name one of them", listing(&there, str::to_owned)),
+            format!(
+                "there is no array {name}; name one that is there with --array: {}",
+                listing(&there, str::to_owned)
+            ),
         ))
     }
 
@@ -257,12 +260,17 @@ impl<'a> H5<'a> {
         row_bytes: u64,
         mut each: impl FnMut(&[u8]) -> Result<()>,
     ) -> Result<()> {
+        if row_bytes == 0 {
+            return Err(self.damaged(name, &"its rows take no bytes"));
+        }
         let failed = |error: hdf5_pure::Error| self.damaged(name, &error);
         let rows = dataset.shape().map_err(failed)?.first().copied().unwrap_or(0);
         let chunk = dataset.chunk_shape().map_err(failed)?.and_then(|chunk| chunk.first().copied()).unwrap_or(1).max(1);
-        let wanted = (WINDOW / row_bytes.max(1)).max(1);
+        let wanted = (WINDOW / row_bytes).max(1);
         let aligned = wanted.div_ceil(chunk).saturating_mul(chunk);
-        let step = if aligned.saturating_mul(row_bytes) <= MOST_WINDOW { aligned } else { wanted };
+        // Values become up to eight times their bytes in the file.
+        let most = MOST_WINDOW.min(self.pick.most_bytes / 16).max(WINDOW);
+        let step = if aligned.saturating_mul(row_bytes) <= most { aligned } else { wanted };
         let mut start = 0;
         while start < rows {
             let count = step.min(rows - start);
@@ -502,7 +510,7 @@ mod tests {
     #[test]
     fn names_what_is_there() {
         let text = problem("csr.h5ad", &Pick { array: Some("layers/nope"), ..ROOMY });
-        assert!(text.contains("there are X, layers/raw, obsm/X_pca"), "{text}");
+        assert!(text.contains("with --array: X, layers/raw, obsm/X_pca"), "{text}");
         let text = problem("csr.h5ad", &Pick { label_column: Some("nope"), ..ROOMY });
         assert!(text.contains("it has batch, donor, good, louvain"), "{text}");
         let text = problem("csr.h5ad", &Pick { columns: &["nope".to_owned()], ..ROOMY });
@@ -517,6 +525,14 @@ mod tests {
         for array in ["X", "layers/s"] {
             let result = read(&file("huge.h5ad"), &Pick { array: Some(array), ..ROOMY });
             assert!(matches!(result, Err(Error::Memory(_))), "{array}: {result:?}");
+        }
+    }
+
+    #[test]
+    fn refuses_columns_that_contain_themselves() {
+        for column in ["values", "categories"] {
+            let text = problem("loop.h5ad", &Pick { label_column: Some(column), ..ROOMY });
+            assert!(text.contains("it is a column within columns"), "{text}");
         }
     }
 

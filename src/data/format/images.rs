@@ -17,8 +17,9 @@ use crate::error::{Error, Result};
 /// The longest side and the most pixels of an image that is decoded.
 const MOST_SIDE: u32 = 1 << 14;
 const MOST_PIXELS: u64 = 100_000_000;
-/// Bytes that the decoder may allocate for one image.
-const MOST_DECODER_BYTES: u64 = 1 << 30;
+/// Bytes that the decoder may allocate for one image: as many as values may take, but neither fewer than the first, which a small
+/// image takes, nor more than the second.
+const DECODER_BYTES: [u64; 2] = [16 << 20, 1 << 30];
 /// The largest file that is read.
 const MOST_FILE_BYTES: u64 = 1 << 29;
 /// Images of more pixels are made smaller if no size is asked for.
@@ -47,7 +48,7 @@ pub fn read_folder(path: &Path, pick: &Pick) -> Result<Table> {
     }
     let mut sizes = Vec::with_capacity(walk.images.len());
     for id in &walk.images {
-        sizes.push(read_size(&path.join(id))?);
+        sizes.push(read_size(&path.join(id), pick)?);
     }
     let mut notes = walk.notes();
     let [height, width] = choose_size(path, &sizes, pick.image_size, &mut notes)?;
@@ -55,7 +56,7 @@ pub fn read_folder(path: &Path, pick: &Pick) -> Result<Table> {
     let mut pixels = Pixels::new(path, pick, walk.images.len(), height * width)?;
     let mut transparent = 0;
     for id in &walk.images {
-        let (picture, had_alpha) = read_picture(&path.join(id))?;
+        let (picture, had_alpha) = read_picture(&path.join(id), pick)?;
         transparent += u64::from(had_alpha);
         pixels.push(picture.resized(height, width))?;
     }
@@ -172,7 +173,7 @@ fn broken(path: &Path, error: &ImageError) -> Error {
 }
 
 /// Reads an image's header.
-fn decoder<'a>(path: &Path, bytes: impl BufRead + Seek + 'a) -> Result<impl ImageDecoder + 'a> {
+fn decoder<'a>(path: &Path, bytes: impl BufRead + Seek + 'a, pick: &Pick) -> Result<impl ImageDecoder + 'a> {
     let mut reader = ImageReader::new(bytes)
         .with_guessed_format()
         .map_err(|error| unreadable(path, "the image cannot be read", &error))?;
@@ -182,7 +183,9 @@ fn decoder<'a>(path: &Path, bytes: impl BufRead + Seek + 'a) -> Result<impl Imag
     let mut limits = Limits::default();
     limits.max_image_width = Some(MOST_SIDE);
     limits.max_image_height = Some(MOST_SIDE);
-    limits.max_alloc = Some(MOST_DECODER_BYTES);
+    let [least, most] = DECODER_BYTES;
+    let allowed = pick.most_bytes.clamp(least, most);
+    limits.max_alloc = Some(allowed);
     reader.limits(limits);
     let decoder = reader.into_decoder().map_err(|error| broken(path, &error))?;
     let (width, height) = decoder.dimensions();
@@ -190,13 +193,15 @@ fn decoder<'a>(path: &Path, bytes: impl BufRead + Seek + 'a) -> Result<impl Imag
         let problem = format!("is {height}x{width}, but images of 1 to {MOST_PIXELS} pixels are read; make it smaller");
         return Err(Error::data(path, problem));
     }
+    // The decoder's own limit is about what it allocates besides.
+    Pick { most_bytes: allowed, ..*pick }.check_bytes(path, "the pixels of this image", decoder.total_bytes())?;
     Ok(decoder)
 }
 
 /// Reads an image's height and width, turned as its EXIF orientation says.
-fn read_size(path: &Path) -> Result<[usize; 2]> {
+fn read_size(path: &Path, pick: &Pick) -> Result<[usize; 2]> {
     let file = open(path)?;
-    let mut decoder = decoder(path, BufReader::new(file))?;
+    let mut decoder = decoder(path, BufReader::new(file), pick)?;
     let (width, height) = decoder.dimensions();
     let turned = matches!(
         decoder.orientation().map_err(|error| broken(path, &error))?,
@@ -243,13 +248,13 @@ impl Picture {
 
 /// Reads an image in 8 bits, turned as its EXIF orientation says; grey if all pixels are. Also whether pixels were
 /// transparent.
-fn read_picture(path: &Path) -> Result<(Picture, bool)> {
+fn read_picture(path: &Path, pick: &Pick) -> Result<(Picture, bool)> {
     let mut file = open(path)?;
     let mut bytes = Vec::new();
     std::io::Read::read_to_end(&mut file, &mut bytes)
         .map_err(|error| unreadable(path, "the image cannot be read", &error))?;
     check_jpeg_end(path, &bytes)?;
-    let mut decoder = decoder(path, Cursor::new(&bytes))?;
+    let mut decoder = decoder(path, Cursor::new(&bytes), pick)?;
     let orientation = decoder.orientation().map_err(|error| broken(path, &error))?;
     let mut image = DynamicImage::from_decoder(decoder).map_err(|error| broken(path, &error))?;
     image.apply_orientation(orientation);
@@ -550,6 +555,16 @@ mod tests {
             let error = refused(folder.path(), &pick());
             assert!(error.contains(part), "{error}");
         }
+    }
+
+    #[test]
+    fn a_claim_beyond_the_memory_is_refused_before_it_is_allocated() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("x.png");
+        GrayImage::new(6000, 6000).save(&path).unwrap(); // 36 MB of zeros, in some kilobytes
+        let error = read_folder(folder.path(), &pick()).unwrap_err();
+        assert!(error.to_string().contains("x.png"), "{error}");
+        assert!(read_folder(folder.path(), &Pick { most_bytes: 64 << 20, ..pick() }).is_ok());
     }
 
     #[test]

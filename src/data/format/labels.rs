@@ -13,19 +13,28 @@ use super::delimited::{list, shown};
 use super::{is_class_name, Pick};
 use crate::error::{Error, Result};
 
-/// Reads labels from text: one a line, or the column of this name (without a header: of this number, from 1) of CSV or TSV.
+/// Bytes that a label takes in memory besides its letters, a missing one too.
+const LABEL_BYTES: u64 = 40;
+
+/// Reads labels from text: one a line, or the column of this name (without a header: of this number, from 1) of CSV or TSV. They
+/// take no more than so many bytes of memory.
 ///
 /// # Errors
 ///
-/// If it is no UTF-8 text, has no labels, has several columns and `column` is `None`, or has no such column.
-pub fn read_text(path: &Path, bytes: &mut dyn Read, column: Option<&str>) -> Result<Vec<Option<String>>> {
-    let pick = Pick { most_bytes: u64::MAX, ..Pick::default() };
+/// If it is no UTF-8 text, has no labels, has several columns and `column` is `None`, or has no such column; [`Error::Memory`].
+pub fn read_text(
+    path: &Path,
+    bytes: &mut dyn Read,
+    column: Option<&str>,
+    most_bytes: u64,
+) -> Result<Vec<Option<String>>> {
+    let pick = Pick { most_bytes, ..Pick::default() };
     // Labels may have spaces. So spaces separate columns only if one of them is asked for.
     let mut records = Records::open(path, bytes, &pick, column.is_some())?;
     let labels = if records.style.separator.is_none() {
-        read_lines(path, &mut records, column)?
+        read_lines(path, &mut records, column, &pick)?
     } else {
-        read_column(path, &mut records, column)?
+        read_column(path, &mut records, column, &pick)?
     };
     if labels.is_empty() {
         return Err(Error::data(path, "has a header and no labels; give a file with one label a line"));
@@ -38,16 +47,49 @@ fn label(cell: &str) -> Option<String> {
     (Cell::of(cell, false) != Cell::Missing).then(|| cell.to_owned())
 }
 
+/// Labels that are found one after the other, within the memory.
+struct Found<'a> {
+    path: &'a Path,
+    pick: &'a Pick<'a>,
+    labels: Vec<Option<String>>,
+    bytes: u64,
+}
+
+impl<'a> Found<'a> {
+    fn new(path: &'a Path, pick: &'a Pick<'a>) -> Self {
+        Self { path, pick, labels: Vec::new(), bytes: 0 }
+    }
+
+    fn count(&mut self, labels: u64, letters: usize) -> Result<()> {
+        self.bytes = self.bytes.saturating_add(labels.saturating_mul(LABEL_BYTES)).saturating_add(letters as u64);
+        self.pick.check_bytes(self.path, "the labels", self.bytes)
+    }
+
+    fn push(&mut self, cell: &str) -> Result<()> {
+        let label = label(cell);
+        self.count(1, label.as_ref().map_or(0, String::len))?;
+        self.labels.push(label);
+        Ok(())
+    }
+
+    fn push_missing(&mut self, count: u64) -> Result<()> {
+        self.count(count, 0)?;
+        self.labels.extend((0..count).map(|_| None));
+        Ok(())
+    }
+}
+
 /// Reads one label a line. A blank line between two labels is a missing one.
-fn read_lines(path: &Path, records: &mut Records, column: Option<&str>) -> Result<Vec<Option<String>>> {
-    let mut labels = Vec::new();
+fn read_lines(path: &Path, records: &mut Records, column: Option<&str>, pick: &Pick) -> Result<Vec<Option<String>>> {
+    let mut found = Found::new(path, pick);
     let mut record = StringRecord::new();
     while records.next(&mut record)?.is_some() {
-        if !labels.is_empty() {
-            labels.extend((0..records.blank_before).map(|_| None));
+        if !found.labels.is_empty() {
+            found.push_missing(records.blank_before)?;
         }
-        labels.push(label(record.get(0).unwrap_or_default()));
+        found.push(record.get(0).unwrap_or_default())?;
     }
+    let mut labels = found.labels;
     let first = labels.first().and_then(Option::as_deref).unwrap_or_default();
     let named = column == Some(first) && Cell::of(first, false) == Cell::Text;
     if column.is_some_and(|name| !named && name != "1") {
@@ -79,7 +121,7 @@ fn is_header(first: &str, labels: &[Option<String>]) -> bool {
 }
 
 /// Reads one of several columns.
-fn read_column(path: &Path, records: &mut Records, column: Option<&str>) -> Result<Vec<Option<String>>> {
+fn read_column(path: &Path, records: &mut Records, column: Option<&str>, pick: &Pick) -> Result<Vec<Option<String>>> {
     let sample = records.sample()?;
     let header = Header::find(&sample, records.style, column.as_slice());
     let Some(name) = column else {
@@ -88,17 +130,17 @@ fn read_column(path: &Path, records: &mut Records, column: Option<&str>) -> Resu
         return Err(Error::data(path, problem));
     };
     let at = header.places().get(name).copied().ok_or_else(|| header.unknown(path, name))?;
-    let mut labels = Vec::new();
+    let mut found = Found::new(path, pick);
     for (line, record) in sample.iter().skip(usize::from(header.present)) {
         header.check_width(path, *line, record, records.style)?;
-        labels.push(label(record.get(at).unwrap_or_default()));
+        found.push(record.get(at).unwrap_or_default())?;
     }
     let mut record = StringRecord::new();
     while let Some(line) = records.next(&mut record)? {
         header.check_width(path, line, &record, records.style)?;
-        labels.push(label(record.get(at).unwrap_or_default()));
+        found.push(record.get(at).unwrap_or_default())?;
     }
-    Ok(labels)
+    Ok(found.labels)
 }
 
 /// The classes that labels name.
@@ -140,7 +182,7 @@ mod tests {
     use super::*;
 
     fn take(text: &str, column: Option<&str>) -> Result<Vec<Option<String>>> {
-        read_text(Path::new("y.csv"), &mut text.as_bytes(), column)
+        read_text(Path::new("y.csv"), &mut text.as_bytes(), column, 1 << 30)
     }
 
     fn found(text: &str, column: Option<&str>) -> Vec<String> {

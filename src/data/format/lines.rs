@@ -3,10 +3,13 @@
 use std::io::{BufRead, Read};
 use std::path::Path;
 
+use super::Pick;
 use crate::error::{Error, Result};
 
 /// The longest line that is read. A file of zeros without a line's end would fill the memory otherwise.
 const MOST_LINE_BYTES: u64 = 256 << 20;
+/// Bytes that one byte of a line comes to, at the most, while it is read.
+const LINE_COST: u64 = 4;
 
 /// Reads a text file line by line.
 pub struct Lines<'a> {
@@ -14,12 +17,14 @@ pub struct Lines<'a> {
     bytes: &'a mut dyn BufRead,
     line: Vec<u8>,
     number: u64,
+    /// Bytes that [`Pick::most_bytes`] is.
+    most_bytes: u64,
 }
 
 impl<'a> Lines<'a> {
-    /// Lines of `bytes`; `path` is for the errors.
-    pub fn new(path: &'a Path, bytes: &'a mut dyn BufRead) -> Self {
-        Self { path, bytes, line: Vec::new(), number: 0 }
+    /// Lines of `bytes`, none of which takes more memory than `pick` allows; `path` is for the errors.
+    pub fn new(path: &'a Path, bytes: &'a mut dyn BufRead, pick: &Pick) -> Self {
+        Self { path, bytes, line: Vec::new(), number: 0, most_bytes: pick.most_bytes }
     }
 
     /// The number of the line that was read last, from 1.
@@ -30,7 +35,8 @@ impl<'a> Lines<'a> {
     /// The next line without its end, and its number from 1; `None` at the file's end.
     pub fn advance(&mut self) -> Result<Option<(u64, &str)>> {
         self.line.clear();
-        let mut bounded = (&mut *self.bytes).take(MOST_LINE_BYTES);
+        let most = MOST_LINE_BYTES.min(self.most_bytes / LINE_COST + 1);
+        let mut bounded = (&mut *self.bytes).take(most);
         let read = bounded
             .read_until(b'\n', &mut self.line)
             .map_err(|error| unreadable(self.path, &format!("cannot be read after line {}", self.number), &error))?;
@@ -39,6 +45,8 @@ impl<'a> Lines<'a> {
         }
         self.number += 1;
         let number = self.number;
+        let pick = Pick { most_bytes: self.most_bytes, ..Pick::default() };
+        pick.check_bytes(self.path, &format!("line {number} and its values"), (read as u64).saturating_mul(LINE_COST))?;
         if read as u64 == MOST_LINE_BYTES {
             return Err(at_line(self.path, number, "is longer than 256 MB; check that this is the right file"));
         }
@@ -75,12 +83,13 @@ pub fn quoted(token: &str) -> String {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used)]
+    use super::super::testing::ROOMY;
     use super::*;
 
     #[test]
     fn lines_are_numbered_and_lose_their_ends() {
         let mut bytes: &[u8] = "\u{feff}a\r\n\nb".as_bytes();
-        let mut lines = Lines::new(Path::new("f"), &mut bytes);
+        let mut lines = Lines::new(Path::new("f"), &mut bytes, &ROOMY);
         assert_eq!(lines.advance().unwrap(), Some((1, "a")));
         assert_eq!(lines.advance().unwrap(), Some((2, "")));
         assert_eq!(lines.advance().unwrap(), Some((3, "b")));
@@ -91,9 +100,17 @@ mod tests {
     #[test]
     fn bytes_that_are_no_text_are_refused_with_their_line() {
         let mut bytes: &[u8] = b"a\n\xff\xfe\n";
-        let mut lines = Lines::new(Path::new("f"), &mut bytes);
+        let mut lines = Lines::new(Path::new("f"), &mut bytes, &ROOMY);
         lines.advance().unwrap();
         assert!(lines.advance().unwrap_err().to_string().contains("line 2"));
+    }
+
+    #[test]
+    fn a_line_takes_no_more_memory_than_is_allowed() {
+        let mut endless = std::io::BufReader::new(std::io::repeat(b'1'));
+        let few = Pick { most_bytes: 1 << 16, ..ROOMY };
+        let error = Lines::new(Path::new("f"), &mut endless, &few).advance().unwrap_err();
+        assert!(matches!(&error, Error::Memory(text) if text.contains("line 1")), "{error}");
     }
 
     #[test]

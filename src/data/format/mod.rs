@@ -34,6 +34,7 @@ use serde::{Deserialize, Serialize};
 use super::source::FileRows;
 use super::{RowSource, Streamed};
 use crate::error::{Error, Result};
+pub(crate) use read::guarded;
 pub(super) use read::read;
 
 /// A kind of file.
@@ -200,7 +201,7 @@ fn is_channels(axis: usize) -> bool {
 }
 
 /// Compressed sparse rows. Columns of a row ascend and come once.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Csr {
     /// [n, d].
     pub shape: [usize; 2],
@@ -232,6 +233,9 @@ pub struct Pick<'a> {
     /// Bytes that the values may take in memory. Check it before allocating, from what the header claims, and while
     /// decompressing.
     pub most_bytes: u64,
+    /// Whether float64 stays what it is also where float32 would do for this file alone: a model takes an offset off, or the rows
+    /// are joined with others.
+    pub keeps_double: bool,
 }
 
 /// Rows that take more bytes than this stay in their file, where that can be read at any place.

@@ -21,7 +21,7 @@ const GENES: [&str; 4] = ["features.tsv", "features.tsv.gz", "genes.tsv", "genes
 /// Reads a Matrix Market file: its rows are the rows.
 pub fn read_file(path: &Path, pick: &Pick) -> Result<Table> {
     let mut bytes = open(path)?;
-    let mut lines = Lines::new(path, &mut *bytes);
+    let mut lines = Lines::new(path, &mut *bytes, pick);
     let head = read_head(path, &mut lines)?;
     let values = if head.dense {
         Values::F64(read_dense(path, &mut lines, &head, pick)?)
@@ -43,7 +43,7 @@ pub fn is_10x_folder(path: &Path) -> bool {
 pub fn read_folder(path: &Path, pick: &Pick) -> Result<Table> {
     let matrix_path = member(path, &MATRIX)?;
     let mut bytes = open(&matrix_path)?;
-    let mut lines = Lines::new(&matrix_path, &mut *bytes);
+    let mut lines = Lines::new(&matrix_path, &mut *bytes, pick);
     let head = read_head(&matrix_path, &mut lines)?;
     if head.dense {
         let problem = "is a dense array, but 10x folders hold coordinates; give the file itself, not its folder";
@@ -278,7 +278,7 @@ fn first_field(line: &str) -> &str {
 /// Reads one item a line, and checks their number against a side of the matrix.
 fn read_names<T>(path: &Path, pick: &Pick, expected: usize, side: &str, item: impl Fn(&str) -> T) -> Result<Vec<T>> {
     let mut bytes = open(path)?;
-    let mut lines = Lines::new(path, &mut *bytes);
+    let mut lines = Lines::new(path, &mut *bytes, pick);
     let mut items = Vec::new();
     let mut taken = 0;
     while let Some((number, line)) = lines.advance()? {

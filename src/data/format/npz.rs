@@ -113,7 +113,7 @@ impl<'a> Archive<'a> {
     fn choose(&self, pick: &Pick) -> Result<&Member> {
         if let Some(name) = pick.array {
             return self.find(name).ok_or_else(|| {
-                Error::data(self.path, format!("has no array {}; name one of: {}", quoted(name), self.list()))
+                Error::data(self.path, format!("has no array {}; name one with --array: {}", quoted(name), self.list()))
             });
         }
         if let [only] = self.members.as_slice() {
@@ -122,7 +122,7 @@ impl<'a> Archive<'a> {
         USUAL.iter().find_map(|name| self.members.iter().find(|member| member.name == *name)).ok_or_else(|| {
             let problem = match self.members.is_empty() {
                 true => "holds no .npy arrays; write it again with numpy.savez".to_owned(),
-                false => format!("holds several arrays; name one of: {}", self.list()),
+                false => format!("holds several arrays; name one with --array: {}", self.list()),
             };
             Error::data(self.path, problem)
         })
@@ -602,7 +602,7 @@ mod tests {
         assert_eq!(name_of(&two, Some("a.npy")), "a");
         assert!(refused(&two, Some("b")).contains("a <f4 [1, 1], arr_0 <f4 [1, 1], X <f4 [1, 1]"));
         let unnamed = archive(&[("a", array.clone()), ("b", array)], CompressionMethod::Stored);
-        assert!(refused(&unnamed, None).contains("several arrays; name one of: a <f4 [1, 1], b"));
+        assert!(refused(&unnamed, None).contains("several arrays; name one with --array: a <f4 [1, 1], b"));
         assert!(refused(&archive(&[], CompressionMethod::Stored), None).contains("no .npy arrays"));
     }
 

@@ -13,6 +13,8 @@ use super::record::{self, Each, Source};
 use super::{Pick, Table};
 use crate::error::{Error, Result};
 
+mod depth;
+
 /// As many values are decoded at once, about.
 const BATCH_VALUES: usize = 1 << 20;
 
@@ -101,8 +103,14 @@ struct Part {
 
 impl Part {
     fn open(path: PathBuf) -> Result<Self> {
-        let file = opened(&path)?;
+        let mut file = opened(&path)?;
         let length = file.metadata().map_err(|error| cannot_open(&path, &error))?.len();
+        let deep = depth::of_file(&mut file).map_err(|error| cannot_open(&path, &error))?;
+        if let Some(levels) = deep.filter(|&levels| levels > depth::MOST_DEPTH) {
+            let problem =
+                format!("its columns lie {levels} levels deep in each other, but {} are read", depth::MOST_DEPTH);
+            return Err(Error::data(&path, format!("{problem}; it is damaged, or write it again with plain columns")));
+        }
         let failed = |error: &dyn std::fmt::Display| {
             Error::data(&path, format!("not a whole Parquet file ({error}); copy it again, or write it anew"))
         };
@@ -231,6 +239,17 @@ mod tests {
         assert!(notes.contains("column when is of a type that is not supported"), "{notes}");
         assert!(notes.contains("column name differs in every row and names the rows"), "{notes}");
         Ok(())
+    }
+
+    #[test]
+    fn columns_that_lie_too_deep_are_refused_before_the_stack_ends() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("deep.parquet");
+        for (groups, part) in [(90, "holds no rows"), (100_000, "100001 levels deep")] {
+            std::fs::write(&path, depth::tests::nested(groups)).unwrap();
+            let text = read(&path, &ROOMY).unwrap_err().to_string();
+            assert!(text.contains(part), "{text}");
+        }
     }
 
     #[test]

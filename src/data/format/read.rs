@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Seek};
+use std::panic::{catch_unwind, AssertUnwindSafe};
 use std::path::Path;
 
 use flate2::bufread::MultiGzDecoder;
@@ -19,6 +20,25 @@ const HEAD: usize = 4096;
 /// # Errors
 /// [`Error::Data`] for what cannot be read, [`Error::Memory`] for what is too large.
 pub fn read(path: &Path, format: Option<Format>, pick: &Pick) -> Result<Table> {
+    guarded(path, || read_any(path, format, pick))
+}
+
+/// Runs a reader of `path`. The crates that decode files may panic over damaged ones; that is an error about the file then, and not
+/// the end of the work.
+pub fn guarded<T>(path: &Path, read: impl FnOnce() -> Result<T>) -> Result<T> {
+    catch_unwind(AssertUnwindSafe(read)).unwrap_or_else(|payload| match Error::from_payload(&*payload) {
+        Error::Fault(said) => Err(Error::data(
+            path,
+            format!(
+                "its reader gave up on it ({said}); it is damaged, or of a kind that is not known: copy it again, or write it \
+                 anew, and report it if other programs read it"
+            ),
+        )),
+        other => Err(other),
+    })
+}
+
+fn read_any(path: &Path, format: Option<Format>, pick: &Pick) -> Result<Table> {
     if path == Path::new("-") {
         return read_stream(path, &mut BufReader::new(std::io::stdin().lock()), format, pick);
     }
@@ -42,7 +62,7 @@ pub fn read(path: &Path, format: Option<Format>, pick: &Pick) -> Result<Table> {
         None => by_text(path, &head)?,
     };
     match format {
-        Format::Npy | Format::Idx => array::read_table(&mut Input::open(path)?, pick.most_resident()),
+        Format::Npy | Format::Idx => array::read_table(&mut Input::open(path)?, pick),
         Format::Npz => read_npz(path, pick),
         Format::Safetensors => safetensors::read(path, pick),
         Format::Mtx => mtx::read_file(path, pick),
@@ -102,7 +122,7 @@ fn read_npz(path: &Path, pick: &Pick) -> Result<Table> {
         npz::Npz::Sparse(csr) => Ok(Table { values: Values::Csr(csr), ..Table::default() }),
         npz::Npz::Array { name, bytes, length } => {
             let member = path.join(&name);
-            array::read_table(&mut Input::from_reader(&member, bytes, length)?, u64::MAX)
+            array::read_table(&mut Input::from_reader(&member, bytes, length)?, pick)
         }
     }
 }
@@ -128,7 +148,7 @@ fn read_stream(path: &Path, reader: &mut dyn BufRead, format: Option<Format>, pi
     }
     let found = format.or_else(|| by_content(head)).unwrap_or(Format::Csv);
     match found {
-        Format::Npy | Format::Idx => array::read_table(&mut Input::from_stream(path, reader)?, u64::MAX),
+        Format::Npy | Format::Idx => array::read_table(&mut Input::from_stream(path, reader)?, pick),
         Format::Csv | Format::Svmlight => read_text(path, reader, found, pick),
         other => Err(Error::data(
             path,
@@ -194,6 +214,9 @@ fn by_name(path: &Path) -> Option<Format> {
 fn by_text(path: &Path, head: &[u8]) -> Result<Format> {
     let inner = inflated(head);
     let head = inner.as_deref().unwrap_or(head);
+    if head.starts_with(&[0xff, 0xfe]) || head.starts_with(&[0xfe, 0xff]) {
+        return Err(Error::data(path, "is UTF-16 text; save it as UTF-8"));
+    }
     if head.iter().any(|&byte| byte < 9 || (13 < byte && byte < 32 && byte != 27)) {
         let bytes: Vec<String> = head.iter().take(4).map(|byte| format!("{byte:02x}")).collect();
         return Err(Error::data(
@@ -231,4 +254,20 @@ fn fill(path: &Path, reader: &mut impl Read, buffer: &mut [u8]) -> Result<usize>
         }
     }
     Ok(filled)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn a_panic_of_a_decoder_is_an_error_about_the_file() {
+        let error = guarded::<()>(Path::new("a.h5ad"), || panic!("index out of bounds")).unwrap_err();
+        assert!(matches!(&error, Error::Data { path, .. } if path == Path::new("a.h5ad")), "{error:?}");
+        assert!(error.to_string().contains("index out of bounds"), "{error}");
+        let memory = guarded::<()>(Path::new("a"), || panic!("std::bad_alloc")).unwrap_err();
+        assert!(matches!(memory, Error::Memory(_)), "{memory:?}");
+        assert_eq!(guarded(Path::new("a"), || Ok(1)).unwrap(), 1);
+    }
 }

@@ -272,7 +272,7 @@ fn survey(source: &dyn Source, pick: &Pick, plan: &Plan, rows: usize) -> Result<
             Role::Number(kind) => push(&mut done, vec![name.clone()], Content::Number(at, kind)),
             Role::List(kind) => {
                 let width = fill::list_width(source, at)?;
-                pick.check_bytes(source.path(), "the names of its columns", (width as u64).saturating_mul(NAME_BYTES))?;
+                check_names(source.path(), pick, name, width)?;
                 push(&mut done, (0..width).map(|i| format!("{name}_{i}")).collect(), Content::List(at, kind));
             }
             Role::Text => {
@@ -280,6 +280,7 @@ fn survey(source: &dyn Source, pick: &Pick, plan: &Plan, rows: usize) -> Result<
                 match fate(source, pick, plan, &mut done, (name, &found), rows)? {
                     Fate::OneHot => {
                         let (values, codes) = found.into_categories();
+                        check_names(source.path(), pick, name, values.len())?;
                         let names = values.iter().map(|value| format!("{name}={value}")).collect();
                         push(&mut done, names, Content::OneHot(codes));
                     }
@@ -295,6 +296,12 @@ fn survey(source: &dyn Source, pick: &Pick, plan: &Plan, rows: usize) -> Result<
         done.notes.push(format!("{} {is} text and left out", columns_listed(&left)));
     }
     Ok(done)
+}
+
+/// Refuses more columns than may have their names, each of which begins with `name`.
+fn check_names(path: &Path, pick: &Pick, name: &str, width: usize) -> Result<()> {
+    let bytes = (width as u64).saturating_mul(NAME_BYTES.saturating_add(name.len() as u64));
+    pick.check_bytes(path, "the names of its columns", bytes)
 }
 
 /// Adds columns of the table.
@@ -384,6 +391,8 @@ fn read_texts(source: &dyn Source, pick: &Pick, plan: &Plan, rows: usize) -> Res
     if fields.is_empty() {
         return Ok(all);
     }
+    // Arrays of nulls take nothing in the file, whatever their length.
+    pick.check_bytes(source.path(), "the texts of its rows", (rows as u64).saturating_mul(size_of::<u32>() as u64))?;
     source.scan(&fields, &mut |batch| {
         for ((at, texts), array) in all.0.iter_mut().zip(batch.columns()) {
             let Some(texts) = texts else { continue };

@@ -18,6 +18,8 @@ use crate::error::{Error, Result};
 
 /// The longest header that is read, as the format's own library has it.
 const MOST_HEADER_BYTES: u64 = 100_000_000;
+/// Bytes that one byte of a header comes to, about: two characters are a side of a shape.
+const HEADER_COST: u64 = 8;
 /// How many tensors an error lists.
 const MOST_LISTED: usize = 20;
 /// Whole numbers beyond this are rounded in float64.
@@ -28,7 +30,7 @@ pub fn read(path: &Path, pick: &Pick) -> Result<Table> {
     let file = File::open(path).map_err(|error| unreadable(path, "cannot be opened", &error))?;
     let length = file.metadata().map_err(|error| unreadable(path, "cannot be read", &error))?.len();
     let mut file = BufReader::with_capacity(1 << 16, file);
-    let header = read_header(path, &mut file, length)?;
+    let header = read_header(path, &mut file, length, pick)?;
     let (name, tensor) = choose(path, pick, &header.tensors)?;
     let element = element_of(&tensor.dtype).ok_or_else(|| {
         let problem = format!("its type {} is not read; save it as F32", quoted(&tensor.dtype));
@@ -36,33 +38,42 @@ pub fn read(path: &Path, pick: &Pick) -> Result<Table> {
     })?;
     let layout = Layout::of(path, name, &tensor.shape)?;
     let start = check_offsets(path, name, tensor, element, header.data_start, length)?;
-    if layout.count.saturating_mul(element.size() as u64) > pick.most_resident() {
-        let (path, file, shape) = (path.to_owned(), file.into_inner(), [layout.rows, layout.width]);
-        let rows = FileRows { path, file, start, element, endian: Endian::Little, shape };
-        return Ok(Table::in_file(rows, &layout.rest));
+    let stays = layout.count.saturating_mul(element.size() as u64) > pick.most_resident();
+    if !stays {
+        let bytes = layout.count.saturating_mul(bytes_in_memory(element));
+        pick.check_bytes(path, &format!("the values of {name}"), bytes)?;
     }
-    pick.check_bytes(path, &format!("the values of {name}"), layout.count.saturating_mul(bytes_in_memory(element)))?;
     file.seek(SeekFrom::Start(start)).map_err(|error| unreadable(path, "cannot be read", &error))?;
-    let mut rounded = 0;
     let mut read = Reader { path, name, layout: &layout, size: element.size(), file: &mut file };
-    let values = match element {
-        Element::U8 => Values::U8(read.rows(|bytes, out| out.extend_from_slice(bytes))?),
-        Element::Bool => Values::U8(read.rows(|bytes, out| out.extend(bytes.iter().map(|&byte| u8::from(byte != 0))))?),
-        _ if element.is_wide() => Values::F64(read.rows(|bytes, out| {
-            if element == Element::I64 {
-                let whole = bytes.as_chunks().0.iter().map(|&bytes| i64::from_le_bytes(bytes));
-                rounded += whole.filter(|whole| whole.unsigned_abs() > EXACT_F64).count();
-            }
-            element.decode_f64(Endian::Little, bytes, out);
-        })?),
-        _ => Values::F32(read.rows(|bytes, out| element.decode_f32(Endian::Little, bytes, out))?),
+    let mut rounded = 0;
+    let mut count = |bytes: &[u8]| {
+        let whole = bytes.as_chunks().0.iter().map(|&bytes| i64::from_le_bytes(bytes));
+        rounded += whole.filter(|whole| whole.unsigned_abs() > EXACT_F64).count();
     };
-    let mut notes = Vec::new();
+    let mut table = if stays {
+        if element == Element::I64 {
+            read.each(&mut count)?;
+        }
+        let (path, file, shape) = (path.to_owned(), file.into_inner(), [layout.rows, layout.width]);
+        Table::in_file(FileRows { path, file, start, element, endian: Endian::Little, shape }, &layout.rest)
+    } else {
+        let values = match element {
+            _ if element.is_byte() => Values::U8(read.rows(|bytes, out| element.decode_u8(bytes, out))?),
+            _ if element.is_wide() => Values::F64(read.rows(|bytes, out| {
+                if element == Element::I64 {
+                    count(bytes);
+                }
+                element.decode_f64(Endian::Little, bytes, out);
+            })?),
+            _ => Values::F32(read.rows(|bytes, out| element.decode_f32(Endian::Little, bytes, out))?),
+        };
+        let mut table = Table { values, ..Table::default() };
+        table.take_shape(&layout.rest);
+        table
+    };
     if rounded > 0 {
-        notes.push(format!("integers of {name} that are beyond 2^53 and were rounded to float64: {rounded}"));
+        table.notes.push(format!("integers of {name} that are beyond 2^53 and were rounded to float64: {rounded}"));
     }
-    let mut table = Table { values, notes, ..Table::default() };
-    table.take_shape(&layout.rest);
     Ok(table)
 }
 
@@ -122,7 +133,7 @@ impl<'de> Deserialize<'de> for Tensors {
 }
 
 /// Reads the header's length and the header.
-fn read_header(path: &Path, file: &mut impl Read, length: u64) -> Result<Header> {
+fn read_header(path: &Path, file: &mut impl Read, length: u64, pick: &Pick) -> Result<Header> {
     let broken = |problem: String| {
         Error::data(path, format!("{problem}; check that this is a safetensors file, or save it again"))
     };
@@ -132,6 +143,7 @@ fn read_header(path: &Path, file: &mut impl Read, length: u64) -> Result<Header>
     if header > MOST_HEADER_BYTES || header > length.saturating_sub(8) {
         return Err(broken(format!("claims a header of {header} bytes, but the file has {length} bytes")));
     }
+    pick.check_bytes(path, "its header and the tensors that it lists", header * HEADER_COST)?;
     let mut text = vec![0; header as usize];
     file.read_exact(&mut text).map_err(|error| broken(format!("its header cannot be read: {error}")))?;
     let Tensors(tensors) =
@@ -144,7 +156,7 @@ fn choose<'a>(path: &Path, pick: &Pick, tensors: &'a BTreeMap<String, Tensor>) -
     if let Some(name) = pick.array {
         let found = tensors.get_key_value(name).map(|(name, tensor)| (name.as_str(), tensor));
         return found.ok_or_else(|| {
-            Error::data(path, format!("has no tensor {}; name one of: {}", quoted(name), list(tensors)))
+            Error::data(path, format!("has no tensor {}; name one with --array: {}", quoted(name), list(tensors)))
         });
     }
     let mut tables = tensors.iter().filter(|(_, tensor)| tensor.shape.len() == 2);
@@ -155,7 +167,10 @@ fn choose<'a>(path: &Path, pick: &Pick, tensors: &'a BTreeMap<String, Tensor>) -
         }
         (first, _) => {
             let problem = if first.is_some() { "several tensors" } else { "no tensor" };
-            Err(Error::data(path, format!("holds {problem} of two dimensions; name one of: {}", list(tensors))))
+            Err(Error::data(
+                path,
+                format!("holds {problem} of two dimensions; name one with --array: {}", list(tensors)),
+            ))
         }
     }
 }
@@ -221,7 +236,7 @@ fn element_of(dtype: &str) -> Option<Element> {
 /// Bytes that a number takes in memory.
 fn bytes_in_memory(element: Element) -> u64 {
     match element {
-        Element::U8 | Element::Bool => 1,
+        _ if element.is_byte() => 1,
         _ if element.is_wide() => 8,
         _ => 4,
     }
@@ -267,18 +282,26 @@ impl<R: Read> Reader<'_, R> {
     /// Reads the rows; `decode` appends what whole numbers of bytes come to.
     fn rows<T>(&mut self, mut decode: impl FnMut(&[u8], &mut Vec<T>)) -> Result<Array2<T>> {
         let Layout { rows, width, .. } = *self.layout;
-        let count = rows * width;
-        let mut values: Vec<T> = Vec::with_capacity(count);
-        let mut buffer = vec![0; (1 << 13) * self.size];
-        while values.len() < count {
-            let chunk = &mut buffer[..(count - values.len()).min(1 << 13) * self.size];
+        let mut values: Vec<T> = Vec::with_capacity(rows * width);
+        self.each(|bytes| decode(bytes, &mut values))?;
+        Array2::from_shape_vec((rows, width), values)
+            .map_err(|error| wrong(self.path, self.name, format!("its shape is too large ({error}); save it again")))
+    }
+
+    /// Calls `f` with the bytes of all numbers in turn, whole numbers at a time.
+    fn each(&mut self, mut f: impl FnMut(&[u8])) -> Result<()> {
+        const NUMBERS: u64 = 1 << 13;
+        let mut buffer = vec![0; NUMBERS as usize * self.size];
+        let mut left = self.layout.count;
+        while left > 0 {
+            let chunk = &mut buffer[..left.min(NUMBERS) as usize * self.size];
             self.file
                 .read_exact(chunk)
                 .map_err(|error| unreadable(self.path, &format!("tensor {}: cannot be read", self.name), &error))?;
-            decode(chunk, &mut values);
+            f(chunk);
+            left -= left.min(NUMBERS);
         }
-        Array2::from_shape_vec((rows, width), values)
-            .map_err(|error| wrong(self.path, self.name, format!("its shape is too large ({error}); save it again")))
+        Ok(())
     }
 }
 
@@ -334,6 +357,36 @@ mod tests {
         }
         let table = parse(&one("I64", "[1,1]", &i64::MAX.to_le_bytes()), None).unwrap();
         assert!(table.notes[0].contains("2^53"));
+    }
+
+    /// A tensor that is too large for memory and stays in its file is what it is in memory.
+    #[test]
+    fn rows_in_the_file_are_those_in_memory_and_so_is_what_is_said() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("t.safetensors");
+        let whole: Vec<u8> = [1_i64, i64::MAX, -5, i64::MIN].map(i64::to_le_bytes).concat();
+        for (dtype, data, bytes, notes) in [("BOOL", vec![0, 1, 7, 0], true, 0), ("I64", whole, false, 1)] {
+            let data = data.repeat(250); // more than the header takes
+            std::fs::write(&path, one(dtype, "[500,2]", &data)).unwrap();
+            let resident = read(&path, &pick(None)).unwrap();
+            let stays = read(&path, &Pick { most_bytes: 1_000, ..Pick::default() }).unwrap();
+            assert_eq!((&stays.notes, stays.notes.len()), (&resident.notes, notes));
+            let Values::Rows(rows) = stays.values else { panic!("{dtype} is in memory") };
+            assert_eq!(rows.is_bytes(), bytes, "{dtype}");
+            let mut values = [0.0; 4];
+            rows.read_f64(&[0, 1], &mut values).unwrap();
+            let expected = match resident.values {
+                Values::U8(rows) => rows.mapv(f64::from),
+                Values::F64(rows) => rows,
+                other => panic!("{other:?}"),
+            };
+            assert!(expected.iter().take(4).eq(&values), "{dtype}: {values:?}");
+            if bytes {
+                let mut values = [9; 4];
+                rows.read_u8(&[0, 1], &mut values).unwrap();
+                assert_eq!(values, [0, 1, 1, 0]);
+            }
+        }
     }
 
     #[test]

@@ -27,7 +27,7 @@ pub fn read(path: &Path, bytes: &mut dyn BufRead, pick: &Pick) -> Result<Table> 
             ));
         }
     }
-    let mut lines = Lines::new(path, bytes);
+    let mut lines = Lines::new(path, bytes, pick);
     while let Some((number, line)) = lines.advance()? {
         found.take_line(line).map_err(|problem| at_line(path, number, problem))?;
         pick.check_bytes(path, &format!("the rows up to line {number}"), found.bytes())?;

@@ -15,6 +15,7 @@ pub const ROOMY: Pick<'static> = Pick {
     image_size: None,
     folder_labels: false,
     most_bytes: 1 << 20,
+    keeps_double: false,
 };
 
 /// A file that `make_columnar.py` made.

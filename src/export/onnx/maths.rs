@@ -123,11 +123,13 @@ pub(super) fn stack(graph: &mut Graph, name: &str, layers: &[Layer], input: &str
     }
 }
 
-/// Adds q of the latent rows `embedding` as `output`: softmax of -(α + 1) / 2 · ln(1 + d² / α).
+/// Adds q of the latent rows `embedding` as `output`: softmax of -(α + 1) / 2 · ln(1 + d² / α), summed over the centroids of each
+/// cluster where clusters were joined.
 ///
 /// d² are sums of squared differences: |z|² - 2 z·μ + |μ|² would cancel.
 pub(super) fn assign(graph: &mut Graph, model: &OnnxModel, widths: Widths, embedding: &str, output: &str) {
-    let centroids = graph.floats("centroids", &[widths.clusters, widths.latent], model.centroids);
+    let n_centroids = model.centroids.len() / widths.latent;
+    let centroids = graph.floats("centroids", &[n_centroids, widths.latent], model.centroids);
     let alpha = graph.number("alpha", model.alpha as f32);
     let exponent = graph.number("exponent", (-(model.alpha + 1.0) / 2.0) as f32);
     let axis = graph.ints("axis_of_centroids", &[1], &[1]);
@@ -138,7 +140,17 @@ pub(super) fn assign(graph: &mut Graph, model: &OnnxModel, widths: Widths, embed
     let over = graph.node("Div", &[squared, alpha], "distances_over_alpha", &[]);
     let log = log1p(graph, over, "log_kernel");
     let scores = graph.node("Mul", &[log, exponent], "scores", &[]);
-    graph.node("Softmax", &[scores], output, &[Attribute::Int("axis", 1)]);
+    let by_row = [Attribute::Int("axis", 1)];
+    match model.groups {
+        None => {
+            graph.node("Softmax", &[scores], output, &by_row);
+        }
+        Some(groups) => {
+            let each = graph.node("Softmax", &[scores], "centroid_assignment", &by_row);
+            let groups = graph.floats("groups", &[n_centroids, widths.clusters], &groups.values());
+            graph.node("MatMul", &[each, groups], output, &[]);
+        }
+    }
 }
 
 /// ln(1 + x) as `output`.

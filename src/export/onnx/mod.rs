@@ -28,6 +28,7 @@ use graph::{About, Dim, Element, Graph};
 
 use crate::data::RowRule;
 use crate::error::{Error, Result};
+use crate::model::Groups;
 
 /// No protocol buffer may be larger, ONNX's included.
 const MOST_BYTES: u64 = i32::MAX as u64;
@@ -89,6 +90,8 @@ pub struct OnnxModel<'a> {
     pub centroids: &'a [f32],
     /// α, the degrees of freedom of the Student-t kernel; above 0.
     pub alpha: f64,
+    /// Which centroids make up a cluster together, where clusters were joined; q is then summed over them.
+    pub groups: Option<&'a Groups>,
     /// What is done to rows before the encoder.
     pub scaling: &'a OnnxScaling<'a>,
     /// The columns that are used; `None` for all.
@@ -123,6 +126,7 @@ struct Widths {
 ///     decoder: &[back],
 ///     centroids: &[-1.0, 0.0, 1.0],
 ///     alpha: 1.0,
+///     groups: None,
 ///     scaling: &OnnxScaling::Factor(1.0 / 255.0),
 ///     selection: None,
 ///     offset: None,
@@ -210,6 +214,13 @@ fn check(model: &OnnxModel) -> Result<Widths, String> {
     if clusters == 0 || model.centroids.len() != clusters * latent {
         return Err(format!("{} values of centroids are not [k, {latent}]", model.centroids.len()));
     }
+    let clusters = match model.groups {
+        Some(groups) if groups.cluster_of().len() != clusters => {
+            return Err(format!("groups of {} centroids for {clusters} centroids", groups.cluster_of().len()));
+        }
+        Some(groups) => groups.n_clusters(),
+        None => clusters,
+    };
     if !is_normal(model.alpha) || model.alpha < 0.0 {
         return Err(format!("alpha is {:?}, not a float32 above 0", model.alpha));
     }
@@ -300,10 +311,11 @@ fn payload_bytes(model: &OnnxModel) -> u64 {
         OnnxScaling::Centre { mean, deviation, .. } => mean.len() + deviation.len(),
     };
     let floats: usize = layers.map(|layer| layer.weight.len() + layer.bias.len()).sum();
+    let groups = model.groups.map_or(0, |groups| groups.cluster_of().len() * groups.n_clusters());
     let wide = model.offset.map_or(0, <[f64]>::len) + model.selection.map_or(0, |selection| selection.columns.len());
     // A character takes six bytes at most as JSON, with quotes and a comma around each name.
     let names: usize = model.columns.unwrap_or_default().iter().map(|name| 6 * name.len() + 3).sum();
-    4 * (floats + model.centroids.len() + scaling) as u64 + 8 * wide as u64 + names as u64
+    4 * (floats + model.centroids.len() + groups + scaling) as u64 + 8 * wide as u64 + names as u64
 }
 
 fn check_size(bytes: u64) -> Result<(), String> {

@@ -21,6 +21,7 @@ fn with_model(test: impl FnOnce(OnnxModel)) {
         decoder: &layers(&decoder),
         centroids: &[0.0; 6],
         alpha: 1.0,
+        groups: None,
         scaling: &OnnxScaling::Factor(0.02),
         selection: None,
         offset: None,
@@ -46,6 +47,9 @@ fn parts_that_do_not_fit_are_refused() {
         refused(OnnxModel { encoder: &[Layer { weight: &[], bias: &[] }], ..good }, "0 weights");
         refused(OnnxModel { centroids: &[0.0; 5], ..good }, "not [k, 2]");
         refused(OnnxModel { centroids: &[], ..good }, "not [k, 2]");
+        let (four, two) = (Groups::new(&[0, 1, 1, 0]), Groups::new(&[0, 1, 0]));
+        refused(OnnxModel { groups: Some(&four), ..good }, "groups of 4 centroids for 3");
+        assert_eq!(check(&OnnxModel { groups: Some(&two), ..good }).unwrap().clusters, 2);
         for alpha in [0.0, -1.0, f64::NAN, 1e-50] {
             refused(OnnxModel { alpha, ..good }, "alpha");
         }
@@ -103,7 +107,8 @@ fn each_node_comes_after_what_it_takes() {
     with_model(|model| {
         let rows = RowRule::Counts(10.0);
         let scaling = OnnxScaling::Centre { mean: &[0.0; 6], deviation: &[1.0; 6], rows };
-        let model = OnnxModel { scaling: &scaling, offset: Some(&[1.0; 6]), ..model };
+        let groups = Groups::new(&[0, 1, 0]);
+        let model = OnnxModel { scaling: &scaling, offset: Some(&[1.0; 6]), groups: Some(&groups), ..model };
         let graph = all(&to_onnx(&model).unwrap(), 7).remove(0);
         let mut known: Vec<String> = all(&graph, 5).iter().map(|tensor| text(tensor, 8)).collect();
         known.push("rows".to_owned());

@@ -131,7 +131,7 @@ fn make(file: &Hdf5, places: &[Place], header: &Header, rows: u64) -> Result<()>
                 }
             });
             made.map_err(|error| file.refused(&group, error))?;
-            let categories = categories(header);
+            let categories = categories(part, header);
             let categories: Vec<&str> = categories.iter().map(String::as_str).collect();
             file.texts(&format!("{group}/categories"), &categories)?;
         }
@@ -142,8 +142,11 @@ fn make(file: &Hdf5, places: &[Place], header: &Header, rows: u64) -> Result<()>
     Ok(())
 }
 
-/// The names of the clusters.
-fn categories(header: &Header) -> Vec<String> {
+/// The categories of a column: the clusters' numbers, or what people call them.
+fn categories(part: Part, header: &Header) -> Vec<String> {
+    if part == Part::Name {
+        return header.names.clone();
+    }
     (0..header.n_clusters).map(|cluster| cluster.to_string()).collect()
 }
 
@@ -176,6 +179,9 @@ pub(super) fn extend(file: &Hdf5, source: &Path, header: &Header) -> Result<(u64
     }
     make(file, &places, header, rows)?;
     if file.kind("obs")? == Kind::Group {
+        if header.names.is_empty() {
+            file.clear(&format!("obs/{}", Part::Name.name()))?; // an earlier answer's, of other clusters
+        }
         list_columns(file, header)?;
     }
     file.commit("new columns")?;
@@ -204,8 +210,10 @@ fn list_columns(file: &Hdf5, header: &Header) -> Result<()> {
     let obs = file.file.group("obs").map_err(refused)?;
     let attributes = obs.attrs().map_err(refused)?;
     let old = attributes.get("column-order").and_then(AttrValue::as_strings).unwrap_or(&[]);
-    let mut order = old.to_vec();
-    order.extend(names(header).into_iter().filter(|name| !old.contains(name)));
+    let (new, named) = (names(header), Part::Name.name());
+    let kept = old.iter().filter(|name| *name != named || new.contains(*name)).cloned();
+    let added = new.iter().filter(|name| !old.contains(*name)).cloned();
+    let order: Vec<String> = kept.chain(added).collect();
     obs.set_attr("column-order", AttrValue::VarLenStringArray(order)).map_err(refused)
 }
 
@@ -225,7 +233,7 @@ fn replace_table(file: &Hdf5, place: &Place, records: &Records, header: &Header,
         let path = format!("uns/{}_categories", part.name());
         file.group("uns", &[])?;
         file.clear(&path)?;
-        let categories = categories(header);
+        let categories = categories(*part, header);
         let categories: Vec<&str> = categories.iter().map(String::as_str).collect();
         file.texts(&path, &categories)?;
     }

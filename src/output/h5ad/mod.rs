@@ -17,6 +17,7 @@ use hdf5_pure::{File, FileAccessProperties, FileCreateProperties, SyncPolicy};
 
 use super::draft::{failed, Draft};
 use super::{Chunk, Header, TableWriter};
+use crate::data::guarded;
 use crate::error::{Error, Result};
 
 mod frame;
@@ -93,6 +94,10 @@ fn access() -> FileAccessProperties {
 impl Writer {
     /// Copies `source` beside `path` and makes the columns, or makes a new file.
     pub(super) fn open(path: &Path, header: Header, source: Option<&Path>) -> Result<Self> {
+        guarded(source.unwrap_or(path), || Self::begin(path, header, source))
+    }
+
+    fn begin(path: &Path, header: Header, source: Option<&Path>) -> Result<Self> {
         let mut draft = Draft::beside(path)?;
         let file = match source {
             Some(source) => {

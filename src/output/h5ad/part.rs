@@ -9,6 +9,8 @@ use super::{Chunk, Header};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Part {
     Cluster,
+    /// The cluster again, of categories that are the clusters' names.
+    Name,
     Confidence,
     Second,
     Entropy,
@@ -23,6 +25,7 @@ impl Part {
         let scores = header.scores;
         let all = [
             (Self::Cluster, true),
+            (Self::Name, !header.names.is_empty()),
             (Self::Confidence, true),
             (Self::Second, scores.second),
             (Self::Entropy, scores.entropy),
@@ -42,6 +45,7 @@ impl Part {
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::Cluster => "dec",
+            Self::Name => "dec_name",
             Self::Confidence => "dec_confidence",
             Self::Second => "dec_second",
             Self::Entropy => "dec_entropy",
@@ -53,7 +57,7 @@ impl Part {
 
     /// Whether it holds codes of categories.
     pub(super) fn is_categorical(self) -> bool {
-        matches!(self, Self::Cluster | Self::Second)
+        matches!(self, Self::Cluster | Self::Name | Self::Second)
     }
 
     /// The number of values of a row; `None` for a column that is no matrix.
@@ -87,7 +91,7 @@ impl Part {
     pub(super) fn put(self, chunk: &Chunk, row: usize, header: &Header, bytes: &mut Vec<u8>) {
         let one = |values: Option<&[f32]>| values.and_then(|values| values.get(row)).copied().unwrap_or(f32::NAN);
         let values: &[f32] = match self {
-            Self::Cluster => return put_code(chunk.cluster[row], header, bytes),
+            Self::Cluster | Self::Name => return put_code(chunk.cluster[row], header, bytes),
             Self::Second => {
                 let second = chunk.second.and_then(|second| second.get(row)).copied().unwrap_or(-1);
                 return put_code(second, header, bytes);

@@ -116,8 +116,8 @@ impl Records {
 
 /// Whether an earlier answer has made the field.
 fn is_ours(name: &str) -> bool {
-    use Part::{Cluster, Confidence, Embedding, Entropy, Memberships, Outlier, Second};
-    [Cluster, Confidence, Second, Entropy, Outlier, Embedding, Memberships].iter().any(|part| part.name() == name)
+    use Part::{Cluster, Confidence, Embedding, Entropy, Memberships, Name, Outlier, Second};
+    [Cluster, Name, Confidence, Second, Entropy, Outlier, Embedding, Memberships].iter().any(|part| part.name() == name)
 }
 
 /// Whether values of the type lie outside the record.

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use hdf5_pure::{AttrValue, FileBuilder};
 
-use super::super::testing::{Rows, ALL, K, LEAST, M};
+use super::super::testing::{names, Rows, ALL, K, LEAST, M};
 use super::super::{create, OutputFormat};
 use super::*;
 
@@ -65,6 +65,25 @@ fn an_earlier_answer_is_replaced_and_the_input_stays() {
     Rows::of(0..500).table(&input, ALL, Some(&input), 77).unwrap();
     check(&input, &Rows::of(0..500));
     assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 2);
+}
+
+#[test]
+fn names_are_categories_and_those_of_an_earlier_answer_go() {
+    let folder = tempfile::tempdir().unwrap();
+    let (input, path) = (folder.path().join("in.h5ad"), folder.path().join("out.h5ad"));
+    let rows = Rows::of(0..60);
+    for source in [None, Some(input.as_path())] {
+        rows.table(&path, Header { names: names(), ..ALL }, source, 60).unwrap();
+        let file = File::open(&path).unwrap();
+        assert_eq!(file.dataset("obs/dec_name/codes").unwrap().read_i64().unwrap(), rows.cluster);
+        assert_eq!(file.dataset("obs/dec_name/categories").unwrap().read_string().unwrap(), names());
+        assert_eq!(order(&file).iter().filter(|name| *name == "dec_name").count(), 1);
+        drop(file);
+        std::fs::copy(&path, &input).unwrap();
+    }
+    rows.table(&path, ALL, Some(&input), 60).unwrap();
+    check(&path, &rows);
+    assert!(File::open(&path).unwrap().dataset("obs/dec_name/codes").is_err());
 }
 
 #[test]

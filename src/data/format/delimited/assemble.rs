@@ -10,12 +10,11 @@ use super::records::Style;
 use super::{list, shown};
 use crate::data::format::is_class_name;
 use crate::data::format::{Pick, Table, Values};
+use crate::data::precision::Spread;
 use crate::error::{Error, Result};
 
 /// From this share of numbers on, a text cell in a column is a mistake.
 const MOSTLY: f64 = 0.95;
-/// float32 holds all integers up to here.
-const F32_INTEGERS: f64 = 16_777_216.0;
 
 /// One or more columns of the table.
 enum Feature {
@@ -40,7 +39,7 @@ impl Feature {
     }
 
     fn needs_f64(&self) -> bool {
-        matches!(self, Self::Numbers(numbers) if needs_f64(numbers))
+        matches!(self, Self::Numbers(numbers) if !Spread::of(numbers.iter().copied()).fits_f32())
     }
 
     fn is_bytes(&self) -> bool {
@@ -49,26 +48,6 @@ impl Feature {
             Self::OneHot(symbols, _) => !symbols.codes.contains(&MISSING),
         }
     }
-}
-
-/// Whether float32 would lose something: large integers, or values close to each other and far from 0.
-fn needs_f64(numbers: &[f64]) -> bool {
-    let finite = || numbers.iter().copied().filter(|x| x.is_finite());
-    let (mut count, mut mean, mut squares, mut largest) = (0.0, 0.0, 0.0, 0.0_f64);
-    for x in finite() {
-        count += 1.0;
-        let step = x - mean;
-        mean += step / count;
-        squares += step * (x - mean);
-        largest = largest.max(x.abs());
-        if x.abs() > F32_INTEGERS && x.fract() == 0.0 {
-            return true;
-        }
-    }
-    let deviation = (squares / f64::max(count, 1.0)).sqrt();
-    // Squares of the smallest values vanish, and so would the values in float32.
-    let tiny = largest > 0.0 && largest < 1e-30;
-    tiny || (deviation > 0.0 && largest / F32_INTEGERS > 1e-3 * deviation)
 }
 
 /// The table in the making.
@@ -272,7 +251,7 @@ impl<'a> Assembly<'a> {
         }
         let features = || self.features.iter().map(|(_, feature)| feature);
         let bytes = features().all(Feature::is_bytes);
-        let double = features().any(Feature::needs_f64);
+        let double = self.pick.keeps_double || features().any(Feature::needs_f64);
         let size = match (bytes, double) {
             (true, _) => 1,
             (_, true) => 8,
@@ -280,6 +259,10 @@ impl<'a> Assembly<'a> {
         };
         let held: u64 = features().map(Feature::held).sum();
         let needed = (self.rows as u64).saturating_mul(width as u64).saturating_mul(size);
+        // A long name may be that of many columns.
+        let names =
+            self.features.iter().map(|(name, feature)| (name.len() as u64).saturating_mul(feature.width() as u64));
+        let needed = names.fold(needed, u64::saturating_add);
         self.pick.check_bytes(self.path, "its values", held.saturating_add(needed))?;
         Ok(match size {
             1 => Values::U8(self.array(width, |x| x as u8)),

@@ -15,6 +15,12 @@ use crate::error::{Error, Result};
 
 /// The longest line (or record with line breaks in quotes) that is read.
 const LONGEST: u64 = 64 << 20;
+/// Bytes that one byte of a line comes to, at the most, while it is read: where each cell is empty.
+const LINE_COST: u64 = 16;
+/// No line is refused that is shorter.
+const SHORT: u64 = 64 << 10;
+/// Cells that are looked at to see what the columns are.
+const SAMPLED_CELLS: u64 = 4 << 20;
 /// The separator is looked for in so many bytes, or more where lines are long.
 const HEAD: usize = 256 << 10;
 /// Records that are looked at to find the separator.
@@ -40,6 +46,9 @@ pub(in crate::data::format) struct Records<'a> {
     path: &'a Path,
     reader: csv::Reader<Metered<'a>>,
     left: Rc<Shared<u64>>,
+    /// The longest line that is read here.
+    longest: u64,
+    most_bytes: u64,
     /// Lines before the first record.
     skipped: u64,
     /// The line after the last record.
@@ -71,16 +80,17 @@ impl<'a> Records<'a> {
         if style.separator == Some(b' ') {
             text = Box::new(Squeeze::new(text));
         }
-        let left = Rc::new(Shared::new(LONGEST));
+        let longest = LONGEST.min((pick.most_bytes / LINE_COST).max(SHORT));
+        let left = Rc::new(Shared::new(longest));
         let metered = Metered { inner: Box::new(text.chain(END.as_bytes())), left: Rc::clone(&left) };
         let reader = csv_reader(metered, style.separator.unwrap_or(NO_SEPARATOR));
-        Ok(Self { path, reader, left, skipped, after: 1, blank_before: 0, style })
+        Ok(Self { path, reader, left, longest, most_bytes: pick.most_bytes, skipped, after: 1, blank_before: 0, style })
     }
 
     /// Reads the next record and returns its line, from 1. `None` at the end.
     pub fn next(&mut self, record: &mut StringRecord) -> Result<Option<u64>> {
         loop {
-            self.left.set(LONGEST);
+            self.left.set(self.longest);
             let more = self.reader.read_record(record).map_err(|error| self.refusal(&error))?;
             if !more {
                 return Ok(None);
@@ -118,11 +128,13 @@ impl<'a> Records<'a> {
     /// The first records, with their lines: enough to see what the columns are.
     pub fn sample(&mut self) -> Result<Vec<(u64, StringRecord)>> {
         let mut sample = Vec::new();
-        let mut bytes = 0;
-        while sample.len() < 200 && (bytes < 4 << 20 || sample.len() < 2) {
+        let (mut bytes, mut cells) = (0, 0);
+        let most_cells = SAMPLED_CELLS.min(self.most_bytes / (2 * LINE_COST)) as usize;
+        while sample.len() < 200 && ((bytes < 4 << 20 && cells < most_cells) || sample.len() < 2) {
             let mut record = StringRecord::new();
             let Some(line) = self.next(&mut record)? else { break };
             bytes += record.as_slice().len();
+            cells += record.len();
             sample.push((line, record));
         }
         Ok(sample)
@@ -131,6 +143,14 @@ impl<'a> Records<'a> {
     /// What is wrong if the reader fails.
     fn refusal(&self, error: &csv::Error) -> Error {
         let line = self.reader.position().line() + self.skipped;
+        if self.left.get() == 0 && self.longest < LONGEST {
+            let megabytes = self.most_bytes / 1_000_000;
+            return Error::Memory(format!(
+                "{}: line {line} takes more than the {megabytes} MB of memory that may be used, or a quote in it is never \
+                 closed; close the quote, or allow more (data.max_memory)",
+                self.path.display()
+            ));
+        }
         let problem = match error.kind() {
             csv::ErrorKind::Utf8 { .. } => {
                 // The reader stands behind the record.
@@ -161,7 +181,8 @@ fn read_head(path: &Path, source: &mut Newlines, pick: &Pick) -> Result<(Vec<u8>
         if head.starts_with(&[0xef, 0xbb, 0xbf]) {
             head.drain(..3);
         }
-        pick.check_bytes(path, "its first lines", head.len() as u64)?;
+        let cost = if head.len() > HEAD { LINE_COST } else { 1 };
+        pick.check_bytes(path, "its first lines", (head.len() as u64).saturating_mul(cost))?;
         if read < chunk {
             return Ok((head, true));
         }

@@ -393,10 +393,12 @@ fn the_type_of_values() {
     assert!(matches!(table("a\n0\n256\n").values, Values::F32(_)));
     assert!(matches!(table("a,b\n0,\n1,5\n").values, Values::F32(_)));
     assert!(matches!(table("a\n-1\n1\n").values, Values::F32(_)));
-    assert!(matches!(table("a\n16777217\n1\n").values, Values::F64(_)));
+    assert!(matches!(table("a\n16777217\n16777218\n").values, Values::F64(_)));
+    assert!(matches!(table("a\n16777217\n1\n").values, Values::F32(_)), "as far apart as these are, 1 is nothing");
     assert!(matches!(table("a\n1000000.1\n1000000.2\n").values, Values::F64(_)));
     assert!(matches!(table("a\n0.1\n0.1\n").values, Values::F32(_)));
-    assert!(matches!(table("a\n1e-300\n2e-300\n").values, Values::F64(_)));
+    let exact = Pick { keeps_double: true, ..ALL };
+    assert!(matches!(take("a\n0.1\n0.2\n", &exact).unwrap().values, Values::F64(_)));
 }
 
 #[test]
@@ -438,6 +440,23 @@ fn endless_lines_are_refused() {
     assert!(error.contains("line 1 is longer"), "{error}");
     let million = vec!["1"; 2_000_000].join(",");
     let error = fails(&mut million.as_bytes(), &Pick { most_bytes: 100_000_000, ..ALL });
+    assert!(matches!(error, Error::Memory(_)), "{error}");
+}
+
+#[test]
+fn lines_of_empty_cells_take_no_more_memory_than_is_allowed() {
+    // A million cells, none of which has a letter: in the first lines, and behind them.
+    let wide = ",".repeat(1 << 20) + "\n";
+    let text = "a,b\n".to_owned() + &"1,2\n".repeat(100_000) + &wide;
+    for text in ["a,b\n".to_owned() + &wide.repeat(50), text.clone()] {
+        let error = take(&text, &Pick { most_bytes: 8 << 20, ..ALL }).unwrap_err();
+        assert!(matches!(&error, Error::Memory(_)), "{error}");
+    }
+    assert!(take(&text, &ALL).unwrap_err().to_string().contains("has 1048577 cells"));
+    let long_name = "n".repeat(100_000);
+    let text = format!("{long_name},x\n") + &(0..100).map(|row| format!("t{row},{row}\n")).collect::<String>();
+    let categorical = [long_name];
+    let error = take(&text, &Pick { most_bytes: 4 << 20, categorical: &categorical, ..ALL }).unwrap_err();
     assert!(matches!(error, Error::Memory(_)), "{error}");
 }
 

@@ -11,6 +11,9 @@ const OVERHEAD: u64 = 24;
 /// The groups that hold categories, in older files, beside what they belong to.
 const CATEGORIES: &str = "__categories";
 
+/// How deep columns lie in each other: categories that may be missing, say.
+const DEPTH: usize = 2;
+
 /// `obs` or `var`.
 pub(super) enum Frame {
     /// One array a column, and the group's name.
@@ -48,7 +51,7 @@ impl Frame {
             Self::Columns(name, _) => {
                 let categories = format!("{name}/{CATEGORIES}/{column}");
                 match h5.node(&categories)? {
-                    Some(_) => categorical(h5, &format!("{name}/{column}"), &categories).map(Some),
+                    Some(_) => categorical(h5, &format!("{name}/{column}"), &categories, DEPTH).map(Some),
                     None => texts(h5, &format!("{name}/{column}")),
                 }
             }
@@ -88,8 +91,8 @@ fn named(code: Option<u64>, categories: &[Option<String>]) -> Option<String> {
 }
 
 /// Codes and what they stand for. Codes below 0 stand for nothing.
-fn categorical(h5: &H5, codes: &str, categories: &str) -> Result<Vec<Option<String>>> {
-    let categories = texts(h5, categories)?.unwrap_or_default();
+fn categorical(h5: &H5, codes: &str, categories: &str, depth: usize) -> Result<Vec<Option<String>>> {
+    let categories = texts_within(h5, categories, depth)?.unwrap_or_default();
     numbers(h5, codes, |number, bytes| named(number.index(bytes), &categories))
 }
 
@@ -117,9 +120,15 @@ fn one_axis(h5: &H5, name: &str, dataset: &Dataset) -> Result<u64> {
 
 /// Whatever column `name` is, as texts; `None` if it is not there.
 fn texts(h5: &H5, name: &str) -> Result<Option<Vec<Option<String>>>> {
+    texts_within(h5, name, DEPTH)
+}
+
+/// The same of a column within a column, `depth` of which are left: a link may lead back to the group that it is in.
+fn texts_within(h5: &H5, name: &str, depth: usize) -> Result<Option<Vec<Option<String>>>> {
     match h5.node(name)? {
         None => Ok(None),
-        Some(Node::Group(group)) => coded(h5, name, &group).map(Some),
+        Some(Node::Group(_)) if depth == 0 => Err(h5.damaged(name, &"it is a column within columns")),
+        Some(Node::Group(group)) => coded(h5, name, &group, depth - 1).map(Some),
         Some(Node::Dataset(dataset)) => {
             let kind = dataset.datatype().map_err(|error| h5.damaged(name, &error))?;
             if Number::of(&kind).is_some() {
@@ -131,17 +140,17 @@ fn texts(h5: &H5, name: &str) -> Result<Option<Vec<Option<String>>>> {
 }
 
 /// A column that is a group: categories with codes, or values with a mask.
-fn coded(h5: &H5, name: &str, group: &Group) -> Result<Vec<Option<String>>> {
+fn coded(h5: &H5, name: &str, group: &Group, depth: usize) -> Result<Vec<Option<String>>> {
     let attributes = group.attrs().map_err(|error| h5.damaged(name, &error))?;
     let encoding = attributes.get("encoding-type").and_then(|encoding| encoding.as_str()).unwrap_or("group");
     if encoding == "categorical" {
-        return categorical(h5, &format!("{name}/codes"), &format!("{name}/categories"));
+        return categorical(h5, &format!("{name}/codes"), &format!("{name}/categories"), depth);
     }
     if !encoding.starts_with("nullable-") {
         let problem = format!("{name} is of the kind {encoding}, which cannot be taken as text; name another column");
         return Err(Error::data(h5.path, problem));
     }
-    let mut values = texts(h5, &format!("{name}/values"))?.unwrap_or_default();
+    let mut values = texts_within(h5, &format!("{name}/values"), depth)?.unwrap_or_default();
     let mask = numbers(h5, &format!("{name}/mask"), |number, bytes| (number.get(bytes) != 0.0).then(String::new))?;
     for (value, masked) in values.iter_mut().zip(mask) {
         if masked.is_some() {

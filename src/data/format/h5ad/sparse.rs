@@ -1,9 +1,10 @@
 //! Sparse matrices, by rows (CSR) or by columns (CSC).
 
 use super::super::csr::by_rows;
-use super::super::grid::{Kind, Spread};
+use super::super::grid::Kind;
 use super::super::{reserved, Csr};
 use super::H5;
+use crate::data::precision::Spread;
 use crate::error::{Error, Result};
 
 /// A column that was not asked for.
@@ -35,7 +36,7 @@ pub(super) fn read(
     let (major, minor) = if layout == Layout::Csr { (rows, width) } else { (width, rows) };
     let raw = Raw::read(h5, name, major, minor)?;
     if !raw.spread.fits_f32() {
-        notes.push(format!("values of {name} are too long for float32 and rounded"));
+        notes.push(format!("values of {name} are so far from 0 that float32 rounds what tells them apart"));
     }
     let csr = match layout {
         Layout::Csr => Csr { shape, starts: raw.starts, columns: raw.places, values: raw.values },

@@ -3,29 +3,37 @@
 use ndarray::{Array2, Axis, Zip};
 use tch::no_grad;
 
+use super::fitted::Model;
 use crate::data::{array_of, tensor_of, Features, RowRule, Scaling};
 use crate::error::Result;
-use crate::run::Model;
 
 /// Latent rows that are decoded at once.
 const BLOCK: usize = 4096;
 
-/// x̂ of latent rows, in raw units; rows of counts with the total of the scaling, directions of length 1.
-pub(super) fn decode(model: &Model, z: &Array2<f32>) -> Result<Array2<f64>> {
-    let (mut rows, _) = unscaled(model, z)?;
-    add_offset(model, &mut rows);
-    Ok(rows)
-}
-
-/// x̂ of raw rows, in raw units.
-pub(super) fn reconstruct(model: &Model, features: &Features) -> Result<Array2<f64>> {
-    let (z, _) = model.transform(features)?;
-    let (mut rows, rule) = unscaled(model, &array_of(&z)?)?;
-    if rule != RowRule::Plain {
-        features.each_row(|number, row| rows.row_mut(number).mapv_inplace(|value| value * rule.size(row)))?;
+impl Model {
+    /// x̂ \[n, d\] of latent rows \[n, m\], in raw units; rows of counts with the total of the scaling, directions of length 1.
+    ///
+    /// # Errors
+    /// A libtorch failure.
+    pub fn decode(&self, z: &Array2<f32>) -> Result<Array2<f64>> {
+        let (mut rows, _) = unscaled(self, z)?;
+        add_offset(self, &mut rows);
+        Ok(rows)
     }
-    add_offset(model, &mut rows);
-    Ok(rows)
+
+    /// x̂ \[n, d\] of raw rows, in raw units.
+    ///
+    /// # Errors
+    /// As for [`Model::transform`].
+    pub fn reconstruct(&self, features: &Features) -> Result<Array2<f64>> {
+        let (z, _) = self.transform(features)?;
+        let (mut rows, rule) = unscaled(self, &array_of(&z)?)?;
+        if rule != RowRule::Plain {
+            features.each_row(|number, row| rows.row_mut(number).mapv_inplace(|value| value * rule.size(row)))?;
+        }
+        add_offset(self, &mut rows);
+        Ok(rows)
+    }
 }
 
 /// What the decoder makes of `z`, with the scaling undone but for what was done to each row by itself.

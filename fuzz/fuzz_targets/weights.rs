@@ -1,0 +1,45 @@
+//! A run directory as `dec predict` reads it: `config.toml`, `summary.json` and `weights.safetensors`, the parts of the input between
+//! NUL bytes.
+#![no_main]
+
+use std::fs;
+use std::path::Path;
+
+use dec::run::{Model, CONFIG, SUMMARY, WEIGHTS};
+use dec::Dec;
+use dec_fuzz::{accepted, bounded, folder};
+use libfuzzer_sys::fuzz_target;
+use tch::Device;
+
+/// Writes the run directory of a small model, as a seed.
+fn write_seed(to: &Path) {
+    let rows = ndarray::Array2::from_shape_fn((12, 3), |(i, j)| (i % 2) as f32 * 5.0 + ((7 * i + j) % 5) as f32 * 0.1);
+    let params = Dec::params(2).set("model.hidden", vec![3]).set("model.n_latent", 2).set("pretrain.steps", 4);
+    let params = params.set("start.networks", 1).set("cluster.max_rounds", 1).set("threads", 1).set("device", "cpu");
+    let run = folder().join("seed");
+    params.fit(&rows).and_then(|dec| dec.save(&run)).expect("a run");
+    let part = |name: &str| fs::read(run.join(name)).expect("a part");
+    fs::write(to, [part(CONFIG), vec![0], part(SUMMARY), vec![0], part(WEIGHTS)].concat()).expect("a seed");
+}
+
+fuzz_target!(
+    init: {
+        if let Some(to) = std::env::var_os("DEC_FUZZ_SEED") {
+            write_seed(Path::new(&to));
+            std::process::exit(0);
+        }
+    },
+    |data: &[u8]| {
+        let run = folder().join("run");
+        fs::create_dir_all(&run).expect("a folder");
+        let mut parts = data.splitn(3, |&byte| byte == 0);
+        for name in [CONFIG, SUMMARY, WEIGHTS] {
+            fs::write(run.join(name), parts.next().unwrap_or_default()).expect("a file");
+        }
+        bounded(0, || match Model::load(&run, Device::Cpu) {
+            // Tensors that do not fit are refused in libtorch's words.
+            Err(dec::Error::Torch(_) | dec::Error::Shape { .. } | dec::Error::Training(_)) => {}
+            other => drop(accepted(&run.join(WEIGHTS), other)),
+        });
+    }
+);

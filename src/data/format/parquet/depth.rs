@@ -1,0 +1,221 @@
+//! How deep the columns of a Parquet file lie in each other, as its footer says.
+//!
+//! The crate that reads footers goes down by recursion. A footer of some hundred kilobytes can take that beyond the stack, which
+//! ends the process; so the depth is counted here first. Only as much of Thrift's compact protocol is understood as that needs.
+
+use std::fs::File;
+use std::io::{self, Read, Seek, SeekFrom};
+
+/// Columns that lie deeper are not read. Lists of lists of records are some ten levels.
+pub(super) const MOST_DEPTH: usize = 100;
+
+/// What a file ends with, behind the length of its footer.
+const MAGIC: &[u8; 4] = b"PAR1";
+
+/// The depth of the schema of `file`; `None` if it has no footer that is understood, of which its reader will say what is wrong.
+pub(super) fn of_file(file: &mut File) -> io::Result<Option<usize>> {
+    let length = file.seek(SeekFrom::End(0))?;
+    if length < 8 {
+        return Ok(None);
+    }
+    let mut tail = [0; 8];
+    file.seek(SeekFrom::Start(length - 8))?;
+    file.read_exact(&mut tail)?;
+    let footer = u64::from(u32::from_le_bytes([tail[0], tail[1], tail[2], tail[3]]));
+    if &tail[4..] != MAGIC || footer > length - 8 {
+        return Ok(None);
+    }
+    file.seek(SeekFrom::Start(length - 8 - footer))?;
+    let mut bytes = vec![0; footer as usize];
+    file.read_exact(&mut bytes)?;
+    Ok(of_footer(&bytes))
+}
+
+/// The footer is a struct whose field 2 is the list of the schema's elements, in depth-first order. Field 5 of an element is the
+/// number of its children.
+fn of_footer(bytes: &[u8]) -> Option<usize> {
+    let mut thrift = Thrift { bytes };
+    let mut id = 0;
+    while let Some(kind) = thrift.field(&mut id)? {
+        if id != 2 || kind != LIST {
+            thrift.skip(kind, LEVELS)?;
+            continue;
+        }
+        let (count, _) = thrift.list()?;
+        let mut children = Vec::new(); // that are still to come, of each element above
+        let mut deepest = 0;
+        for _ in 0..count {
+            let below = thrift.children()?;
+            while children.last() == Some(&0) {
+                children.pop();
+            }
+            if let Some(left) = children.last_mut() {
+                *left -= 1;
+            }
+            if below > 0 {
+                children.push(below);
+                deepest = deepest.max(children.len());
+            }
+        }
+        return Some(deepest);
+    }
+    None
+}
+
+const TRUE: u8 = 1;
+const FALSE: u8 = 2;
+const BYTE: u8 = 3;
+const I16: u8 = 4;
+const I32: u8 = 5;
+const I64: u8 = 6;
+const DOUBLE: u8 = 7;
+const BINARY: u8 = 8;
+const LIST: u8 = 9;
+const SET: u8 = 10;
+const MAP: u8 = 11;
+const STRUCT: u8 = 12;
+
+/// How deep values that are skipped may lie in each other.
+const LEVELS: usize = 64;
+
+/// Bytes of the compact protocol. Nothing is `None` but what is damaged.
+struct Thrift<'a> {
+    bytes: &'a [u8],
+}
+
+impl Thrift<'_> {
+    fn take(&mut self, count: u64) -> Option<()> {
+        self.bytes = self.bytes.get(usize::try_from(count).ok()?..)?;
+        Some(())
+    }
+
+    fn byte(&mut self) -> Option<u8> {
+        let byte = *self.bytes.first()?;
+        self.take(1)?;
+        Some(byte)
+    }
+
+    fn varint(&mut self) -> Option<u64> {
+        let mut value = 0;
+        for shift in (0..64).step_by(7) {
+            let byte = self.byte()?;
+            value |= u64::from(byte & 0x7f) << shift;
+            if byte < 0x80 {
+                return Some(value);
+            }
+        }
+        None
+    }
+
+    fn signed(&mut self) -> Option<i64> {
+        let value = self.varint()?;
+        Some((value >> 1) as i64 ^ -((value & 1) as i64))
+    }
+
+    /// The type of a struct's next field, whose number becomes `id`; nothing at the struct's end.
+    fn field(&mut self, id: &mut i64) -> Option<Option<u8>> {
+        let head = self.byte()?;
+        if head == 0 {
+            return Some(None);
+        }
+        *id = match head >> 4 {
+            0 => self.signed()?,
+            step => id.checked_add(i64::from(step))?,
+        };
+        Some(Some(head & 0x0f))
+    }
+
+    /// How many items a list has, and their type.
+    fn list(&mut self) -> Option<(u64, u8)> {
+        let head = self.byte()?;
+        let count = if head >> 4 == 15 { self.varint()? } else { u64::from(head >> 4) };
+        Some((count, head & 0x0f))
+    }
+
+    /// Reads an element of the schema: how many children it has.
+    fn children(&mut self) -> Option<i64> {
+        let (mut id, mut children) = (0, 0);
+        while let Some(kind) = self.field(&mut id)? {
+            match (id, kind) {
+                (5, I32) => children = self.signed()?,
+                _ => self.skip(kind, LEVELS)?,
+            }
+        }
+        Some(children)
+    }
+
+    /// Skips the value of a field.
+    fn skip(&mut self, kind: u8, levels: usize) -> Option<()> {
+        let levels = levels.checked_sub(1)?;
+        match kind {
+            TRUE | FALSE => {}
+            BYTE => self.take(1)?,
+            I16 | I32 | I64 => drop(self.varint()?),
+            DOUBLE => self.take(8)?,
+            BINARY => {
+                let length = self.varint()?;
+                self.take(length)?;
+            }
+            LIST | SET => {
+                let (count, kind) = self.list()?;
+                (0..count).try_for_each(|_| self.skip_item(kind, levels))?;
+            }
+            MAP => {
+                let count = self.varint()?;
+                let kinds = if count > 0 { self.byte()? } else { 0 };
+                for _ in 0..count {
+                    self.skip_item(kinds >> 4, levels)?;
+                    self.skip_item(kinds & 0x0f, levels)?;
+                }
+            }
+            STRUCT => {
+                let mut id = 0;
+                while let Some(kind) = self.field(&mut id)? {
+                    self.skip(kind, levels)?;
+                }
+            }
+            _ => return None,
+        }
+        Some(())
+    }
+
+    /// Skips an item of a list or a map, where truths are bytes.
+    fn skip_item(&mut self, kind: u8, levels: usize) -> Option<()> {
+        match kind {
+            TRUE | FALSE => self.take(1),
+            kind => self.skip(kind, levels),
+        }
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+
+    /// A Parquet file without rows, whose one column lies in so many groups.
+    pub(in super::super) fn nested(groups: usize) -> Vec<u8> {
+        let mut footer = b"\x15\x02\x19\xfc".to_vec(); // the version; a list of structs
+        let mut count = groups + 2;
+        while count >= 0x80 {
+            footer.push(count as u8 | 0x80);
+            count >>= 7;
+        }
+        footer.push(count as u8);
+        footer.extend(b"\x48\x01s\x15\x02\0");
+        (0..groups).for_each(|_| footer.extend(b"\x35\0\x18\x01a\x15\x02\0"));
+        footer.extend(b"\x15\x02\x25\0\x18\x01x\0\x16\0\x19\x0c\0");
+        let length = (footer.len() as u32).to_le_bytes();
+        [b"PAR1", &footer[..], &length, b"PAR1"].concat()
+    }
+
+    #[test]
+    fn depth_is_that_of_the_deepest_column() {
+        for groups in [0, 3, 100, 100_000] {
+            let file = nested(groups);
+            let footer = &file[4..file.len() - 8];
+            assert_eq!(of_footer(footer), Some(groups + 1));
+            assert_eq!(of_footer(&footer[..footer.len() / 2]), None, "{groups}");
+        }
+        assert_eq!(of_footer(&[0x19, 0xff, 0xff, 0xff, 0xff, 0x7f]), None, "a list that is not there");
+    }
+}
