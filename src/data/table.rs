@@ -88,11 +88,12 @@ pub(super) fn dataset(path: &Path, mut table: Table, wishes: Wishes) -> Result<D
         _ => table.columns,
     };
     let features = features(path, table.values, &mut intake, wishes)?;
+    let image = table.image.filter(|_| intake.selected.is_none()); // some of its pixels are no image
     let mut found = Dataset {
         features,
         name: path.display().to_string(),
-        image: table.image.map(|[height, width, _]| [height, width]),
-        channels: Channels::new(table.image.map_or(1, |[_, _, channels]| channels), table.channels_first),
+        image: image.map(|[height, width, _]| [height, width]),
+        channels: Channels::new(image.map_or(1, |[_, _, channels]| channels), table.channels_first),
         columns,
         ids: table.ids,
         intake,

@@ -676,3 +676,13 @@ fn a_file_that_float32_would_do_for_is_joined_with_others_in_float64() {
     let Features::F32(rows) = read(&[&varies, &constant], &Reading::default()).unwrap().features else { panic!() };
     assert_eq!(rows.column(0), array![-0.25, 0.0, 0.25]);
 }
+
+#[test]
+fn pixels_that_are_selected_are_no_image() {
+    let dir = Dir::new();
+    let path = dir.file("x.npy", &npy_of("|u1", "(3, 2, 2)", &[0, 9, 5, 5, 1, 0, 5, 5, 2, 4, 5, 5]));
+    let found = read(&[&path], &Reading { features: FeatureChoice::Count(1), ..Reading::default() }).unwrap();
+    assert_eq!((found.n_features(), found.image), (1, None));
+    let whole = read(&[&path], &Reading::default()).unwrap();
+    assert_eq!((whole.n_features(), whole.image), (4, Some([2, 2])));
+}
