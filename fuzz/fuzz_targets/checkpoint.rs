@@ -61,7 +61,7 @@ fn write_seed(to: &Path) {
     let run = folder().join("seed");
     fs::create_dir_all(&run).expect("a folder");
     Checkpoints::new(&run, identity, String::new(), 1, Duration::ZERO, 1).save(done.state()).expect("a checkpoint");
-    let part = |end: &str| fs::read(run.join(format!("checkpoints/0.{end}"))).expect("a part");
+    let part = |end: &str| fs::read(run.join(format!("checkpoints/000000.{end}"))).expect("a part");
     fs::write(to, [part("json"), vec![0], part("safetensors")].concat()).expect("a seed");
 }
 
@@ -79,10 +79,10 @@ fn read(task: &Task, data: &[u8]) {
     let run = folder().join("run");
     let checkpoints = run.join("checkpoints");
     fs::create_dir_all(&checkpoints).expect("a folder");
-    fs::write(checkpoints.join("0.json"), marker).expect("a file");
-    fs::write(checkpoints.join("0.safetensors"), tensors).expect("a file");
+    fs::write(checkpoints.join("000000.json"), marker).expect("a file");
+    fs::write(checkpoints.join("000000.safetensors"), tensors).expect("a file");
     bounded(0, || {
-        let found = accepted(&checkpoints.join("0.json"), Checkpoint::newest(&run)).flatten();
+        let found = accepted(&checkpoints.join("000000.json"), Checkpoint::newest(&run)).flatten();
         if let Some(found) = found {
             // Tensors that do not fit are refused in libtorch's words.
             match found.state(task, Device::Cpu) {

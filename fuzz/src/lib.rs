@@ -25,7 +25,8 @@ pub const PAGE: i64 = 5 << 30;
 const MOST_VALUES: usize = 1 << 22;
 
 /// Crates whose panics dec catches.
-const DECODERS: [&str; 14] = [
+const DECODERS: [&str; 15] = [
+    "/bytes-",
     "/hdf5-pure-",
     "/parquet-",
     "/arrow-",

@@ -31,8 +31,8 @@ fn small() -> impl Iterator<Item = &'static str> {
 }
 
 fn choose(scratch: &Scratch, out: &str, more: &[&str]) -> Ran {
-    scratch
-        .dec(["choose-k"].into_iter().chain(small()).chain(["--range=2..8", "--out", out]).chain(more.iter().copied()))
+    let small: Vec<&str> = small().collect();
+    scratch.dec([&["choose-k"], &small[..], &["--range=2..8", "--out", out], more].concat())
 }
 
 /// What a directory says of the choice, without times.

@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::path::Path;
 
-use hdf5_pure::{Dataset, File, FormatError, Group};
+use hdf5_pure::{Chunk, Dataset, File, FormatError, Group};
 
 use super::grid::Grid;
 use super::{listing, reserved, Pick, Table, Values};
@@ -119,7 +119,10 @@ impl<'a> H5<'a> {
         use hdf5_pure::Error::{Format, NotADataset, NotAGroup};
         let missing = |error: &hdf5_pure::Error| matches!(error, Format(FormatError::PathNotFound(_)) | NotAGroup(_));
         match self.file.dataset(name) {
-            Ok(dataset) => return Ok(Some(Node::Dataset(dataset))),
+            Ok(dataset) => {
+                self.check_chunks(name, &dataset)?;
+                return Ok(Some(Node::Dataset(dataset)));
+            }
             Err(NotADataset(_)) => {}
             Err(error) if missing(&error) => return Ok(None),
             Err(error) => return Err(self.damaged(name, &error)),
@@ -128,6 +131,22 @@ impl<'a> H5<'a> {
             Ok(group) => Ok(Some(Node::Group(group))),
             Err(error) if missing(&error) => Ok(None),
             Err(error) => Err(self.damaged(name, &error)),
+        }
+    }
+
+    /// Refuses chunks that lie beyond the end of the file: their reader would make room for whatever size they claim.
+    fn check_chunks(&self, name: &str, dataset: &Dataset) -> Result<()> {
+        if !dataset.is_chunked() {
+            return Ok(());
+        }
+        let Ok(chunks) = dataset.chunks() else { return Ok(()) }; // reading it will say what is wrong
+        let within = |chunk: &Chunk| {
+            let end = chunk.address.checked_add(chunk.storage_size);
+            end.is_some_and(|end| end <= self.file.file_size())
+        };
+        match chunks.iter().all(within) {
+            true => Ok(()),
+            false => Err(self.damaged(name, &"a part of it lies beyond the end of the file")),
         }
     }
 
@@ -534,6 +553,13 @@ mod tests {
             let text = problem("loop.h5ad", &Pick { label_column: Some(column), ..ROOMY });
             assert!(text.contains("it is a column within columns"), "{text}");
         }
+    }
+
+    /// Found by fuzzing: a chunk of 4 GB in a file of 4 kB, for which the crate makes room.
+    #[test]
+    fn refuses_chunks_beyond_the_end_of_the_file() {
+        let text = problem("chunks.h5ad", &ROOMY);
+        assert!(text.contains("beyond the end of the file"), "{text}");
     }
 
     #[test]
