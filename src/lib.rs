@@ -68,6 +68,7 @@ pub mod tensorboard;
 mod text;
 pub mod train;
 pub mod umap;
+mod warm;
 pub mod watch;
 
 pub use error::{Error, Result};

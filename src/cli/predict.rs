@@ -1,6 +1,5 @@
 //! `dec predict`: cluster new rows with a trained model.
 
-use std::collections::BTreeSet;
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 
@@ -102,10 +101,7 @@ impl PredictArgs {
         };
         // Text columns that became 0/1 columns do so again, whatever values occur here.
         let mut reading = reading;
-        if reading.categorical.is_empty() {
-            let of_values = names.iter().filter_map(|name| Some(name.split_once('=')?.0.to_owned()));
-            reading.categorical = of_values.collect::<BTreeSet<_>>().into_iter().collect();
-        }
+        reading.categorical_of(&names);
         let reading = Reading { intake: Some(&intake), names: &names, ..reading.reading() };
         let source = Source { source: rows, more: &[], dir: self.data_dir.as_deref(), labels: None, reading };
         let dataset = data::load(&source).context("the rows cannot be used")?;

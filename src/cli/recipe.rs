@@ -7,7 +7,11 @@ use anyhow::Context;
 use clap::Args;
 use dec::config::{Config, Recipe, Threads};
 use dec::data::{self, Dataset, Reading, Source};
-use dec::run::{read_config, SUMMARY};
+use dec::run::{read_config, Model, SUMMARY};
+use tch::Device;
+
+/// The recipe where none is named.
+const DEFAULT: &str = "default";
 
 #[derive(Debug, PartialEq, Args)]
 pub struct RecipeArgs {
@@ -20,7 +24,7 @@ pub struct RecipeArgs {
     rows: Vec<String>,
 
     /// Recipe: a TOML file, or the name of a built-in one (`dec config --list` shows them)
-    #[arg(short, long, value_name = "FILE|NAME", default_value = "default")]
+    #[arg(short, long, value_name = "FILE|NAME", default_value = DEFAULT)]
     config: String,
 
     /// Override one setting of the recipe; may be repeated
@@ -132,7 +136,18 @@ impl RecipeArgs {
     /// The recipe with everything on the command line applied: first what names the rows, then `--set`, then the options
     /// of their own.
     pub fn resolve(&self) -> dec::Result<Recipe> {
-        let mut recipe = Recipe::load(&self.config)?;
+        self.resolve_from(None)
+    }
+
+    /// The same, to start from the run `from`, whose recipe it is unless another is named.
+    pub fn resolve_from(&self, from: Option<&Path>) -> dec::Result<Recipe> {
+        let mut recipe = match from {
+            Some(run) if self.config == DEFAULT => Recipe { name: "warm".to_owned(), config: read_config(run)? },
+            _ => Recipe::load(&self.config)?,
+        };
+        if let Some(run) = from {
+            recipe.config.start.from = Some(run.to_owned());
+        }
         self.choose_data(&mut recipe.config)?;
         recipe.set(&self.reading_settings()?)?;
         recipe.set(&self.set)?;
@@ -267,9 +282,18 @@ pub fn data_of_run(run: &Path) -> anyhow::Result<(Config, Dataset)> {
     Ok((config, dataset))
 }
 
-/// The rows that `config` names.
+/// The rows that `config` names; as the run that it starts from read its own.
 pub fn load_data(config: &Config) -> anyhow::Result<Dataset> {
-    read_data(config, config.data.reading()).context("the data cannot be used")
+    let read = match &config.start.from {
+        Some(run) => {
+            let model = Model::load(run, Device::Cpu)?;
+            let mut data = config.data.clone();
+            data.categorical_of(&model.columns);
+            read_data(config, Reading { intake: Some(&model.intake), names: &model.columns, ..data.reading() })
+        }
+        None => read_data(config, config.data.reading()),
+    };
+    read.context("the data cannot be used")
 }
 
 /// The same, read in another way.

@@ -76,6 +76,7 @@ impl Session {
             threads: threads::count(),
         };
         let trainer = DecValidParams::of_recipe(recipe.clone())?.trainer(&dataset, device)?;
+        recipe.config.n_clusters = trainer.task().config.n_clusters; // those of a run to start from, and new ones
         let output = &recipe.config.output;
         let shown = (output.report || output.tensorboard).then(|| Sample::of(&dataset, &trainer.task().order));
         Ok(Self { recipe, trainer, identity, range, sample: shown.transpose()? })
@@ -257,6 +258,7 @@ fn use_of(stage: StageId) -> Use {
         | StageId::OverCluster { .. }
         | StageId::Search { .. }
         | StageId::Elect
+        | StageId::Warm
         | StageId::Cluster => Use::Start,
     }
 }

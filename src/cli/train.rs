@@ -15,6 +15,11 @@ pub struct TrainArgs {
     #[command(flatten)]
     recipe: RecipeArgs,
 
+    /// Start from a finished run: its recipe, network, scaling and clusters, which keep their numbers, and new clusters of rows that are
+    /// in none of them
+    #[arg(long, value_name = "RUN", conflicts_with = "clusters")]
+    warm_start: Option<PathBuf>,
+
     /// Run directory [default: runs/<recipe>-<time>]
     #[arg(short, long, value_name = "DIR")]
     out: Option<PathBuf>,
@@ -35,7 +40,7 @@ pub struct TrainArgs {
 
 impl TrainArgs {
     pub fn run(&self, console: &Console) -> anyhow::Result<()> {
-        let mut recipe = self.recipe.resolve()?;
+        let mut recipe = self.recipe.resolve_from(self.warm_start.as_deref())?;
         recipe.config.output.tensorboard |= self.tensorboard;
         if !recipe.config.sweep.is_empty() {
             let problem = format!("the recipe {} has a [sweep] table; run it with `dec sweep`", recipe.name);
@@ -50,6 +55,7 @@ impl TrainArgs {
         }
         let by = match (self.recipe.chooses_clusters(), self.recipe.says_clusters()) {
             (true, _) => ClustersBy::Search,
+            _ if recipe.config.start.from.is_some() => ClustersBy::Recipe,
             (false, true) => ClustersBy::Recipe,
             (false, false) => ClustersBy::Labels,
         };

@@ -1,5 +1,6 @@
 //! `[data]`: the rows.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
@@ -86,6 +87,15 @@ impl Default for DataConfig {
 }
 
 impl DataConfig {
+    /// Takes the text columns that became these 0/1 columns of a model, so that they do so again, whatever values occur; unless some are
+    /// named.
+    pub fn categorical_of(&mut self, columns: &[String]) {
+        if self.categorical.is_empty() {
+            let of_values = columns.iter().filter_map(|name| Some(name.split_once('=')?.0.to_owned()));
+            self.categorical = of_values.collect::<BTreeSet<_>>().into_iter().collect();
+        }
+    }
+
     /// How the file is to be read.
     pub fn reading(&self) -> Reading<'_> {
         let pick = Pick {

@@ -99,6 +99,7 @@ pub enum Use {
 pub fn earliest_use(key: &str) -> Use {
     let section = key.split_once('.').map_or(key, |(section, _)| section);
     match section {
+        "start" if key == "start.from" => Use::Always,
         "pretrain" => Use::Pretraining,
         "finetune" => Use::Finetuning,
         "start" | "cluster" => Use::Start, // over-clustering trains by [cluster]
@@ -182,6 +183,7 @@ mod tests {
         assert_eq!(allowed("seed"), [false; 4]);
         assert_eq!(allowed("pretrain.lr"), [true, false, false, false]);
         assert_eq!(allowed("finetune.epochs"), [true, true, false, false]);
+        assert_eq!(allowed("start.from"), [false; 4]);
         assert_eq!(allowed("start.networks"), [true, true, true, false]);
         assert_eq!(allowed("cluster.max_rounds"), [true, true, true, false]);
         assert_eq!(allowed("checkpoint.keep"), [true; 4]);

@@ -147,6 +147,7 @@ impl Config {
     /// Makes the paths absolute, so that they stay right wherever the configuration is read again.
     pub fn absolutise(&mut self) {
         let absolute = |path: &Path| std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+        self.start.from = self.start.from.as_deref().map(absolute);
         let data = &mut self.data;
         data.dir = data.dir.as_deref().map(absolute);
         data.labels = data.labels.as_deref().map(absolute);

@@ -1,5 +1,7 @@
 //! `[start]`: the first assignment of the latent rows.
 
+use std::path::PathBuf;
+
 use serde::{Deserialize, Serialize};
 
 use super::auto::{Count, OverClustering};
@@ -10,6 +12,9 @@ use crate::error::Result;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct StartConfig {
+    /// The directory of a finished run to start from: its network, its scaling, its clusters under their numbers, and new ones of rows that
+    /// are in none of them. Nothing is pretrained then. Default none.
+    pub from: Option<PathBuf>,
     /// Method that finds it. Default `spectral`.
     pub method: StartMethod,
     /// Spectral: neighbours of a row in the graph, at least 1. Default 15.
@@ -33,6 +38,7 @@ pub struct StartConfig {
 impl Default for StartConfig {
     fn default() -> Self {
         Self {
+            from: None,
             method: StartMethod::Spectral,
             n_neighbours: 15,
             n_vectors: Count::Auto,

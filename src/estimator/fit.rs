@@ -108,6 +108,7 @@ impl DecValidParams {
         let mut trainer = self.trainer(dataset, device)?;
         let fitted = trainer.run(observer)?;
         let mut recipe = self.to_recipe();
+        recipe.config.n_clusters = trainer.task().config.n_clusters;
         if dataset.name == IN_MEMORY {
             // Who runs the saved recipe again has to bring the rows.
             "-".clone_into(&mut recipe.config.data.source);

@@ -128,6 +128,7 @@ fn works(id: StageId, task: &Task) -> Vec<(Work, f64)> {
         }
         StageId::Search { .. } => vec![(Work::Pass, 1.0), (Work::Search(None), 1.0)],
         StageId::Elect => Vec::new(),
+        StageId::Warm => vec![(Work::Pass, 1.0)],
         StageId::Cluster => {
             let rounds = cluster::Length::of(task).max_rounds as f64;
             vec![(Work::Clustering(StageName::Cluster, task.config.n_clusters), steps), (Work::Pass, rounds)]

@@ -318,7 +318,7 @@ impl Model {
 }
 
 /// The widths of the encoder whose weights these are, from the rows to the latent.
-fn widths(named: &[(String, Tensor)]) -> Option<Vec<i64>> {
+pub(crate) fn widths(named: &[(String, Tensor)]) -> Option<Vec<i64>> {
     let mut layers: Vec<(usize, Vec<i64>)> = Vec::new();
     for (name, tensor) in named {
         let layer = name.strip_prefix("encoder.").and_then(|rest| rest.strip_suffix(".weight"));

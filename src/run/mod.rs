@@ -37,6 +37,7 @@ pub use dir::{Content, RunDir};
 pub use duration::{expected, Expected};
 pub use estimate::{estimate, Estimate};
 pub use events::{parse_events, EventLog};
+pub(crate) use fitted::widths;
 pub use fitted::{Assignment, Fitted, Image, Model, Reached};
 pub use keeper::{Keeper, Moment};
 pub use lock::{Lock, LOCK};

@@ -9,6 +9,7 @@ use crate::config::Recipe;
 use crate::control::{MethodResult, Rollback, StageTime};
 use crate::data::Scaling;
 use crate::error::{Error, Result};
+use crate::model::ClusterNames;
 use crate::state::{Kind, StartChoice};
 
 /// How a run ended.
@@ -50,6 +51,9 @@ pub struct Summary {
     columns: Vec<String>,
     n_latent: usize,
     n_clusters: usize,
+    /// What people call the clusters: names of the run that this one started from.
+    #[serde(skip_serializing_if = "ClusterNames::is_empty")]
+    names: ClusterNames,
     /// What rows are multiplied by; null where each feature is centred, as weights.safetensors tells.
     scale: Option<f64>,
     results: Vec<MethodResult>,
@@ -98,8 +102,9 @@ impl Summary {
             n_rows: task.n_rows(),
             n_features: task.n_features(),
             columns: task.columns.clone(),
-            n_latent: recipe.config.model.n_latent,
-            n_clusters: recipe.config.n_clusters,
+            n_latent: task.widths().last().map_or(0, |&m| m as usize),
+            n_clusters: task.config.n_clusters,
+            names: task.names(),
             scale: match task.scaling {
                 Scaling::Factor(factor) => Some(factor),
                 Scaling::Centre { .. } => None,

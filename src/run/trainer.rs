@@ -12,7 +12,7 @@ use crate::control::{Control, Deadline, Event, Method, Observer, StageName, Stag
 use crate::data::{array_of, values_of, Dataset};
 use crate::error::{Collapse, Error, Result};
 use crate::metrics;
-use crate::model::{copies, encode_all, set_parameters, ClusterNames, ClusteringLayer, Network, Profile};
+use crate::model::{copies, encode_all, set_parameters, ClusteringLayer, Network, Profile};
 use crate::stage::cluster::{below_start, collapse};
 use crate::stage::{self, score, Done, Stage};
 use crate::state::{Cache, Run, StageId, State, Task};
@@ -353,7 +353,8 @@ impl Trainer {
     ) -> Result<Assignment> {
         let (places, rows) = input_order(&self.run.task.order);
         let shuffled = Assignment::of(z, q, labels, (layer.centroids(), layer.groups()), Some(profile))?;
-        Ok(Assignment { ids: self.run.task.ids.clone(), ..shuffled }.at(&places, rows))
+        let names = self.run.task.names().of_all(layer.n_clusters());
+        Ok(Assignment { ids: self.run.task.ids.clone(), names, ..shuffled }.at(&places, rows))
     }
 
     fn score_end(&mut self, labels: &[i64], concluded: Concluded, control: &mut Control) -> Result<()> {
@@ -419,7 +420,7 @@ impl Trainer {
                 network,
                 layer: concluded.layer.share(),
                 profile: Some(concluded.profile.clone()),
-                names: ClusterNames::default(),
+                names: self.run.task.names(),
             },
             assignment: concluded.assignment.clone(),
             q: rows_at(&concluded.q, &places)?,

@@ -72,13 +72,18 @@ impl Stage for Elect {
     }
 
     fn close(self: Box<Self>, run: &mut Run, control: &mut Control) -> Result<()> {
-        let z = run.latent(run.state.chosen, control)?;
-        let Some(Clusters { labels, centroids }) = run.state.clusters.take() else { return Ok(()) };
-        let inertia = metrics::inertia(array_of(&z)?.view(), &labels, array_of(&centroids)?.view())?;
-        score(run, Method::Start, &labels, inertia, control)?;
-        run.state.clusters = Some(Clusters { labels, centroids });
-        Ok(())
+        score_start(run, control)
     }
+}
+
+/// Scores the first assignment in the latent space of its network.
+pub(super) fn score_start(run: &mut Run, control: &mut Control) -> Result<()> {
+    let z = run.latent(run.state.chosen, control)?;
+    let Some(Clusters { labels, centroids }) = run.state.clusters.take() else { return Ok(()) };
+    let inertia = metrics::inertia(array_of(&z)?.view(), &labels, array_of(&centroids)?.view())?;
+    score(run, Method::Start, &labels, inertia, control)?;
+    run.state.clusters = Some(Clusters { labels, centroids });
+    Ok(())
 }
 
 /// What the candidates of a family elect; `None` without any.

@@ -18,6 +18,7 @@ pub mod over_cluster;
 pub mod pretrain;
 mod score;
 pub mod start;
+mod warm;
 
 use crate::config::{lengths, Config, PretrainMethod, StartMethod};
 use crate::control::{Control, StageName};
@@ -85,6 +86,7 @@ pub fn begin(id: StageId, run: &mut Run, control: &Control) -> Result<Box<dyn St
             Box::new(start::SearchStage::new(run, network, start::Goal::Candidates, control)?)
         }
         StageId::Elect => Box::new(elect::Elect),
+        StageId::Warm => Box::new(warm::Warm),
         StageId::Cluster => Box::new(cluster::Cluster::new(run, control)?),
     })
 }
@@ -97,7 +99,7 @@ pub fn name(id: StageId) -> Option<StageName> {
         StageId::Layer { layer, .. } => Some(StageName::Pretrain(layer + 1)),
         StageId::Finetune { .. } => Some(StageName::Finetune),
         StageId::KMeans => Some(StageName::KMeans),
-        StageId::FineSearch { .. } | StageId::Search { .. } => Some(StageName::Start),
+        StageId::FineSearch { .. } | StageId::Search { .. } | StageId::Warm => Some(StageName::Start),
         StageId::OverCluster { parts, .. } => Some(StageName::OverCluster(parts)),
         StageId::Elect => None,
         StageId::Cluster => Some(StageName::Cluster),
@@ -106,6 +108,9 @@ pub fn name(id: StageId) -> Option<StageName> {
 
 /// The stages of a task, in their order.
 pub fn list(task: &Task) -> Vec<StageId> {
+    if task.warm.is_some() {
+        return vec![StageId::KMeansRaw, StageId::Warm, StageId::Cluster];
+    }
     let config = &task.config;
     let networks = networks(task);
     let parts = over_clustering(task);
@@ -161,9 +166,12 @@ pub fn steps(id: StageId, task: &Task) -> u64 {
         StageId::Finetune { .. } => pretrain::finetune_steps(task),
         StageId::OverCluster { .. } => over_cluster::steps(task),
         StageId::Cluster => cluster::Length::of(task).steps(),
-        StageId::KMeansRaw | StageId::KMeans | StageId::FineSearch { .. } | StageId::Search { .. } | StageId::Elect => {
-            0
-        }
+        StageId::KMeansRaw
+        | StageId::KMeans
+        | StageId::FineSearch { .. }
+        | StageId::Search { .. }
+        | StageId::Elect
+        | StageId::Warm => 0,
     }
 }
 

@@ -71,6 +71,8 @@ pub enum StageId {
     },
     /// The vote on the first assignment.
     Elect,
+    /// The clusters of the run that this one starts from.
+    Warm,
     /// Self-training.
     Cluster,
 }
@@ -86,7 +88,7 @@ impl StageId {
             | Self::OverCluster { network, .. }
             | Self::Search { network } => Some(network),
             Self::KMeans => Some(0),
-            Self::KMeansRaw | Self::Elect | Self::Cluster => None,
+            Self::KMeansRaw | Self::Elect | Self::Warm | Self::Cluster => None,
         }
     }
 }

@@ -12,10 +12,11 @@ use crate::control::StageName;
 use crate::data::{self, permutation, Dataset, Features, Intake, RowKind, RowSource, Rows, Scaling};
 use crate::error::Result;
 use crate::kmeans::{check_rows, KMeansParams};
-use crate::model::{Autoencoder, Init, Network};
+use crate::model::{Autoencoder, ClusterNames, Init, Network};
 use crate::train::augmentation::Augmentation;
 use crate::train::seed_for;
 use crate::train::steps::StageRun;
+use crate::warm::{self, WarmStart};
 
 /// A recipe with its data; nothing here changes during a run.
 #[derive(Debug)]
@@ -40,6 +41,8 @@ pub struct Task {
     pub intake: Intake,
     /// What is done to raw rows then.
     pub scaling: Scaling,
+    /// The run that this one starts from, if it does.
+    pub warm: Option<WarmStart>,
     augmentation: Option<Augmentation>,
 }
 
@@ -60,7 +63,14 @@ impl Task {
         if kind.rows == RowKind::Table {
             warn_of_absurd(&chosen, &order)?;
         }
-        let (scaling, magnitude) = Scaling::new(config.data.scale, &chosen.features, kind.rows)?;
+        let warm = match &config.start.from {
+            Some(run) => Some((run, warm::model_for(run, dataset, device)?)),
+            None => None,
+        };
+        let (mut scaling, magnitude) = Scaling::new(config.data.scale, &chosen.features, kind.rows)?;
+        if let Some((_, model)) = &warm {
+            scaling = model.scaling.clone();
+        }
         let augmentation =
             Augmentation::new(&config.augment, image, dataset.channels, dataset.n_features(), magnitude)?;
         let rows = match &dataset.features {
@@ -81,8 +91,17 @@ impl Task {
         } else {
             order.iter().map(|&row| dataset.ids[row].clone()).collect()
         };
+        let mut config = config.clone();
+        let warm = match warm {
+            Some((run, model)) => {
+                let warm = WarmStart::new(run, model, &rows, config.start.max_rows, config.start.n_neighbours as i64)?;
+                config = Config { n_clusters: warm.n_clusters(), ..config.into_inner() }.check()?;
+                Some(warm)
+            }
+            None => None,
+        };
         Ok(Self {
-            config: config.clone(),
+            config,
             labels_true: dataset.labels.as_ref().map(|labels| order.iter().map(|&row| labels[row]).collect()),
             ids,
             order,
@@ -92,8 +111,14 @@ impl Task {
             kind,
             intake: dataset.intake.clone(),
             scaling,
+            warm,
             augmentation,
         })
+    }
+
+    /// What the clusters are called: as in the run that this one starts from.
+    pub fn names(&self) -> ClusterNames {
+        self.warm.as_ref().map(|warm| warm.model.names.clone()).unwrap_or_default()
     }
 
     /// Rows that are clustered.
@@ -132,6 +157,9 @@ impl Task {
 
     /// The widths of the encoder's layers, from the rows to the latent.
     pub fn widths(&self) -> Vec<i64> {
+        if let Some(warm) = &self.warm {
+            return warm.widths();
+        }
         lengths::widths(&self.config.model, self.n_features(), self.is_moved(), self.n_rows() as i64)
     }
 

@@ -17,3 +17,4 @@ mod report;
 mod run;
 mod support;
 mod sweep;
+mod warm_start;
