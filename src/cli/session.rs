@@ -2,6 +2,7 @@
 //! checkpoint.
 
 use std::cell::RefCell;
+use std::path::Path;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -10,8 +11,11 @@ use dec::config::{changed_keys, earliest_use, Config, Recipe, Use};
 use dec::control::{Control, Event, Observer};
 use dec::estimator::set_up_machine;
 use dec::report::{self, results_table, Sample, TensorBoard};
-use dec::run::{Checkpoint, Checkpoints, EventLog, Fitted, Identity, Keeper, Moment, RunDir, Summary, Trainer, EVENTS};
-use dec::state::{Run, StageId};
+use dec::run::{
+    Checkpoint, Checkpoints, EventLog, Fitted, Identity, Keeper, Moment, Part, RunDir, SharedParts, Summary, Trainer,
+    EVENTS,
+};
+use dec::state::{Run, StageId, State};
 use dec::DecValidParams;
 
 use super::console::{Console, Progress};
@@ -25,6 +29,8 @@ pub struct Session {
     identity: Identity,
     /// The rows that the report shows.
     sample: Option<Sample>,
+    /// What is trained once for several runs.
+    shared: Option<SharedParts>,
 }
 
 /// From where a run starts.
@@ -60,7 +66,14 @@ impl Session {
         let trainer = DecValidParams::of_recipe(recipe.clone())?.trainer(&dataset, device)?;
         let output = &recipe.config.output;
         let shown = (output.report || output.tensorboard).then(|| Sample::of(&dataset, &trainer.task().order));
-        Ok(Self { recipe, trainer, identity, sample: shown.transpose()? })
+        Ok(Self { recipe, trainer, identity, sample: shown.transpose()?, shared: None })
+    }
+
+    /// Shares what other runs train alike, by way of the directory `dir`.
+    #[must_use]
+    pub fn sharing(mut self, dir: Option<&Path>) -> Self {
+        self.shared = dir.map(|dir| SharedParts::new(dir, self.identity.clone()));
+        self
     }
 
     /// Refuses changes of settings that have mattered already in the run that `checkpoint` is of.
@@ -117,7 +130,7 @@ impl Session {
             RunObserver { progress: console.progress(), log: Rc::new(RefCell::new(log)), board, save: false };
         let log = Rc::clone(&observer.log);
         let ended = {
-            let mut keeper = Saver { checkpoints: &mut checkpoints, log: &log };
+            let mut keeper = Saver { checkpoints: &mut checkpoints, log: &log, shared: self.shared.take() };
             run_to_the_end(&mut self.trainer, &mut observer, &mut keeper)
         };
         observer.progress.finish();
@@ -219,11 +232,10 @@ fn use_of(stage: StageId) -> Use {
         StageId::KMeansRaw | StageId::KMeans => Use::Always,
         StageId::Autoencoder { .. } | StageId::Layer { .. } => Use::Pretraining,
         StageId::Finetune { .. } => Use::Finetuning,
-        StageId::FineSearch { .. }
-        | StageId::OverCluster { .. }
-        | StageId::Search { .. }
-        | StageId::Elect
-        | StageId::Cluster => Use::Start,
+        StageId::FineSearch { .. } | StageId::OverCluster { .. } | StageId::Search { .. } | StageId::Elect => {
+            Use::Start
+        }
+        StageId::Cluster => Use::SelfTraining,
     }
 }
 
@@ -253,6 +265,7 @@ fn run_to_the_end(trainer: &mut Trainer, observer: &mut RunObserver, keeper: &mu
 struct Saver<'a> {
     checkpoints: &'a mut Checkpoints,
     log: &'a RefCell<EventLog>,
+    shared: Option<SharedParts>,
 }
 
 impl Keeper for Saver<'_> {
@@ -261,6 +274,19 @@ impl Keeper for Saver<'_> {
             self.log.borrow_mut().flush();
         }
         self.checkpoints.keep(run, moment);
+    }
+
+    fn take(&mut self, run: &Run, part: Part, control: &Control) -> dec::Result<Option<State>> {
+        match &mut self.shared {
+            Some(shared) => shared.take(run, part, &mut self.log.borrow_mut(), control),
+            None => Ok(None),
+        }
+    }
+
+    fn share(&mut self, run: &Run, part: Part) {
+        if let Some(shared) = &mut self.shared {
+            shared.share(run, part, &self.log.borrow());
+        }
     }
 }
 

@@ -11,8 +11,9 @@ use dec::run::write_atomic;
 use serde_json::Value;
 
 use super::console::Console;
+use super::interrupt;
+use super::members::{self, Jobs};
 use super::recipe::RecipeArgs;
-use super::{interrupt, members};
 
 #[derive(Debug, Args)]
 pub struct SweepArgs {
@@ -22,6 +23,10 @@ pub struct SweepArgs {
     /// Directory of the sweep, a run directory for each member in it [default: runs/<recipe>-sweep]
     #[arg(short, long, value_name = "DIR")]
     out: Option<PathBuf>,
+
+    /// Members that train at once; unless the recipe says how many threads they have, they share those that there are
+    #[arg(short, long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=256))]
+    jobs: u16,
 }
 
 impl SweepArgs {
@@ -36,8 +41,10 @@ impl SweepArgs {
         let _lock = members::make(&out)?;
 
         interrupt::save_first(); // a member to stop, and the table
-        let dirs = members::run(&recipe.config, &members, &out, console)?;
-        let mut rows: Vec<Row> = members.iter().zip(&dirs).map(|(member, dir)| Row::read(member, dir)).collect();
+        let share = out.join("shared");
+        let jobs = Jobs { at_once: self.jobs.into(), share: Some(&share) };
+        let ran = members::run(&recipe.config, &members, &out, jobs, console)?;
+        let mut rows: Vec<Row> = ran.iter().map(|(member, dir)| Row::read(member, dir)).collect();
         rows.sort_by(|a, b| b.score().total_cmp(&a.score()));
 
         let keys: Vec<&str> = recipe.config.sweep.keys().map(String::as_str).collect();

@@ -40,6 +40,7 @@ pub use cluster::{ClusterConfig, ObjectiveKind};
 pub use data::DataConfig;
 pub use finetune::FinetuneConfig;
 pub use guard::GuardConfig;
+pub(crate) use keys::values_of;
 pub use keys::{changed_keys, earliest_use, Use};
 pub use kmeans::KMeansConfig;
 pub use model::{ModelConfig, WeightInit};
