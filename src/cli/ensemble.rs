@@ -7,7 +7,7 @@ use std::fs;
 use std::path::{Component, Path, PathBuf};
 
 use clap::Args;
-use dec::config::{Config, Member};
+use dec::config::{Axis, Config, Member};
 use dec::ensemble::Ensemble;
 use dec::metrics::Contingency;
 use dec::report::text_table;
@@ -51,7 +51,7 @@ impl EnsembleArgs {
         let labels = dataset.labels.clone();
         drop(dataset); // each run reads its own
         let seeds = (0..self.seeds).map(|i| toml::Value::Integer((recipe.config.seed + i) as i64));
-        recipe.config.sweep = [("seed".to_owned(), seeds.collect())].into();
+        recipe.config.sweep = [("seed".to_owned(), Axis::Values(seeds.collect()))].into();
         let members = dec::config::members(&recipe.config)?;
         let out = self.out.clone().unwrap_or_else(|| Path::new("runs").join(format!("{}-ensemble", recipe.name)));
         let _lock = make(&out)?;

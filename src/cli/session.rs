@@ -300,7 +300,7 @@ struct RunObserver {
 }
 
 /// Knows when somebody wants the end, and nothing else.
-struct Stoppable;
+pub struct Stoppable;
 
 impl Observer for Stoppable {
     fn on_event(&mut self, _: &Event) {}

@@ -130,7 +130,7 @@ mod tests {
     use std::path::PathBuf;
 
     use super::*;
-    use crate::config::{Count, OverClustering, Scale, ScheduleKind, Widths};
+    use crate::config::{Axis, Count, OverClustering, Scale, ScheduleKind, Widths};
 
     #[test]
     fn changed_keys_are_named_once_each_whatever_their_type() {
@@ -146,7 +146,7 @@ mod tests {
         after.cluster.schedule = ScheduleKind::Step;
         after.cluster.lr_decay_steps = Some(100);
         after.guard.max_rollbacks = 0;
-        after.sweep.insert("cluster.lr".to_owned(), vec![toml::Value::Float(0.1)]);
+        after.sweep.insert("cluster.lr".to_owned(), Axis::Values(vec![toml::Value::Float(0.1)]));
         let expected = [
             "cluster.lr_decay_steps",
             "cluster.schedule",
@@ -184,7 +184,7 @@ mod tests {
             (Use::Nothing, "checkpoint guard output"),
         ];
         let mut config = Config::default();
-        config.sweep.insert("pretrain.lr".to_owned(), vec![toml::Value::Float(0.1)]);
+        config.sweep.insert("pretrain.lr".to_owned(), Axis::Values(vec![toml::Value::Float(0.1)]));
         for key in values_of(&config).unwrap().into_keys() {
             let section = key.split('.').next().unwrap();
             let found = sections.iter().find(|(_, names)| names.split(' ').any(|name| name == section));
