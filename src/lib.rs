@@ -59,6 +59,7 @@ pub mod model;
 pub mod objective;
 pub mod output;
 mod protobuf;
+pub mod ranking;
 pub mod report;
 pub mod run;
 pub mod stage;

@@ -36,7 +36,7 @@ extern "C" {
 /// # Ok::<(), dec::Error>(())
 /// ```
 pub fn set(requested: Option<usize>) -> Result<usize> {
-    let threads = requested.unwrap_or_else(|| default_of(std::env::var("OMP_NUM_THREADS").ok().as_deref()));
+    let threads = requested.unwrap_or_else(by_default);
     check(threads)?;
     let wanted = threads;
     let threads = wanted.min(limit());
@@ -79,6 +79,11 @@ pub(crate) fn refusal(found: impl std::fmt::Display) -> Error {
 /// Code that divides work by hand takes as many.
 pub fn count() -> usize {
     usize::try_from(tch::get_num_threads()).unwrap_or(1).max(1)
+}
+
+/// The number of threads where nobody asks for one; see [`set`].
+pub fn by_default() -> usize {
+    default_of(std::env::var("OMP_NUM_THREADS").ok().as_deref())
 }
 
 /// The processors that this process may use, by its affinity mask and its cgroup's quota; 1 if that cannot be told.

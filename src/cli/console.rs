@@ -100,8 +100,13 @@ impl Console {
     /// One line on stderr, above any bar; nothing with `--quiet`.
     pub fn line(&self, text: &str) {
         if self.mode != Mode::Quiet {
-            let _ = writeln!(self.make_writer(), "{text}"); // cannot fail
+            self.pass_on(text);
         }
+    }
+
+    /// The same, with `--quiet` too: of another process, which was told to be as quiet.
+    pub fn pass_on(&self, text: &str) {
+        let _ = self.make_writer().write_all(format!("{text}\n").as_bytes()); // cannot fail
     }
 }
 

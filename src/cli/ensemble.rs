@@ -7,7 +7,7 @@ use std::fs;
 use std::path::{Component, Path, PathBuf};
 
 use clap::Args;
-use dec::config::{Config, Member};
+use dec::config::{Axis, Config, Member};
 use dec::ensemble::Ensemble;
 use dec::metrics::Contingency;
 use dec::report::text_table;
@@ -15,8 +15,9 @@ use dec::run::{write_atomic, Assignment, Content, Lock, RunDir, ASSIGNMENTS, SUM
 use serde_json::{json, Value};
 
 use super::console::Console;
+use super::interrupt;
+use super::members::{self, Jobs};
 use super::recipe::{load_data, RecipeArgs};
-use super::{interrupt, members};
 
 /// What an ensemble's directory is known by.
 const ENSEMBLE: &str = "ensemble.json";
@@ -50,18 +51,19 @@ impl EnsembleArgs {
         let labels = dataset.labels.clone();
         drop(dataset); // each run reads its own
         let seeds = (0..self.seeds).map(|i| toml::Value::Integer((recipe.config.seed + i) as i64));
-        recipe.config.sweep = [("seed".to_owned(), seeds.collect())].into();
+        recipe.config.sweep = [("seed".to_owned(), Axis::Values(seeds.collect()))].into();
         let members = dec::config::members(&recipe.config)?;
         let out = self.out.clone().unwrap_or_else(|| Path::new("runs").join(format!("{}-ensemble", recipe.name)));
         let _lock = make(&out)?;
 
         interrupt::save_first();
-        let dirs = members::run(&recipe.config, &members, &out, console)?;
+        let jobs = Jobs { at_once: 1, share: None }; // seeds have nothing in common
+        let ran = members::run(&recipe.config, &members, &out, jobs, console)?;
         if interrupt::requested() {
             tracing::warn!("interrupted; the same command goes on, with what has finished as it is");
             return Err(dec::Error::Interrupted.into());
         }
-        let runs: Vec<Run> = members.iter().zip(&dirs).map(|(member, dir)| Run::read(member, dir)).collect();
+        let runs: Vec<Run> = ran.iter().map(|(member, dir)| Run::read(member, dir)).collect();
         let failed: Vec<&str> = runs.iter().filter(|run| !run.finished).map(|run| run.name.as_str()).collect();
         let (all, problem) = (runs.len(), failed.join("; "));
         let problem = format!("{} of {all} runs failed: {problem}", failed.len());
@@ -69,7 +71,7 @@ impl EnsembleArgs {
         if finished.len() < 2 {
             return Err(dec::Error::Training(format!("{problem}; a consensus needs two that finish")).into());
         }
-        let together = Together::of(&finished, &dirs, &members, recipe.config.n_clusters, labels.as_deref())?;
+        let together = Together::of(&finished, &ran, recipe.config.n_clusters, labels.as_deref())?;
         together.write(&out)?;
         super::print(&(together.page() + &format!("ensemble directory: {}\n", out.display())))?;
         match failed.is_empty() {
@@ -178,14 +180,13 @@ struct Together<'a> {
 impl<'a> Together<'a> {
     fn of(
         runs: &'a [&'a Run],
-        dirs: &[PathBuf],
-        members: &[Member],
+        ran: &[(&Member, PathBuf)],
         n_clusters: usize,
         classes: Option<&[i64]>,
     ) -> dec::Result<Self> {
         let mut clusterings = Vec::new();
         let mut first: Option<Assignment> = None;
-        for (member, dir) in members.iter().zip(dirs) {
+        for (member, dir) in ran {
             if !runs.iter().any(|run| run.name == member.name) {
                 continue;
             }

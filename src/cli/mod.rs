@@ -51,7 +51,7 @@ enum Command {
     Resume(resume::ResumeArgs),
     /// Label new rows with a run, or with its model.pt
     Predict(predict::PredictArgs),
-    /// Train once for every combination of a recipe's [sweep] table
+    /// Train for every combination of a recipe's [sweep] table, or for some of them, and rank what comes out
     Sweep(sweep::SweepArgs),
     /// Look for the number of clusters, in one pretrained autoencoder
     ChooseK(choose_k::ChooseKArgs),
@@ -88,6 +88,7 @@ Examples:
   dec fetch mnist && dec --config notebook       the Keras notebook's run on all 70,000 digits
   dec --set pretrain.epochs=5 --set cluster.tol=0.01
   dec sweep --config seeds                       three seeds and one table
+  dec sweep --config mine.toml --random 20 --halving --jobs 4
   dec ensemble rows.csv -k 7 --seeds 10          ten seeds, their consensus, and which rows are sure
   dec predict runs/… new.csv -o clusters.csv
   dec predict runs/… cells.h5ad -o out.h5ad      clusters in obs and obsm, for scanpy; .parquet, .arrow, .npy too

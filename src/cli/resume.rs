@@ -28,6 +28,10 @@ pub struct ResumeArgs {
     /// Where to compute: where the run began
     #[arg(long, value_name = "DEVICE")]
     device: Option<String>,
+
+    /// The directory that the run began with, if it had one; see `dec --help`
+    #[arg(long, value_name = "DIR")]
+    share: Option<PathBuf>,
 }
 
 impl ResumeArgs {
@@ -47,7 +51,7 @@ impl ResumeArgs {
         }
         recipe.config.validate()?;
         (changed.threads, changed.device) = (before.threads, before.device.clone());
-        let session = Session::prepare(recipe, ClustersBy::Recipe)?;
+        let session = Session::prepare(recipe, ClustersBy::Recipe)?.sharing(self.share.as_deref());
         session.check_changes(&before, &changed, &checkpoint)?;
         session.start(console, |_| Ok(dir), Start::Checkpoint(Box::new(checkpoint)))
     }
@@ -80,7 +84,13 @@ fn nothing_to_resume(run: &Path) -> anyhow::Error {
 }
 
 /// For `--resume-if-there`: goes on with the run in `out`, or says that it has finished. `None` where a new run is to begin.
-pub fn if_there(out: &Path, recipe: &Recipe, says_clusters: bool, console: &Console) -> Option<anyhow::Result<()>> {
+pub fn if_there(
+    out: &Path,
+    recipe: &Recipe,
+    says_clusters: bool,
+    share: Option<&Path>,
+    console: &Console,
+) -> Option<anyhow::Result<()>> {
     let same = |text: &str| {
         toml::from_str::<Config>(text).is_ok_and(|config| {
             let n_clusters = if says_clusters { recipe.config.n_clusters } else { config.n_clusters };
@@ -104,7 +114,13 @@ pub fn if_there(out: &Path, recipe: &Recipe, says_clusters: bool, console: &Cons
                 return other();
             }
             drop(checkpoint);
-            let args = ResumeArgs { run: out.to_owned(), set: Vec::new(), threads: None, device: None };
+            let args = ResumeArgs {
+                run: out.to_owned(),
+                set: Vec::new(),
+                threads: None,
+                device: None,
+                share: share.map(Path::to_owned),
+            };
             Some(args.run(console))
         }
         Content::Results => {

@@ -2,6 +2,7 @@
 //! checkpoint.
 
 use std::cell::RefCell;
+use std::path::Path;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -11,8 +12,11 @@ use dec::config::{changed_keys, earliest_use, Config, Recipe, Use};
 use dec::control::{Control, Event, Observer};
 use dec::estimator::set_up_machine;
 use dec::report::{self, results_table, Sample, TensorBoard};
-use dec::run::{Checkpoint, Checkpoints, EventLog, Fitted, Identity, Keeper, Moment, RunDir, Summary, Trainer, EVENTS};
-use dec::state::{Run, StageId};
+use dec::run::{
+    Checkpoint, Checkpoints, EventLog, Fitted, Identity, Keeper, Moment, Part, RunDir, SharedParts, Summary, Trainer,
+    EVENTS,
+};
+use dec::state::{Run, StageId, State};
 use dec::DecValidParams;
 
 use super::choose_k;
@@ -29,6 +33,8 @@ pub struct Session {
     range: Option<KRange>,
     /// The rows that the report shows.
     sample: Option<Sample>,
+    /// What is trained once for several runs.
+    shared: Option<SharedParts>,
 }
 
 /// Who says how many clusters there are.
@@ -79,7 +85,14 @@ impl Session {
         recipe.config.n_clusters = trainer.task().config.n_clusters; // those of a run to start from, and new ones
         let output = &recipe.config.output;
         let shown = (output.report || output.tensorboard).then(|| Sample::of(&dataset, &trainer.task().order));
-        Ok(Self { recipe, trainer, identity, range, sample: shown.transpose()? })
+        Ok(Self { recipe, trainer, identity, range, sample: shown.transpose()?, shared: None })
+    }
+
+    /// Shares what other runs train alike, by way of the directory `dir`.
+    #[must_use]
+    pub fn sharing(mut self, dir: Option<&Path>) -> Self {
+        self.shared = dir.map(|dir| SharedParts::new(dir, self.identity.clone()));
+        self
     }
 
     /// Refuses changes of settings that have mattered already in the run that `checkpoint` is of.
@@ -141,7 +154,7 @@ impl Session {
         observer.board = self.recipe.config.output.tensorboard.then(|| TensorBoard::open(dir.path())).transpose()?;
         let log = Rc::clone(&observer.log);
         let ended = {
-            let mut keeper = Saver { checkpoints: &mut checkpoints, log: &log };
+            let mut keeper = Saver { checkpoints: &mut checkpoints, log: &log, shared: self.shared.take() };
             run_to_the_end(&mut self.trainer, &mut observer, &mut keeper)
         };
         observer.finish();
@@ -258,8 +271,8 @@ fn use_of(stage: StageId) -> Use {
         | StageId::OverCluster { .. }
         | StageId::Search { .. }
         | StageId::Elect
-        | StageId::Warm
-        | StageId::Cluster => Use::Start,
+        | StageId::Warm => Use::Start,
+        StageId::Cluster => Use::SelfTraining,
     }
 }
 
@@ -289,6 +302,7 @@ fn run_to_the_end(trainer: &mut Trainer, observer: &mut RunObserver, keeper: &mu
 struct Saver<'a> {
     checkpoints: &'a mut Checkpoints,
     log: &'a RefCell<EventLog>,
+    shared: Option<SharedParts>,
 }
 
 impl Keeper for Saver<'_> {
@@ -297,6 +311,19 @@ impl Keeper for Saver<'_> {
             self.log.borrow_mut().flush();
         }
         self.checkpoints.keep(run, moment);
+    }
+
+    fn take(&mut self, run: &Run, part: Part, control: &Control) -> dec::Result<Option<State>> {
+        match &mut self.shared {
+            Some(shared) => shared.take(run, part, &mut self.log.borrow_mut(), control),
+            None => Ok(None),
+        }
+    }
+
+    fn share(&mut self, run: &Run, part: Part) {
+        if let Some(shared) = &mut self.shared {
+            shared.share(run, part, &self.log.borrow());
+        }
     }
 }
 
@@ -329,7 +356,7 @@ impl RunObserver {
 }
 
 /// Knows when somebody wants the end, and nothing else.
-struct Stoppable;
+pub struct Stoppable;
 
 impl Observer for Stoppable {
     fn on_event(&mut self, _: &Event) {}

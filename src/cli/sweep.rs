@@ -1,18 +1,22 @@
-//! `dec sweep`: a run for every combination of a recipe's `[sweep]` table.
+//! `dec sweep`: a run for every combination of a recipe's `[sweep]` table, or for some that are drawn, ranked without labels.
 //!
-//! [`members`] runs them. One sweep at a time works in a directory.
+//! [`members`] runs them, [`judge`] scores them, [`halving`] says who goes on to more rows. One sweep at a time works in a directory.
+
+mod halving;
+mod judge;
+mod outcome;
 
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use dec::config::Member;
-use dec::report::text_table;
-use dec::run::write_atomic;
-use serde_json::Value;
+use dec::config::{Config, Member, Recipe};
 
 use super::console::Console;
+use super::interrupt;
+use super::members::{self, Jobs};
 use super::recipe::RecipeArgs;
-use super::{interrupt, members};
+use judge::Judge;
+use outcome::{rank, Outcome, Outcomes};
 
 #[derive(Debug, Args)]
 pub struct SweepArgs {
@@ -22,102 +26,145 @@ pub struct SweepArgs {
     /// Directory of the sweep, a run directory for each member in it [default: runs/<recipe>-sweep]
     #[arg(short, long, value_name = "DIR")]
     out: Option<PathBuf>,
+
+    /// Members that train at once; unless the recipe says how many threads they have, they share those that there are
+    #[arg(short, long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=256))]
+    jobs: u16,
+
+    /// Draw N members by the recipe's seed, instead of all combinations; ranges such as { min = 1e-4, max = 1e-2, log = true }
+    /// are for this
+    #[arg(long, value_name = "N")]
+    random: Option<usize>,
+
+    /// Successive halving: all members on few rows, the best third on three times as many, and so on to all rows
+    #[arg(long)]
+    halving: bool,
 }
 
 impl SweepArgs {
     pub fn run(&self, console: &Console) -> anyhow::Result<()> {
         self.recipe.refuse_auto()?;
         let recipe = self.recipe.resolve()?;
-        let members = dec::config::members(&recipe.config)?;
-        if recipe.config.data.source == "-" {
-            let problem = "a sweep reads its rows once for every member, which standard input cannot give: name a file";
-            return Err(dec::Error::Config(problem.to_owned()).into());
-        }
+        let members = match self.random {
+            Some(count) => dec::config::random_members(&recipe.config, count)?,
+            None => dec::config::members(&recipe.config)?,
+        };
+        self.check(&recipe.config)?;
         let out = self.out.clone().unwrap_or_else(|| Path::new("runs").join(format!("{}-sweep", recipe.name)));
         let _lock = members::make(&out)?;
 
-        interrupt::save_first(); // a member to stop, and the table
-        let dirs = members::run(&recipe.config, &members, &out, console)?;
-        let mut rows: Vec<Row> = members.iter().zip(&dirs).map(|(member, dir)| Row::read(member, dir)).collect();
-        rows.sort_by(|a, b| b.score().total_cmp(&a.score()));
-
-        let keys: Vec<&str> = recipe.config.sweep.keys().map(String::as_str).collect();
-        let table = table(&keys, &rows);
-        let csv = out.join("sweep.csv");
-        write_atomic(&csv, &to_csv(&table)?)?;
-        let place = format!("\nsweep directory: {} (the table is in sweep.csv)\n", out.display());
-        let shown = super::print(&(text_table(&table) + &place));
+        interrupt::save_first(); // members to stop, and the table
+        let mut outcomes = self.outcomes(&recipe, &members, &out, console)?;
+        rank(&mut outcomes);
+        let found = Outcomes {
+            title: &recipe.name,
+            data: &recipe.config.data.source,
+            keys: recipe.config.sweep.keys().map(String::as_str).collect(),
+            outcomes: &outcomes,
+        };
+        found.write(&out)?;
+        let place = format!("\nsweep directory: {} (the table is in sweep.csv and sweep.html)\n", out.display());
+        let shown = super::print(&(found.text() + &place));
 
         if interrupt::requested() {
             return Err(dec::Error::Interrupted.into());
         }
-        let failed: Vec<&str> = rows.iter().filter(|r| r.status != "finished").map(|r| r.name.as_str()).collect();
+        let failed: Vec<&str> = outcomes
+            .iter()
+            .filter(|outcome| outcome.status != "finished")
+            .map(|outcome| outcome.name.as_str())
+            .collect();
         if !failed.is_empty() {
-            let problem = format!("{} of {} members failed: {}", failed.len(), rows.len(), failed.join("; "));
+            let problem = format!("{} of {} members failed: {}", failed.len(), outcomes.len(), failed.join("; "));
             return Err(dec::Error::Training(problem).into());
         }
         shown
     }
-}
 
-/// What a member came to.
-struct Row {
-    name: String,
-    values: Vec<String>,
-    status: String,
-    acc: Option<f64>,
-    nmi: Option<f64>,
-    ari: Option<f64>,
-    silhouette: Option<f64>,
-    inertia: Option<f64>,
-    seconds: Option<f64>,
-}
-
-impl Row {
-    fn read(member: &Member, dir: &Path) -> Self {
-        let summary = members::summary(dir).unwrap_or(Value::Null);
-        let results = summary["results"].as_array();
-        let dec = results.and_then(|results| results.iter().find(|r| r["method"] == "dec")).unwrap_or(&Value::Null);
-        Self {
-            name: member.name.clone(),
-            values: member.values.clone(),
-            status: summary["status"].as_str().unwrap_or("failed").to_owned(),
-            acc: dec["acc"].as_f64(),
-            nmi: dec["nmi"].as_f64(),
-            ari: dec["ari"].as_f64(),
-            silhouette: dec["silhouette"].as_f64(),
-            inertia: dec["inertia"].as_f64(),
-            seconds: summary["seconds"].as_f64(),
+    fn check(&self, config: &Config) -> dec::Result<()> {
+        let refuse = |problem: &str| Err(dec::Error::Config(problem.to_owned()));
+        if config.data.source == "-" {
+            return refuse(
+                "a sweep reads its rows once for every member, which standard input cannot give: name a file",
+            );
         }
+        if self.halving && config.sweep.contains_key("data.limit") {
+            return refuse("--halving chooses data.limit itself: leave it out of [sweep]");
+        }
+        Ok(())
     }
 
-    /// What the table is sorted by: ACC, or the silhouette where there are no labels; members without a score come last.
-    fn score(&self) -> f64 {
-        self.acc.or(self.silhouette).unwrap_or(f64::NEG_INFINITY)
+    /// Runs the members that have not finished, and reads what all came to.
+    fn outcomes(
+        &self,
+        recipe: &Recipe,
+        members: &[Member],
+        out: &Path,
+        console: &Console,
+    ) -> anyhow::Result<Vec<Outcome>> {
+        let share = out.join("shared");
+        let jobs = Jobs { at_once: self.jobs.into(), share: Some(&share) };
+        let mut judge = Judge::new(recipe);
+        if !self.halving {
+            let ran = members::run(&recipe.config, members, out, jobs, console)?;
+            let scores = scores(&mut judge, &ran);
+            return Ok(ran
+                .iter()
+                .zip(scores)
+                .map(|((member, dir), score)| Outcome::read(member, dir, score, None))
+                .collect());
+        }
+        let rungs = halving::rungs(members.len(), judge.n_rows()?, &recipe.config);
+        let mut left = members.to_vec();
+        let mut outcomes = Vec::new();
+        for (place, rung) in rungs.iter().enumerate() {
+            let last = place + 1 == rungs.len();
+            console.line(&format!(
+                "rung {} of {}: {} members on {} rows",
+                place + 1,
+                rungs.len(),
+                left.len(),
+                rung.rows
+            ));
+            let (config, dir) = if last {
+                (recipe.config.clone(), out.to_owned())
+            } else {
+                let mut config = recipe.config.clone();
+                (config.data.limit, config.output.report) = (Some(rung.rows), false);
+                let dir = out.join("rungs").join(rung.rows.to_string());
+                std::fs::create_dir_all(dir.join("recipes"))
+                    .map_err(|e| dec::Error::output(&dir, format!("cannot make this directory: {e}")))?;
+                (config, dir)
+            };
+            let ran = members::run(&config, &left, &dir, jobs, console)?;
+            let scores = scores(&mut judge, &ran);
+            let mut read: Vec<Outcome> = ran
+                .iter()
+                .zip(scores)
+                .map(|((member, dir), score)| Outcome::read(member, dir, score, Some(rung.rows)))
+                .collect();
+            rank(&mut read);
+            if !last && read.iter().all(|outcome| outcome.score.is_none()) && !interrupt::requested() {
+                let problem = format!("no member on {} rows has a score, and so none goes on to more", rung.rows);
+                return Err(dec::Error::Training(problem).into());
+            }
+            if last || interrupt::requested() {
+                outcomes.extend(read);
+                break;
+            }
+            let behind =
+                read.split_off(halving::kept(read.len()).min(read.iter().filter(|o| o.score.is_some()).count()));
+            outcomes.extend(behind);
+            left.retain(|member| read.iter().any(|kept| kept.name == member.name));
+        }
+        Ok(outcomes)
     }
 }
 
-/// Header and rows: the varied settings, then status and scores.
-fn table(keys: &[&str], rows: &[Row]) -> Vec<Vec<String>> {
-    let labelled = rows.iter().any(|row| row.acc.is_some());
-    let scores: &[&str] = if labelled { &["acc", "nmi", "ari"] } else { &["silhouette"] };
-    let header = [keys, &["status"], scores, &["inertia", "seconds"]].concat();
-    let number = |value: Option<f64>, digits: usize| value.map_or_else(String::new, |v| format!("{v:.digits$}"));
-    let lines = rows.iter().map(|row| {
-        let mut cells = row.values.clone();
-        cells.push(row.status.clone());
-        let scores = if labelled { vec![row.acc, row.nmi, row.ari] } else { vec![row.silhouette] };
-        cells.extend(scores.into_iter().map(|score| number(score, 4)));
-        cells.extend([number(row.inertia, 1), number(row.seconds, 1)]);
-        cells
-    });
-    std::iter::once(header.into_iter().map(str::to_owned).collect()).chain(lines).collect()
-}
-
-fn to_csv(table: &[Vec<String>]) -> anyhow::Result<Vec<u8>> {
-    let mut writer = csv::Writer::from_writer(Vec::new());
-    for row in table {
-        writer.write_record(row)?;
+/// The members' scores; none where somebody waits for the end.
+fn scores(judge: &mut Judge, ran: &[(&Member, PathBuf)]) -> Vec<Option<f64>> {
+    if interrupt::requested() {
+        return vec![None; ran.len()];
     }
-    Ok(writer.into_inner()?)
+    judge.scores(ran)
 }

@@ -36,6 +36,10 @@ pub struct TrainArgs {
     /// schedulers that start a job again
     #[arg(long, requires = "out", conflicts_with = "force")]
     resume_if_there: bool,
+
+    /// Train what other runs have in common with this one once for all that name the same directory: autoencoders, and starts
+    #[arg(long, value_name = "DIR")]
+    share: Option<PathBuf>,
 }
 
 impl TrainArgs {
@@ -47,9 +51,13 @@ impl TrainArgs {
             return Err(dec::Error::Config(problem).into());
         }
         if let (Some(out), true) = (&self.out, self.resume_if_there) {
-            if let Some(ended) =
-                resume::if_there(out, &recipe, self.recipe.says_clusters() && !self.recipe.chooses_clusters(), console)
-            {
+            if let Some(ended) = resume::if_there(
+                out,
+                &recipe,
+                self.recipe.says_clusters() && !self.recipe.chooses_clusters(),
+                self.share.as_deref(),
+                console,
+            ) {
                 return ended;
             }
         }
@@ -59,7 +67,8 @@ impl TrainArgs {
             (false, true) => ClustersBy::Recipe,
             (false, false) => ClustersBy::Labels,
         };
-        Session::prepare(recipe, by)?.start(console, |name| self.directory(name), Start::New)
+        let session = Session::prepare(recipe, by)?.sharing(self.share.as_deref());
+        session.start(console, |name| self.directory(name), Start::New)
     }
 
     /// Makes the run directory.

@@ -49,7 +49,7 @@ pub fn changed_keys(before: &Config, after: &Config) -> Result<Vec<String>> {
 }
 
 /// Every setting that has a value, by its dotted key.
-fn values_of(config: &Config) -> Result<BTreeMap<String, toml::Value>> {
+pub(crate) fn values_of(config: &Config) -> Result<BTreeMap<String, toml::Value>> {
     let table = toml::Table::try_from(config)
         .map_err(|e| Error::Config(format!("the recipe cannot be written as TOML: {e}")))?;
     let mut values = BTreeMap::new();
@@ -80,11 +80,27 @@ pub enum Use {
     Pretraining,
     /// As fine-tuning begins.
     Finetuning,
-    /// As the start begins: over-clustering, the first assignment and self-training.
+    /// As the start begins: over-clustering and the first assignment.
     Start,
+    /// As self-training begins.
+    SelfTraining,
     /// Never: training that goes well does not depend on it, and it can change at any time.
     Nothing,
 }
+
+/// The settings of `[cluster]` that only self-training reads.
+const SELF_TRAINING: &[&str] = &[
+    "cluster.anchor",
+    "cluster.cutmix",
+    "cluster.epochs_per_round",
+    "cluster.handover_epochs",
+    "cluster.max_rounds",
+    "cluster.patience",
+    "cluster.reset_momentum",
+    "cluster.tol",
+    "cluster.train_after_tol",
+    "cluster.update_interval_steps",
+];
 
 /// The moment at which the setting with this dotted key first matters; [`Use::Always`] for a key that is not known.
 ///
@@ -102,6 +118,7 @@ pub fn earliest_use(key: &str) -> Use {
         "start" if key == "start.from" => Use::Always,
         "pretrain" => Use::Pretraining,
         "finetune" => Use::Finetuning,
+        "cluster" if SELF_TRAINING.contains(&key) => Use::SelfTraining,
         "start" | "cluster" => Use::Start, // over-clustering trains by [cluster]
         "checkpoint" | "guard" | "output" => Use::Nothing,
         _ => Use::Always,
@@ -114,7 +131,7 @@ mod tests {
     use std::path::PathBuf;
 
     use super::*;
-    use crate::config::{Count, OverClustering, Scale, ScheduleKind, Widths};
+    use crate::config::{Axis, Count, OverClustering, Scale, ScheduleKind, Widths};
 
     #[test]
     fn changed_keys_are_named_once_each_whatever_their_type() {
@@ -130,7 +147,7 @@ mod tests {
         after.cluster.schedule = ScheduleKind::Step;
         after.cluster.lr_decay_steps = Some(100);
         after.guard.max_rollbacks = 0;
-        after.sweep.insert("cluster.lr".to_owned(), vec![toml::Value::Float(0.1)]);
+        after.sweep.insert("cluster.lr".to_owned(), Axis::Values(vec![toml::Value::Float(0.1)]));
         let expected = [
             "cluster.lr_decay_steps",
             "cluster.schedule",
@@ -168,25 +185,34 @@ mod tests {
             (Use::Nothing, "checkpoint guard output"),
         ];
         let mut config = Config::default();
-        config.sweep.insert("pretrain.lr".to_owned(), vec![toml::Value::Float(0.1)]);
+        config.sweep.insert("pretrain.lr".to_owned(), Axis::Values(vec![toml::Value::Float(0.1)]));
         for key in values_of(&config).unwrap().into_keys() {
             let section = key.split('.').next().unwrap();
             let found = sections.iter().find(|(_, names)| names.split(' ').any(|name| name == section));
-            assert_eq!(Some(earliest_use(&key)), found.map(|(moment, _)| *moment), "{key}");
+            let expected = match found {
+                Some((Use::Start, _)) if SELF_TRAINING.contains(&key.as_str()) => Some(Use::SelfTraining),
+                found => found.map(|(moment, _)| *moment),
+            };
+            assert_eq!(Some(earliest_use(&key)), expected, "{key}");
         }
+        let mut config = Config::default();
+        config.cluster.update_interval_steps = Some(1);
+        let known = values_of(&config).unwrap();
+        assert!(SELF_TRAINING.iter().all(|key| known.contains_key(*key)));
     }
 
     #[test]
     fn a_setting_may_change_until_it_is_reached() {
-        let moments = [Use::Always, Use::Pretraining, Use::Finetuning, Use::Start];
+        let moments = [Use::Always, Use::Pretraining, Use::Finetuning, Use::Start, Use::SelfTraining];
         let allowed = |key: &str| moments.map(|reached| earliest_use(key) > reached);
-        assert_eq!(allowed("seed"), [false; 4]);
-        assert_eq!(allowed("pretrain.lr"), [true, false, false, false]);
-        assert_eq!(allowed("finetune.epochs"), [true, true, false, false]);
-        assert_eq!(allowed("start.from"), [false; 4]);
-        assert_eq!(allowed("start.networks"), [true, true, true, false]);
-        assert_eq!(allowed("cluster.max_rounds"), [true, true, true, false]);
-        assert_eq!(allowed("checkpoint.keep"), [true; 4]);
-        assert_eq!(allowed("no.such.key"), [false; 4]);
+        assert_eq!(allowed("seed"), [false; 5]);
+        assert_eq!(allowed("start.from"), [false; 5]);
+        assert_eq!(allowed("pretrain.lr"), [true, false, false, false, false]);
+        assert_eq!(allowed("finetune.epochs"), [true, true, false, false, false]);
+        assert_eq!(allowed("start.networks"), [true, true, true, false, false]);
+        assert_eq!(allowed("cluster.lr"), [true, true, true, false, false]);
+        assert_eq!(allowed("cluster.max_rounds"), [true, true, true, true, false]);
+        assert_eq!(allowed("checkpoint.keep"), [true; 5]);
+        assert_eq!(allowed("no.such.key"), [false; 5]);
     }
 }

@@ -40,6 +40,7 @@ pub use cluster::{ClusterConfig, ObjectiveKind};
 pub use data::DataConfig;
 pub use finetune::FinetuneConfig;
 pub use guard::GuardConfig;
+pub(crate) use keys::values_of;
 pub use keys::{changed_keys, earliest_use, Use};
 pub use kmeans::KMeansConfig;
 pub use model::{ModelConfig, WeightInit};
@@ -49,7 +50,7 @@ pub use pretrain::{PretrainConfig, PretrainMethod};
 pub use recipe::{Recipe, BUILT_IN};
 pub use schedule::{Schedule, ScheduleKind};
 pub use start::{StartConfig, StartMethod};
-pub use sweep::{members, Member};
+pub use sweep::{members, random_members, Axis, Member, Range};
 
 use crate::error::{Error, Result};
 
@@ -91,9 +92,9 @@ pub struct Config {
     pub guard: GuardConfig,
     /// What is written besides the files that always are.
     pub output: OutputConfig,
-    /// Dotted keys and the values that `dec sweep` gives them, one run for each combination. Default: none.
+    /// Dotted keys and the values that `dec sweep` gives them: lists, or ranges that it draws from. Default: none.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    pub sweep: BTreeMap<String, Vec<toml::Value>>,
+    pub sweep: BTreeMap<String, Axis>,
 }
 
 impl Default for Config {
@@ -196,7 +197,8 @@ mod tests {
             config.cluster.update_interval_steps = steps;
             config.checkpoint = CheckpointConfig { every_secs: seed, ..config.checkpoint };
             config.guard.rate_factor = 1.0 + lr;
-            config.sweep.insert("cluster.lr".to_owned(), vec![toml::Value::Float(lr), toml::Value::Integer(1)]);
+            let values = vec![toml::Value::Float(lr), toml::Value::Integer(1)];
+            config.sweep.insert("cluster.lr".to_owned(), Axis::Values(values));
             let again: Config = toml::from_str(&config.to_toml().unwrap()).unwrap();
             prop_assert_eq!(again, config);
         }

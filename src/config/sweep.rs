@@ -1,7 +1,10 @@
-//! The grid of a `[sweep]` table.
+//! The members of a `[sweep]` table: all combinations of its values, or some that are drawn at random.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 
+use rand::{Rng, SeedableRng};
+use rand_xoshiro::Xoshiro256PlusPlus;
+use serde::{Deserialize, Deserializer, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::keys::set_value;
@@ -15,6 +18,115 @@ const MAX_MEMBERS: u64 = 10_000;
 const MAX_NAME_BYTES: usize = 120;
 /// Hexadecimal digits of the hash that a cut name ends in.
 const HASH_DIGITS: usize = 12;
+
+/// Tries for each member to draw one that is not there yet.
+const TRIES: usize = 100;
+/// Significant digits of numbers that are drawn: names stay short.
+const DIGITS: i32 = 4;
+
+/// What a sweep gives one key.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(untagged)]
+pub enum Axis {
+    /// These values.
+    Values(Vec<toml::Value>),
+    /// Numbers that are drawn: `{ min = 1e-4, max = 1e-2, log = true }`.
+    Range(Range),
+}
+
+/// Numbers from `min` to `max`; whole ones, where both are written as such.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Range {
+    /// The smallest.
+    pub min: toml::Value,
+    /// The largest.
+    pub max: toml::Value,
+    /// Whether all powers of ten are equally likely, rather than all numbers. Default false.
+    #[serde(default)]
+    pub log: bool,
+}
+
+impl<'de> Deserialize<'de> for Axis {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
+        use serde::de::Error as _;
+        match toml::Value::deserialize(deserializer)? {
+            toml::Value::Array(values) => Ok(Self::Values(values)),
+            table @ toml::Value::Table(_) => {
+                let range: Range = table.try_into().map_err(|e: toml::de::Error| {
+                    D::Error::custom(format!(
+                        "{}; a range is {{ min = …, max = …, log = true }}, and keys with dots stand in quotes",
+                        e.message()
+                    ))
+                })?;
+                range.check().map_err(D::Error::custom)?;
+                Ok(Self::Range(range))
+            }
+            _ => Err(D::Error::custom("give a list of values, or a range { min = …, max = …, log = true }")),
+        }
+    }
+}
+
+impl Axis {
+    /// A value that is as good as any to check whether the key takes such.
+    fn first(&self) -> Option<&toml::Value> {
+        match self {
+            Self::Values(values) => values.first(),
+            Self::Range(range) => Some(&range.min),
+        }
+    }
+
+    /// Whether members differ in it.
+    fn varies(&self) -> bool {
+        !matches!(self, Self::Values(values) if values.len() == 1)
+    }
+
+    fn draw(&self, random: &mut Xoshiro256PlusPlus) -> toml::Value {
+        match self {
+            Self::Values(values) => values[random.gen_range(0..values.len())].clone(),
+            Self::Range(range) => range.draw(random),
+        }
+    }
+}
+
+impl Range {
+    fn check(&self) -> std::result::Result<(), String> {
+        let (Some(min), Some(max)) = (number(&self.min), number(&self.max)) else {
+            return Err("min and max of a range are numbers".to_owned());
+        };
+        if !(min < max && min.is_finite() && max.is_finite()) {
+            return Err(format!(
+                "min = {} and max = {}: a range goes from a number to a larger one",
+                self.min, self.max
+            ));
+        }
+        if self.log && min <= 0.0 {
+            return Err(format!("min = {}: a range with log = true begins above 0", self.min));
+        }
+        Ok(())
+    }
+
+    fn draw(&self, random: &mut Xoshiro256PlusPlus) -> toml::Value {
+        let (min, max) = (number(&self.min).unwrap_or(0.0), number(&self.max).unwrap_or(1.0)); // they were checked
+        let whole = self.min.is_integer() && self.max.is_integer();
+        // Of whole numbers each end is as likely as the others.
+        let (low, high) = if whole { (min - if self.log { 0.0 } else { 0.5 }, max + 0.5) } else { (min, max) };
+        let share: f64 = random.gen();
+        let drawn = match self.log {
+            true => (low.ln() + share * (high.ln() - low.ln())).exp(),
+            false => low + share * (high - low),
+        };
+        if whole {
+            return toml::Value::Integer(drawn.round().clamp(min, max) as i64);
+        }
+        let digits = format!("{drawn:.*e}", DIGITS as usize - 1).parse().unwrap_or(drawn);
+        toml::Value::Float(f64::clamp(digits, min, max))
+    }
+}
+
+fn number(value: &toml::Value) -> Option<f64> {
+    value.as_float().or_else(|| value.as_integer().map(|whole| whole as f64))
+}
 
 /// One run of a sweep.
 #[derive(Debug, Clone, PartialEq)]
@@ -44,20 +156,17 @@ impl Member {
 /// are checked; one configuration at a time is in memory.
 ///
 /// # Errors
-/// [`Error::Config`] if there is no `[sweep]`, a list is empty, a value does not fit its key, or there are more than
-/// 10,000 runs.
+/// [`Error::Config`] if there is no `[sweep]`, a list is empty, a value does not fit its key, a key has a range, or there are more
+/// than 10,000 runs.
 pub fn members(config: &Config) -> Result<Vec<Member>> {
-    if config.sweep.is_empty() {
-        return Err(Error::Config(
-            "this recipe has no [sweep] table; write one, such as\n[sweep]\nseed = [0, 1, 2]\n\"cluster.lr\" = [0.01, 0.1]"
-                .to_owned(),
-        ));
+    check_table(config)?;
+    if let Some((key, _)) = config.sweep.iter().find(|(_, axis)| matches!(axis, Axis::Range(_))) {
+        let problem =
+            format!("sweep.{key} is a range, of which there are no combinations: `dec sweep --random N` draws from it");
+        return Err(Error::Config(problem));
     }
     check_size(config)?;
-    for key in config.sweep.keys() {
-        check_key(config, key)?;
-    }
-    let mut grid = Grid { axes: config.sweep.iter().collect(), settings: Vec::new(), members: Vec::new() };
+    let mut grid = Grid { sweep: &config.sweep, axes: lists(&config.sweep), settings: Vec::new(), members: Vec::new() };
     grid.descend(&without_sweep(config))?;
     let mut names = HashSet::new();
     if let Some(twin) = grid.members.iter().find(|member| !names.insert(&member.name)) {
@@ -66,12 +175,78 @@ pub fn members(config: &Config) -> Result<Vec<Member>> {
     Ok(grid.members)
 }
 
-/// Counts the grid before anything is made of it.
-fn check_size(config: &Config) -> Result<()> {
-    if let Some((key, _)) = config.sweep.iter().find(|(_, values)| values.is_empty()) {
+/// `count` runs of `config`'s `[sweep]` table, drawn by its seed: of each key one of its values, or a number of its range. No two are
+/// the same, and of a larger `count` the first are those of a smaller one.
+///
+/// # Errors
+/// As for [`members`], but for ranges; and if there are not so many runs, or `count` is not from 1 to 10,000.
+pub fn random_members(config: &Config, count: usize) -> Result<Vec<Member>> {
+    if !(1..=MAX_MEMBERS).contains(&(count as u64)) {
+        return Err(Error::Config(format!("--random {count}: must be from 1 to {MAX_MEMBERS}")));
+    }
+    check_table(config)?;
+    let mut random = Xoshiro256PlusPlus::seed_from_u64(config.seed);
+    let plain = without_sweep(config);
+    let (mut drawn, mut names) = (Vec::new(), HashSet::new());
+    for _ in 0..count * TRIES {
+        if drawn.len() == count {
+            break;
+        }
+        let settings: Vec<_> = config.sweep.iter().map(|(key, axis)| (key.clone(), axis.draw(&mut random))).collect();
+        let name = name_of(&settings, &config.sweep);
+        if !names.insert(name.clone()) {
+            continue;
+        }
+        let values = settings.iter().map(|(_, value)| text(value)).collect();
+        let member = Member { name, values, settings };
+        member.config(&plain)?;
+        drawn.push(member);
+    }
+    if drawn.len() < count {
+        let problem =
+            format!("--random {count}: the [sweep] table has no more than about {} combinations", drawn.len());
+        return Err(Error::Config(problem));
+    }
+    Ok(drawn)
+}
+
+/// Refuses a table that no run can be made of.
+fn check_table(config: &Config) -> Result<()> {
+    if config.sweep.is_empty() {
+        return Err(Error::Config(
+            "this recipe has no [sweep] table; write one, such as\n[sweep]\nseed = [0, 1, 2]\n\"cluster.lr\" = [0.01, 0.1]"
+                .to_owned(),
+        ));
+    }
+    if let Some((key, _)) = config.sweep.iter().find(|(_, axis)| axis.first().is_none()) {
         return Err(Error::Config(format!("sweep.{key}: the list is empty; give it at least one value")));
     }
-    let lengths: Vec<u64> = config.sweep.values().map(|values| values.len() as u64).collect();
+    config.sweep.keys().try_for_each(|key| check_key(config, key))
+}
+
+/// The keys that have lists.
+fn lists(sweep: &BTreeMap<String, Axis>) -> Vec<(&String, &Vec<toml::Value>)> {
+    let mut lists = Vec::new();
+    for (key, axis) in sweep {
+        if let Axis::Values(values) = axis {
+            lists.push((key, values));
+        }
+    }
+    lists
+}
+
+/// A member's name: the settings that vary, or all if none does.
+fn name_of(settings: &[(String, toml::Value)], sweep: &BTreeMap<String, Axis>) -> String {
+    let none_varies = !sweep.values().any(Axis::varies);
+    let named = settings.iter().zip(sweep.values()).filter(|(_, axis)| none_varies || axis.varies());
+    let (parts, exact): (Vec<_>, Vec<_>) =
+        named.map(|((key, value), _)| (format!("{key}={}", in_a_name(value)), format!("{key}={value}"))).unzip();
+    shorten(parts.join(","), &exact.join(","))
+}
+
+/// Counts the grid before anything is made of it.
+fn check_size(config: &Config) -> Result<()> {
+    let lengths: Vec<u64> = lists(&config.sweep).iter().map(|(_, values)| values.len() as u64).collect();
     let count = lengths.iter().try_fold(1u64, |count, &length| count.checked_mul(length));
     if count.is_some_and(|count| count <= MAX_MEMBERS) {
         return Ok(());
@@ -86,6 +261,7 @@ fn check_size(config: &Config) -> Result<()> {
 
 /// The tree of a sweep's settings while it is walked: a level a key, a leaf a member.
 struct Grid<'a> {
+    sweep: &'a BTreeMap<String, Axis>,
     axes: Vec<(&'a String, &'a Vec<toml::Value>)>,
     /// The path to where we are.
     settings: Vec<(String, toml::Value)>,
@@ -97,7 +273,7 @@ impl Grid<'_> {
     /// Goes through everything below the current path, whose configuration is `config`.
     fn descend(&mut self, config: &Config) -> Result<()> {
         let Some(&(key, values)) = self.axes.get(self.settings.len()) else {
-            let name = self.name();
+            let name = name_of(&self.settings, self.sweep);
             finish(config.clone()).map_err(|e| named(&name, &e))?;
             let values = self.settings.iter().map(|(_, value)| text(value)).collect();
             self.members.push(Member { name, values, settings: self.settings.clone() });
@@ -110,15 +286,6 @@ impl Grid<'_> {
             self.settings.pop();
         }
         Ok(())
-    }
-
-    /// The name of the leaf that we are at: the settings that vary, or all if none does.
-    fn name(&self) -> String {
-        let none_varies = self.axes.iter().all(|(_, values)| values.len() == 1);
-        let named = self.settings.iter().zip(&self.axes).filter(|(_, (_, values))| none_varies || values.len() > 1);
-        let (parts, exact): (Vec<_>, Vec<_>) =
-            named.map(|((key, value), _)| (format!("{key}={}", in_a_name(value)), format!("{key}={value}"))).unzip();
-        shorten(parts.join(","), &exact.join(","))
     }
 }
 
@@ -157,7 +324,7 @@ pub(super) fn check_key(config: &Config, key: &str) -> Result<()> {
     if key == "sweep" || key.starts_with("sweep.") {
         return Err(Error::Config(format!("sweep.{key}: a sweep cannot vary itself")));
     }
-    let Some(value) = config.sweep.get(key).and_then(|values| values.first()) else { return Ok(()) };
+    let Some(value) = config.sweep.get(key).and_then(Axis::first) else { return Ok(()) };
     with_value(&without_sweep(config), key, value).map(drop)
 }
 
@@ -259,6 +426,60 @@ mod tests {
             assert!(message.contains(expected) && message.contains("10000 at most"), "{message}");
         }
         assert_eq!(sweep(&grid(&[40, 5])).unwrap().len(), 200);
+    }
+
+    #[test]
+    fn drawn_members_are_of_the_table_and_no_two_are_the_same() {
+        let text = "[sweep]\nseed = [0, 1, 2]\n\"cluster.lr\" = { min = 1e-4, max = 1e-2, log = true }\nn_clusters = { min = 3, max = 5 }\n\
+                    \"pretrain.batch_size\" = [64]\n";
+        let config: Config = toml::from_str(text).unwrap();
+        let drawn = random_members(&config, 60).unwrap();
+        let configs: Vec<Config> = drawn.iter().map(|member| member.config(&config).unwrap()).collect();
+        assert!(configs.iter().all(|c| (1e-4..=1e-2).contains(&c.cluster.lr) && (3..=5).contains(&c.n_clusters)));
+        let small = configs.iter().filter(|c| c.cluster.lr < 1e-3).count();
+        assert!((20..=40).contains(&small), "both powers of ten are as likely: {small}");
+        for k in 3..=5 {
+            assert!(configs.iter().filter(|c| c.n_clusters == k).count() > 8);
+        }
+        assert_eq!(drawn.iter().map(|member| &member.name).collect::<HashSet<_>>().len(), 60);
+        assert!(drawn.iter().all(|member| !member.name.contains("batch_size") && member.name.len() < 60));
+        assert_eq!(random_members(&config, 7).unwrap(), drawn[..7], "a larger search goes on with a smaller one");
+        let mut other = config.clone();
+        other.seed = 5;
+        assert_ne!(random_members(&other, 7).unwrap(), drawn[..7]);
+        assert_eq!(toml::from_str::<Config>(&config.to_toml().unwrap()).unwrap(), config);
+
+        let grid: Config = toml::from_str("[sweep]\nseed = [0, 1, 2]\n\"cluster.lr\" = [0.1, 0.2]\n").unwrap();
+        let mut all = random_members(&grid, 6).unwrap();
+        all.sort_by(|a, b| a.name.cmp(&b.name));
+        assert_eq!(all, {
+            let mut grid = members(&grid).unwrap();
+            grid.sort_by(|a, b| a.name.cmp(&b.name));
+            grid
+        });
+        let message = random_members(&grid, 7).unwrap_err().to_string();
+        assert!(message.contains("--random 7") && message.contains("about 6"), "{message}");
+        assert!(random_members(&grid, 0).is_err() && random_members(&Config::default(), 1).is_err());
+        let message = members(&config).unwrap_err().to_string();
+        assert!(message.contains("sweep.cluster.lr is a range") && message.contains("--random"), "{message}");
+    }
+
+    #[test]
+    fn bad_ranges_are_named() {
+        for (range, expected) in [
+            ("{ min = 1 }", "missing field `max`"),
+            ("{ min = 1, max = 2, step = 1 }", "unknown field `step`"),
+            ("{ min = 2, max = 1 }", "a number to a larger one"),
+            ("{ min = 0.0, max = nan }", "a number to a larger one"),
+            ("{ min = 0, max = 1.0, log = true }", "begins above 0"),
+            ("{ min = \"a\", max = \"b\" }", "are numbers"),
+            ("3", "give a list of values, or a range"),
+        ] {
+            let message = toml::from_str::<Config>(&format!("[sweep]\nseed = {range}\n")).unwrap_err().to_string();
+            assert!(message.contains(expected), "{range}: {message}");
+        }
+        let message = toml::from_str::<Config>("[sweep]\ncluster.lr = [1.0]\n").unwrap_err().to_string();
+        assert!(message.contains("stand in quotes"), "{message}");
     }
 
     #[test]

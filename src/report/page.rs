@@ -27,6 +27,7 @@ mod palette;
 mod pictures;
 mod points;
 mod sprite;
+mod sweep;
 mod tables;
 #[cfg(test)]
 mod tests;
@@ -42,6 +43,7 @@ use sha2::{Digest, Sha256};
 
 use bounds::Cut;
 pub use input::*;
+pub use sweep::{render_sweep, Sweep, SweepMember};
 pub use verdict::{DOUBTFUL, SURE};
 
 /// Bytes that a page has at most.
@@ -52,6 +54,7 @@ const MACROS: &str = include_str!("page/macros.html");
 const STYLE: &str = include_str!("page/page.css");
 const SCRIPT: &str = concat!(
     "(() => {\n\"use strict\";\n",
+    include_str!("page/theme.js"),
     include_str!("page/data.js"),
     include_str!("page/raster.js"),
     include_str!("page/map.js"),
@@ -168,6 +171,19 @@ fn assemble(report: &Report, cut: &Cut) -> Result<(Page, bounds::Weights), PageE
 
 /// The style sheet: the fixed part, the colours, and the sprite sheet as the background of every picture.
 fn style(gallery: &pictures::Gallery, sheet: &str) -> String {
+    let mut style = coloured();
+    if let Some((columns, rows, width, height)) = gallery.size() {
+        style.push_str(&format!(
+            ":root{{--cols:{columns};--rows:{rows};--tw:{width};--th:{height};--small:{};--large:{}}}\n.px{{background-image:url(\"data:image/png;base64,{sheet}\")}}\n",
+            zoom(width.max(height), 33.0),
+            zoom(width.max(height), 92.0),
+        ));
+    }
+    style
+}
+
+/// The fixed part of the style sheet, and the colours.
+fn coloured() -> String {
     let mut style = STYLE.to_owned();
     for (number, colour) in palette::COLOURS.iter().enumerate() {
         style.push_str(&format!(".c{number}{{--c:{colour}}}\n"));
@@ -177,16 +193,8 @@ fn style(gallery: &pictures::Gallery, sheet: &str) -> String {
         "@media screen and (prefers-color-scheme:dark){:root:not([data-theme=\"light\"])",
     ] {
         for (number, colour) in palette::COLOURS.iter().enumerate() {
-            let end = if scope.starts_with('@') { "}" } else { "" };
-            style.push_str(&format!("{scope} .c{number}{{--c:{}}}{end}\n", palette::on_dark(colour)));
+            style.push_str(&format!("{scope} .c{number}{{--c:{}}}}}\n", palette::on_dark(colour)));
         }
-    }
-    if let Some((columns, rows, width, height)) = gallery.size() {
-        style.push_str(&format!(
-            ":root{{--cols:{columns};--rows:{rows};--tw:{width};--th:{height};--small:{};--large:{}}}\n.px{{background-image:url(\"data:image/png;base64,{sheet}\")}}\n",
-            zoom(width.max(height), 33.0),
-            zoom(width.max(height), 92.0),
-        ));
     }
     style
 }

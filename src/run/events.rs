@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{json, Value};
 
+use super::keeper::Part;
 use crate::control::{Event, Observer};
 use crate::error::{Error, Result};
 use crate::files::faults;
@@ -62,7 +63,7 @@ impl EventLog {
         let length = text.iter().rposition(|&byte| byte == b'\n').map_or(0, |last| last + 1);
         let values = parse_events(&text[..length]);
         let described = values.iter().any(|value| value["event"] == "run");
-        let lines = values.iter().filter(|value| value["event"] != "resumed" && value["event"] != "run").count() as u64;
+        let lines = values.iter().filter(|value| is_told(value)).count() as u64;
         let file = OpenOptions::new().write(true).create(true).truncate(false).open(path).map_err(problem)?;
         file.set_len(length as u64).map_err(problem)?;
         let known = lines.saturating_sub(told);
@@ -84,6 +85,46 @@ impl EventLog {
             "event": "run", "data": task.data_name, "n_rows": task.n_rows(), "n_clusters": task.config.n_clusters,
             "stages": stages.collect::<Vec<_>>(),
         }));
+    }
+
+    /// What the run has told as its first `told` events; of `part` alone, where that is an autoencoder and they end with it.
+    pub(super) fn told(&self, told: u64, part: Part) -> Vec<Value> {
+        let mut lines = self.lines();
+        lines.retain(is_told);
+        lines.truncate(usize::try_from(told).unwrap_or(usize::MAX));
+        match part {
+            Part::Start => lines,
+            Part::Autoencoder(_) => lines.split_off(without_pretraining(&lines)),
+        }
+    }
+
+    /// Goes on with what another run, in the directory called `from`, has told with `part`, in place of what this one has told with
+    /// it in its first `told` events. Returns how many it has told then.
+    pub(super) fn take(&mut self, part: Part, told: u64, others: &[Value], from: &str) -> u64 {
+        let (mut own, kept): (Vec<Value>, Vec<Value>) = self.lines().into_iter().partition(is_told);
+        own.truncate(usize::try_from(told).unwrap_or(usize::MAX));
+        own.truncate(match part {
+            Part::Start => 0,
+            Part::Autoencoder(_) => without_pretraining(&own),
+        });
+        own.extend_from_slice(others);
+        let told = own.len() as u64;
+        (self.length, self.known) = (0, 0);
+        self.pending.clear();
+        for value in kept.iter().chain(&own).chain([&json!({ "event": "shared", "from": from })]) {
+            self.pending.extend_from_slice(value.to_string().as_bytes());
+            self.pending.push(b'\n');
+        }
+        self.flush();
+        told
+    }
+
+    /// All whole lines, those that wait to be written among them.
+    fn lines(&self) -> Vec<Value> {
+        let mut text = fs::read(&self.path).unwrap_or_default();
+        text.truncate(usize::try_from(self.length).unwrap_or(usize::MAX));
+        text.extend_from_slice(&self.pending);
+        parse_events(&text)
     }
 
     fn append(&mut self, value: &Value) {
@@ -119,7 +160,9 @@ impl EventLog {
         faults::point()?;
         self.file.seek(SeekFrom::Start(self.length))?;
         self.file.write_all(&self.pending)?;
-        self.length += self.pending.len() as u64;
+        let length = self.length + self.pending.len() as u64;
+        self.file.set_len(length)?; // a log that was taken over may be shorter than it was
+        self.length = length;
         Ok(())
     }
 }
@@ -133,6 +176,20 @@ impl Observer for EventLog {
         }
         self.append(&value);
     }
+}
+
+/// Whether a line is of an event, and not of how the log came about.
+fn is_told(value: &Value) -> bool {
+    !["run", "resumed", "shared"].iter().any(|other| value["event"] == **other)
+}
+
+/// How many of `lines` there are before the pretraining and fine-tuning that they end with.
+fn without_pretraining(lines: &[Value]) -> usize {
+    let of_it = |value: &Value| {
+        let event = value["event"].as_str().is_some_and(|event| ["epoch", "rolled_back", "stage"].contains(&event));
+        event && value["stage"].as_str().is_some_and(|stage| stage == "finetune" || stage.starts_with("pretrain"))
+    };
+    lines.iter().rposition(|value| !of_it(value)).map_or(0, |last| last + 1)
 }
 
 /// The lines of a log that are whole.

@@ -27,6 +27,7 @@ mod lock;
 mod merged;
 mod names;
 mod saved;
+mod shared;
 mod summary;
 mod tensors;
 mod trainer;
@@ -39,7 +40,7 @@ pub use estimate::{estimate, Estimate};
 pub use events::{parse_events, EventLog};
 pub(crate) use fitted::widths;
 pub use fitted::{Assignment, Fitted, Image, Model, Reached};
-pub use keeper::{Keeper, Moment};
+pub use keeper::{Keeper, Moment, Part};
 pub use lock::{Lock, LOCK};
 pub use merged::{Merged, Passed};
 pub use names::{
@@ -47,5 +48,6 @@ pub use names::{
     TENSORBOARD, WEIGHTS,
 };
 pub use saved::{read_config, set_names, Called};
+pub use shared::{autoencoder_group, SharedParts};
 pub use summary::{Outcome, Summary};
 pub use trainer::Trainer;

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use tch::{Device, Tensor};
 
 use super::fitted::{input_order, rows_at, Assignment, Fitted, Image, Model, Reached};
-use super::keeper::{Keeper, Moment};
+use super::keeper::{Keeper, Moment, Part};
 use crate::choose::{self, Choice, KRange};
 use crate::config::{CheckedConfig, Config};
 use crate::control::{Control, Deadline, Event, Method, Observer, StageName, StageTime};
@@ -132,12 +132,20 @@ impl Trainer {
         let control = &mut Control::new(observer);
         control.count_from(self.run.state.events);
         let before = if self.run.state.pretrained { stage::pretraining(&self.run.task, 0) } else { Vec::new() };
+        let mut resumed = true; // or new: this process knows of no part yet
         while let Some(&id) = self.stages.get(self.run.state.cursor) {
             if before.contains(&id) {
                 self.run.state.cursor += 1;
                 continue;
             }
-            match self.run_stage(id, control, keeper) {
+            self.share_parts(keeper);
+            let done = match self.take_part(id, resumed, control, keeper) {
+                Ok(true) => continue,
+                Ok(false) => self.run_stage(id, control, keeper),
+                Err(problem) => Err(problem),
+            };
+            resumed = false;
+            match done {
                 Err(problem) if self.can_do_without(id, &problem) => self.drop_network(id, &problem),
                 Err(Error::Interrupted) => {
                     keeper.keep(&self.run, Moment::Stopped);
@@ -156,9 +164,76 @@ impl Trainer {
         self.fitted()
     }
 
+    /// Takes a part that begins here, or that a `resumed` run is within, from whoever has made it. Says whether there was one.
+    fn take_part(
+        &mut self,
+        id: StageId,
+        resumed: bool,
+        control: &mut Control,
+        keeper: &mut dyn Keeper,
+    ) -> Result<bool> {
+        if resumed && self.run.state.cursor + 1 < self.stages.len() {
+            if let Some(state) = keeper.take(&self.run, Part::Start, control)? {
+                self.run.state = state;
+                self.run.cache = Cache::default();
+                control.count_from(self.run.state.events);
+                keeper.keep(&self.run, Moment::StageEnd);
+                return Ok(true);
+            }
+        }
+        let Some(network) = stage::pretrains(id) else { return Ok(false) };
+        let (first, behind) = self.pretraining_of(network);
+        if !resumed && self.run.state.cursor > first {
+            return Ok(false);
+        }
+        let told = self.run.state.events;
+        self.announce_network(id, control);
+        self.note(control);
+        let part = keeper.take(&self.run, Part::Autoencoder(network), control);
+        self.run.state.events = told; // the announcement counts once the network is there
+        if let Some(part) = part? {
+            let state = &mut self.run.state;
+            let known = state.stages.len().saturating_sub(state.cursor - first);
+            state.stages.truncate(known); // of layers that the part has too
+            state.stages.extend(part.stages);
+            state.rollbacks.retain(|own| !part.rollbacks.contains(own));
+            state.rollbacks.extend(part.rollbacks);
+            state.networks.resize_with(network, || None);
+            state.networks.truncate(network);
+            state.networks.extend(part.networks.into_iter().nth(network));
+            (state.training, state.seconds, state.cursor, state.events) = (None, 0.0, behind, part.events);
+            self.run.cache = Cache { input_graph: self.run.cache.input_graph.take(), ..Cache::default() };
+            control.count_from(part.events);
+            keeper.keep(&self.run, Moment::StageEnd);
+            return Ok(true);
+        }
+        Ok(false)
+    }
+
+    /// Lets others have the parts that end here.
+    fn share_parts(&self, keeper: &mut dyn Keeper) {
+        let (state, list) = (&self.run.state, &self.stages);
+        if state.training.is_some() || state.cursor == 0 {
+            return;
+        }
+        let before = stage::pretrains(list[state.cursor - 1]);
+        if let Some(network) = before.filter(|network| self.pretraining_of(*network).1 == state.cursor) {
+            keeper.share(&self.run, Part::Autoencoder(network));
+        }
+        if state.cursor + 1 == list.len() && state.self_training.is_none() {
+            keeper.share(&self.run, Part::Start);
+        }
+    }
+
+    /// The places of a network's first stage of pretraining, and of the stage behind its last.
+    fn pretraining_of(&self, network: usize) -> (usize, usize) {
+        let of_it = |id: &StageId| stage::pretrains(*id) == Some(network);
+        let first = self.stages.iter().position(of_it).unwrap_or(self.stages.len());
+        (first, first + self.stages[first..].iter().take_while(|id| of_it(id)).count())
+    }
+
     /// One stage, from where the state has it to its end.
     fn run_stage(&mut self, id: StageId, control: &mut Control, keeper: &mut dyn Keeper) -> Result<()> {
-        self.announce_network(id, control);
         let mut work = stage::begin(id, &mut self.run, control)?;
         self.note(control); // the network is there now, and is not announced again
         if let Some(name) = stage::name(id) {

@@ -186,6 +186,16 @@ fn is_by_kmeans(config: &Config, networks: usize, parts: &[usize]) -> bool {
     config.start.method == StartMethod::KMeans && networks == 1 && parts.is_empty()
 }
 
+/// The network that a stage pretrains or fine-tunes.
+pub fn pretrains(id: StageId) -> Option<usize> {
+    match id {
+        StageId::Autoencoder { network } | StageId::Layer { network, .. } | StageId::Finetune { network } => {
+            Some(network)
+        }
+        _ => None,
+    }
+}
+
 /// What a network is pretrained by, fine-tuning included.
 pub fn pretraining(task: &Task, network: usize) -> Vec<StageId> {
     let config = &task.config;

@@ -52,9 +52,9 @@ struct Line {
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize)]
-struct Tick {
-    at: String,
-    label: String,
+pub(super) struct Tick {
+    pub(super) at: String,
+    pub(super) label: String,
 }
 
 /// The charts, in the order in which they are first named.
@@ -175,7 +175,7 @@ fn thinned(x: &[f64], y: &[f64]) -> Vec<(f64, f64)> {
 }
 
 /// From values to places on the paper.
-struct Axis {
+pub(super) struct Axis {
     low: f64,
     high: f64,
     from: f64,
@@ -185,7 +185,7 @@ struct Axis {
 
 impl Axis {
     /// `room`: the axis ends beyond the values rather than at them.
-    fn new(values: impl Iterator<Item = f64>, from: f64, to: f64, log: bool, room: bool) -> Self {
+    pub(super) fn new(values: impl Iterator<Item = f64>, from: f64, to: f64, log: bool, room: bool) -> Self {
         let (mut low, mut high) = values.fold((f64::MAX, f64::MIN), |(low, high), v| (low.min(v), high.max(v)));
         if room && !log && low >= 0.0 && low < 0.4 * high {
             low = 0.0;
@@ -207,7 +207,7 @@ impl Axis {
         }
     }
 
-    fn place(&self, value: f64) -> f64 {
+    pub(super) fn place(&self, value: f64) -> f64 {
         let (low, high) = (self.scaled(self.low), self.scaled(self.high));
         self.from + (self.scaled(value) - low) / (high - low) * (self.to - self.from)
     }
@@ -217,7 +217,7 @@ impl Axis {
     }
 
     /// About `wanted` round values.
-    fn ticks(&self, wanted: usize) -> Vec<Tick> {
+    pub(super) fn ticks(&self, wanted: usize) -> Vec<Tick> {
         let tick = |value: f64| Tick { at: coordinate(self.place(value)), label: text::number(value) };
         if self.log {
             let decades = (self.low.log10().floor() as i32)..=(self.high.log10().ceil() as i32);

@@ -1,6 +1,5 @@
 // The page's data: unpacked, and as text for people and for CSV.
 
-const $ = (id) => document.getElementById(id);
 const info = JSON.parse($("data").textContent);
 const points = { n: info.n };
 

@@ -1,4 +1,4 @@
-// Brings the page to life: theme, figures to save, pointer and keys.
+// Brings the page to life: figures to save, pointer and keys.
 
 /** An SVG figure with its styles in it, so that it looks the same alone. */
 function standalone(svg) {
@@ -28,26 +28,6 @@ document.querySelectorAll("[data-save]").forEach((button) => {
   button.setAttribute("aria-label", "Save SVG: " + svg.querySelector("title").textContent);
   button.addEventListener("click", () => download(info.file + "-" + plain(svg.dataset.name) + ".svg", standalone(svg), "image/svg+xml"));
 });
-
-/** Light and dark, kept where the browser allows it. */
-function setUpTheme(changed) {
-  const button = $("theme");
-  const dark = matchMedia("(prefers-color-scheme: dark)");
-  const now = () => document.documentElement.dataset.theme || (dark.matches ? "dark" : "light");
-  const label = () => (button.textContent = now() === "dark" ? "Light" : "Dark");
-  try {
-    const kept = localStorage.getItem("dec-theme");
-    if (kept === "light" || kept === "dark") document.documentElement.dataset.theme = kept;
-  } catch { /* no storage: the system's choice */ }
-  button.addEventListener("click", () => {
-    document.documentElement.dataset.theme = now() === "dark" ? "light" : "dark";
-    try { localStorage.setItem("dec-theme", now()); } catch { /* not kept */ }
-    label();
-    changed();
-  });
-  dark.addEventListener("change", () => { label(); changed(); });
-  label();
-}
 
 /** Mouse, fingers and wheel on the map. */
 function setUpPointer(map, panel) {
