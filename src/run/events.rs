@@ -161,7 +161,9 @@ impl EventLog {
         self.file.seek(SeekFrom::Start(self.length))?;
         self.file.write_all(&self.pending)?;
         let length = self.length + self.pending.len() as u64;
-        self.file.set_len(length)?; // a log that was taken over may be shorter than it was
+        if self.file.metadata()?.len() > length {
+            self.file.set_len(length)?; // a log that was taken over may be shorter than it was
+        }
         self.length = length;
         Ok(())
     }
