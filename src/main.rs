@@ -8,7 +8,10 @@ use std::panic;
 use clap::Parser;
 use dec::backend::signals;
 
+dec::sleep_soon!();
+
 fn main() {
+    dec::backend::waiting::widen();
     dec::backend::exit(run());
 }
 

@@ -171,6 +171,7 @@ fn identity() -> Identity {
         data: text(),
         rows_sha256: text(),
         labels_sha256: None,
+        start_sha256: None,
         device: "cpu".to_owned(),
         threads: 1,
     }

@@ -53,6 +53,7 @@ fn write_seed(to: &Path) {
         data: "rows".to_owned(),
         rows_sha256: String::new(),
         labels_sha256: None,
+        start_sha256: None,
         device: "cpu".to_owned(),
         threads: 1,
     };

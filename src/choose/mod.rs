@@ -7,7 +7,7 @@
 //! |---|---|---|
 //! | separation (`separation.rs`) | how much of a single Gaussian's best cut the two clusters show that stand apart least | Liu et al. 2008, Kimes et al. 2017 |
 //! | stability (`stability.rs`) | prediction strength along the graph, beside that of rows of one Gaussian | Tibshirani & Walther 2005 |
-//! | silhouette | mean silhouette in the latent space, of 10,000 rows at most | Rousseeuw 1987 |
+//! | silhouette | mean silhouette in the latent space, of 3,000 rows at most | Rousseeuw 1987 |
 //! | G (`generality.rs`) | clustering loss on rows trained on, over that on others | Xie et al. 2016, §5.5 |
 //! | eigengap | λ_k − λ_(k+1) of D^−1/2 W D^−1/2 of the graph | von Luxburg 2007, §8.3 |
 //!

@@ -25,7 +25,7 @@ const VOTERS: i64 = 5;
 const RESTARTS: usize = 3;
 
 /// The mean prediction strength of `views` for each of `ks`, in ascending order: in each halving the mean over the clusters, in both
-/// directions. `step` is called after each halving.
+/// directions.
 pub(super) fn strengths(views: &Views, ks: &[usize], seed: u64, control: &mut Control) -> Result<Vec<f64>> {
     let mut sums = vec![0.0; ks.len()];
     for halving in 0..HALVINGS {

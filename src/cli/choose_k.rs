@@ -45,6 +45,10 @@ impl ChooseKArgs {
                 "choose-k looks for the number of clusters: --range A..B says which are tried, not --clusters";
             return Err(dec::Error::Config(problem.to_owned()).into());
         }
+        if recipe.config.start.from.is_some() {
+            let problem = "choose-k pretrains a network, and the recipe starts from a run (start.from): leave that out";
+            return Err(dec::Error::Config(problem.to_owned()).into());
+        }
         if !recipe.config.sweep.is_empty() {
             let problem = format!("the recipe {} has a [sweep] table, and choose-k takes one recipe", recipe.name);
             return Err(dec::Error::Config(problem).into());
@@ -55,6 +59,7 @@ impl ChooseKArgs {
         let n_rows = dataset.n_rows().min(recipe.config.data.limit.unwrap_or(usize::MAX));
         recipe.config.n_clusters = range.check(n_rows)?.from();
         let mut trainer = DecValidParams::of_recipe(recipe.clone())?.trainer(&dataset, device)?;
+        range.check(trainer.task().seen())?;
         let dir = self.directory(&recipe.name)?;
         tracing::info!("{}: {} rows; writing to {}", dataset.name, dataset.n_rows(), dir.path().display());
         interrupt::save_first();

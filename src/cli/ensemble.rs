@@ -41,6 +41,7 @@ pub struct EnsembleArgs {
 
 impl EnsembleArgs {
     pub fn run(&self, console: &Console) -> anyhow::Result<()> {
+        self.recipe.refuse_auto()?;
         let mut recipe = self.recipe.resolve()?;
         check(&recipe.config, self.seeds)?;
         let dataset = load_data(&recipe.config)?;
@@ -96,6 +97,9 @@ fn check(config: &Config, seeds: u64) -> dec::Result<()> {
     if config.data.source == "-" {
         let problem = "an ensemble reads its rows once for every seed, which standard input cannot give: name a file";
         return refuse(problem.to_owned());
+    }
+    if config.start.from.is_some() {
+        return refuse("start.from: seeds that start from one run are of one mind; leave it out".to_owned());
     }
     if config.data.limit.is_some() {
         return refuse(

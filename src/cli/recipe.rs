@@ -10,8 +10,7 @@ use dec::data::{self, Dataset, Reading, Source};
 use dec::run::{read_config, Model, SUMMARY};
 use tch::Device;
 
-/// The recipe where none is named.
-const DEFAULT: &str = "default";
+use super::finished;
 
 #[derive(Debug, PartialEq, Args)]
 pub struct RecipeArgs {
@@ -24,8 +23,9 @@ pub struct RecipeArgs {
     rows: Vec<String>,
 
     /// Recipe: a TOML file, or the name of a built-in one (`dec config --list` shows them)
-    #[arg(short, long, value_name = "FILE|NAME", default_value = DEFAULT)]
-    config: String,
+    /// [default: default]
+    #[arg(short, long, value_name = "FILE|NAME")]
+    config: Option<String>,
 
     /// Override one setting of the recipe; may be repeated
     #[arg(short, long, value_name = "SECTION.KEY=VALUE")]
@@ -142,13 +142,23 @@ impl RecipeArgs {
     /// The same, to start from the run `from`, whose recipe it is unless another is named.
     pub fn resolve_from(&self, from: Option<&Path>) -> dec::Result<Recipe> {
         let mut recipe = match from {
-            Some(run) if self.config == DEFAULT => Recipe { name: "warm".to_owned(), config: read_config(run)? },
-            _ => Recipe::load(&self.config)?,
+            Some(run) if self.config.is_none() => Recipe { name: "warm".to_owned(), config: read_config(run)? },
+            _ => Recipe::load(self.config_name())?,
         };
-        if let Some(run) = from {
-            recipe.config.start.from = Some(run.to_owned());
-        }
+        let before = recipe.config.data.source.clone();
         self.choose_data(&mut recipe.config)?;
+        if let Some(run) = from {
+            if finished::summary_of(run)?["status"] != "finished" {
+                return Err(dec::Error::data(run, "this run has not finished: `dec resume` goes on with it"));
+            }
+            recipe.config.start.from = Some(run.to_owned());
+            let data = &mut recipe.config.data;
+            if data.source != before {
+                // These were about the other file.
+                (data.format, data.array, data.limit) = (None, None, None);
+                (data.label_column, data.id_column) = (None, None);
+            }
+        }
         recipe.set(&self.reading_settings()?)?;
         recipe.set(&self.set)?;
         let config = &mut recipe.config;
@@ -205,11 +215,24 @@ impl RecipeArgs {
         Ok(settings)
     }
 
+    fn config_name(&self) -> &str {
+        self.config.as_deref().unwrap_or("default")
+    }
+
+    /// Whether the command line has a number of clusters, or asks for one to be found.
+    pub fn asks_for_clusters(&self) -> bool {
+        self.clusters.is_some() || self.sets_clusters()
+    }
+
+    fn sets_clusters(&self) -> bool {
+        self.set.iter().any(|setting| setting.split('=').next().is_some_and(|key| key.trim() == "n_clusters"))
+    }
+
     /// Whether somebody has said how many clusters there are: by an option, a setting, or a recipe of their own.
     pub fn says_clusters(&self) -> bool {
-        let set =
-            self.set.iter().any(|setting| setting.split('=').next().is_some_and(|key| key.trim() == "n_clusters"));
-        matches!(self.clusters, Some(Clusters::Given(_))) || set || Recipe::file_says(&self.config, "n_clusters")
+        matches!(self.clusters, Some(Clusters::Given(_)))
+            || self.sets_clusters()
+            || Recipe::file_says(self.config_name(), "n_clusters")
     }
 
     /// Whether --clusters is given, as a number or as `auto`.
@@ -273,7 +296,10 @@ pub fn set_threads(threads: Threads) -> dec::Result<()> {
 pub fn data_of_run(run: &Path) -> anyhow::Result<(Config, Dataset)> {
     let config = read_config(run)?;
     anyhow::ensure!(config.data.source != "-", "the rows came from standard input");
-    let dataset = load_data(&config)?;
+    let dataset = match &config.start.from {
+        Some(_) => read_as(&config, run)?, // which read them as the run that it started from
+        None => load_data(&config)?,
+    };
     let summary = std::fs::read(run.join(SUMMARY)).unwrap_or_default();
     let summary: serde_json::Value = serde_json::from_slice(&summary).unwrap_or_default();
     if let Some(sum) = summary["rows_sha256"].as_str() {
@@ -284,16 +310,19 @@ pub fn data_of_run(run: &Path) -> anyhow::Result<(Config, Dataset)> {
 
 /// The rows that `config` names; as the run that it starts from read its own.
 pub fn load_data(config: &Config) -> anyhow::Result<Dataset> {
-    let read = match &config.start.from {
-        Some(run) => {
-            let model = Model::load(run, Device::Cpu)?;
-            let mut data = config.data.clone();
-            data.categorical_of(&model.columns);
-            read_data(config, Reading { intake: Some(&model.intake), names: &model.columns, ..data.reading() })
-        }
-        None => read_data(config, config.data.reading()),
-    };
-    read.context("the data cannot be used")
+    match &config.start.from {
+        Some(run) => read_as(config, run),
+        None => read_data(config, config.data.reading()).context("the data cannot be used"),
+    }
+}
+
+/// The rows that `config` names, with the columns of the model in `run`, and what that does on reading.
+fn read_as(config: &Config, run: &Path) -> anyhow::Result<Dataset> {
+    let model = Model::load(run, Device::Cpu)?;
+    let mut data = config.data.clone();
+    data.categorical_of(&model.columns);
+    let reading = Reading { intake: Some(&model.intake), names: &model.columns, ..data.reading() };
+    read_data(config, reading).context("the data cannot be used")
 }
 
 /// The same, read in another way.

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use dec::config::{Config, Recipe};
-use dec::run::{Checkpoint, Content, RunDir, CONFIG, SUMMARY};
+use dec::run::{Checkpoint, Content, RunDir, CHOICE, CONFIG, SUMMARY};
 use serde_json::Value;
 
 use super::console::Console;
@@ -77,6 +77,9 @@ fn nothing_to_resume(run: &Path) -> anyhow::Error {
             format!("this run ({status}) is of format 1, an earlier dec's, which kept no checkpoints; {anew}")
         }
         (Some(status), Some(_)) => format!("this run ({status}) has no checkpoint; {anew}"),
+        (None, _) if config.exists() && run.join(CHOICE).exists() => {
+            format!("here is what `dec choose-k` found, which is no run: train with dec --config {}", config.display())
+        }
         (None, _) if config.exists() => format!("this run was stopped before its first checkpoint; {anew}"),
         (None, _) => "this is no run directory: it has neither checkpoints nor a summary".to_owned(),
     };
@@ -131,6 +134,10 @@ pub fn if_there(
             if !summary["merged"].is_null() {
                 let problem = "this directory holds a run whose clusters were joined by `dec merge`; name another with --out, or \
                                write over it with --force";
+                return Some(Err(dec::Error::output(out, problem).into()));
+            }
+            if summary.is_null() && out.join(CHOICE).exists() && out.join(CONFIG).exists() {
+                let problem = "this directory holds what `dec choose-k` found; name another with --out, or write over it with --force";
                 return Some(Err(dec::Error::output(out, problem).into()));
             }
             let finished = summary["status"] == "finished";

@@ -13,8 +13,8 @@ use dec::control::{Control, Event, Observer};
 use dec::estimator::set_up_machine;
 use dec::report::{self, results_table, Sample, TensorBoard};
 use dec::run::{
-    Checkpoint, Checkpoints, EventLog, Fitted, Identity, Keeper, Moment, Part, RunDir, SharedParts, Summary, Trainer,
-    EVENTS,
+    weights_sha256, Checkpoint, Checkpoints, EventLog, Fitted, Identity, Keeper, Moment, Part, RunDir, SharedParts,
+    Summary, Trainer, EVENTS,
 };
 use dec::state::{Run, StageId, State};
 use dec::DecValidParams;
@@ -78,10 +78,12 @@ impl Session {
             data: dataset.name.clone(),
             rows_sha256: dataset.rows_sha256()?,
             labels_sha256: dataset.labels_sha256(),
+            start_sha256: recipe.config.start.from.as_deref().map(weights_sha256).transpose()?,
             device: device_name(device),
             threads: threads::count(),
         };
         let trainer = DecValidParams::of_recipe(recipe.clone())?.trainer(&dataset, device)?;
+        range.map(|range| range.check(trainer.task().seen())).transpose()?;
         recipe.config.n_clusters = trainer.task().config.n_clusters; // those of a run to start from, and new ones
         let output = &recipe.config.output;
         let shown = (output.report || output.tensorboard).then(|| Sample::of(&dataset, &trainer.task().order));

@@ -88,6 +88,14 @@ impl SweepArgs {
                 "a sweep reads its rows once for every member, which standard input cannot give: name a file",
             );
         }
+        if self.halving && config.sweep.contains_key("seed") {
+            return refuse(
+                "--halving compares members on the same rows, and each seed draws others: leave seed out of [sweep]",
+            );
+        }
+        if config.start.from.is_some() && config.sweep.contains_key("n_clusters") {
+            return refuse("start.from says how many clusters there are: leave n_clusters out of [sweep]");
+        }
         if self.halving && config.sweep.contains_key("data.limit") {
             return refuse("--halving chooses data.limit itself: leave it out of [sweep]");
         }

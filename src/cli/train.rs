@@ -46,6 +46,9 @@ impl TrainArgs {
     pub fn run(&self, console: &Console) -> anyhow::Result<()> {
         let mut recipe = self.recipe.resolve_from(self.warm_start.as_deref())?;
         recipe.config.output.tensorboard |= self.tensorboard;
+        if let Some(from) = &recipe.config.start.from {
+            self.check_start(from)?;
+        }
         if !recipe.config.sweep.is_empty() {
             let problem = format!("the recipe {} has a [sweep] table; run it with `dec sweep`", recipe.name);
             return Err(dec::Error::Config(problem).into());
@@ -69,6 +72,24 @@ impl TrainArgs {
         };
         let session = Session::prepare(recipe, by)?.sharing(self.share.as_deref());
         session.start(console, |name| self.directory(name), Start::New)
+    }
+
+    /// Refuses a number of clusters beside a run to start from, and to write over that run.
+    fn check_start(&self, from: &Path) -> dec::Result<()> {
+        if self.recipe.asks_for_clusters() {
+            let problem = format!(
+                "the clusters are those of {}, and what new ones there are: leave the number of clusters out, or start.from",
+                from.display()
+            );
+            return Err(dec::Error::Config(problem));
+        }
+        let same = |out: &Path| matches!((out.canonicalize(), from.canonicalize()), (Ok(a), Ok(b)) if a == b);
+        match &self.out {
+            Some(out) if same(out) => {
+                Err(dec::Error::output(out, "is the run to start from, which stays as it is; name another with --out"))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Makes the run directory.

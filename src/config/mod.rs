@@ -140,6 +140,8 @@ impl Config {
             output: OutputConfig::default(),
             threads: Threads::Auto,
             device: String::new(),
+            // That of the run to start from, and what is new.
+            n_clusters: if config.start.from.is_some() { 0 } else { config.n_clusters },
             ..config.clone()
         };
         plain(self) == plain(other)

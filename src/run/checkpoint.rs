@@ -13,7 +13,7 @@ use sha2::{Digest, Sha256};
 use tch::Device;
 
 use super::keeper::{Keeper, Moment};
-use super::names::{numbers, CHECKPOINTS, EVENTS, FORMAT};
+use super::names::{numbers, CHECKPOINTS, EVENTS, FORMAT, WEIGHTS};
 use super::tensors;
 use crate::error::{Error, Result};
 use crate::files::{sync_dir, write_atomic};
@@ -37,6 +37,9 @@ pub struct Identity {
     pub rows_sha256: String,
     /// SHA-256 of the labels, where there are some.
     pub labels_sha256: Option<String>,
+    /// SHA-256 of the weights of the run that this one starts from, if it does ([`weights_sha256`]).
+    #[serde(default)]
+    pub start_sha256: Option<String>,
     /// `cpu`, `cuda:0`.
     pub device: String,
     /// Threads that compute on the CPU: products may differ in their last bits with it.
@@ -66,6 +69,13 @@ impl Identity {
                 now.data
             )));
         }
+        if self.start_sha256 != now.start_sha256 {
+            return Err(Error::Config(
+                "the run cannot go on: the run that it started from (start.from) has other weights now; bring them back, or start anew \
+                 in another directory"
+                    .to_owned(),
+            ));
+        }
         if self.device != now.device {
             return differs("the device was", &self.device, &now.device, &format!("give --device {}", self.device));
         }
@@ -75,6 +85,15 @@ impl Identity {
         }
         Ok(())
     }
+}
+
+/// SHA-256 of the weights in a run's directory.
+///
+/// # Errors
+/// [`Error::Data`] where they cannot be read.
+pub fn weights_sha256(run: &Path) -> Result<String> {
+    let path = run.join(WEIGHTS);
+    fs::read(&path).map(|bytes| sha256(&bytes)).map_err(|e| Error::data(&path, format!("cannot be read: {e}")))
 }
 
 /// The marker of a checkpoint.

@@ -9,7 +9,7 @@ use serde_json::{json, Value};
 use super::keeper::Part;
 use crate::control::{Event, Observer};
 use crate::error::{Error, Result};
-use crate::files::faults;
+use crate::files::{faults, write_atomic};
 use crate::stage;
 use crate::state::Task;
 
@@ -115,7 +115,15 @@ impl EventLog {
             self.pending.extend_from_slice(value.to_string().as_bytes());
             self.pending.push(b'\n');
         }
-        self.flush();
+        // All at once: half of it would be taken for what this run has told.
+        match write_atomic(&self.path, &self.pending).and_then(|()| opened(&self.path)) {
+            Ok(file) => {
+                self.file = file;
+                self.length = self.pending.len() as u64;
+                self.pending.clear();
+            }
+            Err(problem) => tracing::warn!("{problem}; training goes on"),
+        }
         told
     }
 
@@ -178,6 +186,11 @@ impl Observer for EventLog {
         }
         self.append(&value);
     }
+}
+
+/// A log to write on in.
+fn opened(path: &Path) -> Result<File> {
+    OpenOptions::new().write(true).open(path).map_err(|e| Error::output(path, format!("cannot be continued: {e}")))
 }
 
 /// Whether a line is of an event, and not of how the log came about.

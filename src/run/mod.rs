@@ -33,7 +33,7 @@ mod tensors;
 mod trainer;
 
 pub use crate::files::{check_writable, write_atomic};
-pub use checkpoint::{Checkpoint, Checkpoints, Identity};
+pub use checkpoint::{weights_sha256, Checkpoint, Checkpoints, Identity};
 pub use dir::{Content, RunDir};
 pub use duration::{expected, Expected};
 pub use estimate::{estimate, Estimate};

@@ -79,6 +79,13 @@ impl SharedParts {
 
     /// Leaves a part that the run has come to the end of, unless it is there. Failing to is reported, and no reason to stop.
     pub fn share(&mut self, run: &Run, part: Part, log: &EventLog) {
+        if part == Part::Start {
+            self.held.retain(|(held, _)| *held == Part::Start); // of a network that came to nothing
+        }
+        if run.state.pretrained {
+            self.held.clear();
+            return; // its stages are others: the number of clusters was looked for
+        }
         if !self.held.iter().any(|(held, _)| *held == part) {
             return; // it was taken, or cannot be shared
         }
@@ -200,7 +207,7 @@ fn key(task: &Task, identity: &Identity, part: Part) -> Result<String> {
     let labels = identity.labels_sha256.as_ref().filter(|_| part == Part::Start); // scores are among its events
     let network = if let Part::Autoencoder(network) = part { Some(network) } else { None };
     let all = json!({
-        "dec": env!("CARGO_PKG_VERSION"), "format": FORMAT, "network": network, "rows": identity.rows_sha256, "labels": labels,
+        "dec": env!("CARGO_PKG_VERSION"), "format": FORMAT, "network": network, "rows": identity.rows_sha256, "labels": labels, "start": identity.start_sha256,
         "device": identity.device, "threads": identity.threads, "settings": settings,
     });
     Ok(Sha256::digest(all.to_string()).iter().map(|byte| format!("{byte:02x}")).collect())

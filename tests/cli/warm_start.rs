@@ -56,6 +56,8 @@ fn a_run_that_started_from_another_is_repeated_and_resumed() {
     let stopped = ["new.npy", "--warm-start", "run", "--set=checkpoint.every_secs=0"];
     scratch.dec(stopped.into_iter().chain(["--out", "warm"])).ok();
     scratch.dec(["--config", "warm/config.toml", "--out", "twice"]).ok();
+    let again = scratch.dec(stopped.into_iter().chain(["--out", "warm", "--resume-if-there"])).ok();
+    assert!(again.stderr.contains("finished before"), "{again:#?}");
     let weights = scratch.read("warm/weights.safetensors");
     assert_eq!(weights, scratch.read("twice/weights.safetensors"));
 
@@ -67,6 +69,18 @@ fn a_run_that_started_from_another_is_repeated_and_resumed() {
     scratch.dec(["resume", "killed"]).ok();
     scratch.dec(stopped.into_iter().chain(["--out", "whole", long])).ok();
     assert_eq!(scratch.read("killed/weights.safetensors"), scratch.read("whole/weights.safetensors"));
+
+    let mut stopping = Running::start(scratch.command(stopped.into_iter().chain(["--out", "stopped", long])));
+    stopping.wait_for_line(&scratch.path("stopped/events.jsonl"), &["\"round\":3"]);
+    stopping.signal("KILL");
+    stopping.end();
+    scratch.train("run", &["--force", "--seed=5"]);
+    scratch.dec(["resume", "stopped"]).failed(2, &["start.from", "other weights"]);
+    // What has finished does not need the run that it started from.
+    std::fs::remove_dir_all(scratch.path("run")).unwrap();
+    let evaluated = scratch.dec(["evaluate", "warm", "--labels", "warm/assignments.csv"]);
+    assert!(!evaluated.stderr.contains("run/"), "{evaluated:#?}");
+    assert!(scratch.dec(["report", "warm"]).ok().stderr.is_empty());
 }
 
 #[test]
@@ -80,6 +94,9 @@ fn what_cannot_be_a_start_is_refused_in_words() {
     refused(&["new.npy", "--warm-start", "nowhere"], 3, "nowhere");
     refused(&["new.npy", "--warm-start", "run", "-k", "4"], 2, "--clusters");
     write_npy(&scratch.path("narrow.npy"), &[60, 3], &(0..180).map(|i| (i * 7 % 11) as f32).collect::<Vec<_>>());
+    refused(&["new.npy", "--warm-start", "run", "--set=n_clusters=4"], 2, "leave the number of clusters out");
+    let same = scratch.dec(["new.npy", "--warm-start", "run", "--out", "run", "--force"]);
+    same.failed(2, &["is the run to start from", "--out"]);
     refused(&["narrow.npy", "--warm-start", "run"], 3, "8");
     scratch.dec(["merge", "run", "--to", "2", "--out", "merged"]).ok();
     refused(&["new.npy", "--warm-start", "merged"], 2, "start from the run that they are of");
