@@ -102,9 +102,6 @@ pub struct RecipeArgs {
 
     /// Threads that compute on the CPU: a number, or auto (OMP_NUM_THREADS, else every processor that this program may
     /// use) [default: auto]
-    ///
-    /// On a machine that other programs keep busy too, also set OMP_WAIT_POLICY=passive in the environment: threads that wait
-    /// then sleep instead of holding each other up.
     #[arg(long, value_name = "N", allow_negative_numbers = true)]
     threads: Option<String>,
 
