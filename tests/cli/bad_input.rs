@@ -100,6 +100,7 @@ fn files_that_memory_has_no_room_for() {
     sparse("bytes.npy", "'|u1'", "(4000000, 1000)", 4_000_000_000);
     // Two bytes a value on the disk, and four in memory.
     sparse("halves.npy", "'<f2'", "(2000000, 500)", 2_000_000_000);
+    // Eight bytes a label on the disk, and a text in memory.
     sparse("labels.npy", "'<i8'", "(500000000,)", 4_000_000_000);
     write_npy(&scratch.path("rows.npy"), &[4, 2], &[0.5f32; 8]);
     // Honest about 4 GB of zeros, in 4 MB: a stream of gzip may have many members.
@@ -117,7 +118,7 @@ fn files_that_memory_has_no_room_for() {
         (["--data=bytes.npy", "--out=run"], ["bytes.npy", "4000000 x 1000 uint8 values need 8.0 GB"]),
         (["--data=halves.npy", "--out=run"], ["halves.npy", "2000000 x 500 float16 values need 8.0 GB"]),
         (["--data=zeros.npy.gz", "--out=run"], ["zeros.npy.gz", "4000000 x 1000 uint8 values need 4.0 GB"]),
-        (["--data=rows.npy", "--labels=labels.npy"], ["labels.npy", "500000000 int64 values need 4.0 GB"]),
+        (["--data=rows.npy", "--labels=labels.npy"], ["labels.npy", "500000000 int64 values need 24 GB"]),
     ] {
         let ran = within(&scratch, 3, &args);
         ran.failed(6, &words);

@@ -12,6 +12,7 @@ use parquet::file::metadata::ParquetMetaData;
 use super::record::{self, Each, Source};
 use super::{Pick, Table};
 use crate::error::{Error, Result};
+use depth::Footer;
 
 mod depth;
 
@@ -105,15 +106,18 @@ impl Part {
     fn open(path: PathBuf) -> Result<Self> {
         let mut file = opened(&path)?;
         let length = file.metadata().map_err(|error| cannot_open(&path, &error))?.len();
-        let deep = depth::of_file(&mut file).map_err(|error| cannot_open(&path, &error))?;
-        if let Some(levels) = deep.filter(|&levels| levels > depth::MOST_DEPTH) {
+        let footer = depth::of_file(&mut file).map_err(|error| cannot_open(&path, &error))?;
+        let failed = |error: &dyn std::fmt::Display| {
+            Error::data(&path, format!("not a whole Parquet file ({error}); copy it again, or write it anew"))
+        };
+        if footer == Footer::Damaged {
+            return Err(failed(&"its footer is damaged"));
+        }
+        if let Footer::Deep(levels) = footer {
             let problem =
                 format!("its columns lie {levels} levels deep in each other, but {} are read", depth::MOST_DEPTH);
             return Err(Error::data(&path, format!("{problem}; it is damaged, or write it again with plain columns")));
         }
-        let failed = |error: &dyn std::fmt::Display| {
-            Error::data(&path, format!("not a whole Parquet file ({error}); copy it again, or write it anew"))
-        };
         let metadata = record::guarded(|| ArrowReaderMetadata::load(&file, ArrowReaderOptions::new()))
             .map_err(|error| failed(&error))?
             .map_err(|error| failed(&error))?;
@@ -239,6 +243,13 @@ mod tests {
         assert!(notes.contains("column when is of a type that is not supported"), "{notes}");
         assert!(notes.contains("column name differs in every row and names the rows"), "{notes}");
         Ok(())
+    }
+
+    /// Found by fuzzing: a footer of a kilobyte that kept the crate busy for half a minute.
+    #[test]
+    fn footers_that_never_end_are_refused() {
+        let text = read(&file("endless.parquet"), &ROOMY).unwrap_err().to_string();
+        assert!(text.contains("its footer is damaged"), "{text}");
     }
 
     #[test]

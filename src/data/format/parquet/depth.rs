@@ -1,7 +1,9 @@
 //! How deep the columns of a Parquet file lie in each other, as its footer says.
 //!
 //! The crate that reads footers goes down by recursion. A footer of some hundred kilobytes can take that beyond the stack, which
-//! ends the process; so the depth is counted here first. Only as much of Thrift's compact protocol is understood as that needs.
+//! ends the process; so the depth is counted here first. And it passes over lists that it does not know item by item, however many they
+//! claim, truth values without taking a byte: a footer of a kilobyte can keep it busy for ever. So the footer is gone through here,
+//! where every item takes a byte at least, and truth values in lists, which no footer has, are refused.
 
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
@@ -12,30 +14,47 @@ pub(super) const MOST_DEPTH: usize = 100;
 /// What a file ends with, behind the length of its footer.
 const MAGIC: &[u8; 4] = b"PAR1";
 
-/// The depth of the schema of `file`; `None` if it has no footer that is understood, of which its reader will say what is wrong.
-pub(super) fn of_file(file: &mut File) -> io::Result<Option<usize>> {
+/// What a footer is like.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Footer {
+    /// Its reader may have it.
+    Sound,
+    /// There is none, of which its reader will say what is wrong.
+    Missing,
+    /// It is none.
+    Damaged,
+    /// Its columns lie deeper than [`MOST_DEPTH`].
+    Deep(usize),
+}
+
+/// The footer of `file`.
+pub(super) fn of_file(file: &mut File) -> io::Result<Footer> {
     let length = file.seek(SeekFrom::End(0))?;
     if length < 8 {
-        return Ok(None);
+        return Ok(Footer::Missing);
     }
     let mut tail = [0; 8];
     file.seek(SeekFrom::Start(length - 8))?;
     file.read_exact(&mut tail)?;
     let footer = u64::from(u32::from_le_bytes([tail[0], tail[1], tail[2], tail[3]]));
     if &tail[4..] != MAGIC || footer > length - 8 {
-        return Ok(None);
+        return Ok(Footer::Missing);
     }
     file.seek(SeekFrom::Start(length - 8 - footer))?;
     let mut bytes = vec![0; footer as usize];
     file.read_exact(&mut bytes)?;
-    Ok(of_footer(&bytes))
+    Ok(match of_footer(&bytes) {
+        None => Footer::Damaged,
+        Some(levels) if levels > MOST_DEPTH => Footer::Deep(levels),
+        Some(_) => Footer::Sound,
+    })
 }
 
 /// The footer is a struct whose field 2 is the list of the schema's elements, in depth-first order. Field 5 of an element is the
 /// number of its children.
 fn of_footer(bytes: &[u8]) -> Option<usize> {
     let mut thrift = Thrift { bytes };
-    let mut id = 0;
+    let (mut id, mut depth) = (0, None);
     while let Some(kind) = thrift.field(&mut id)? {
         if id != 2 || kind != LIST {
             thrift.skip(kind, LEVELS)?;
@@ -57,9 +76,9 @@ fn of_footer(bytes: &[u8]) -> Option<usize> {
                 deepest = deepest.max(children.len());
             }
         }
-        return Some(deepest);
+        depth = Some(deepest);
     }
-    None
+    depth
 }
 
 const TRUE: u8 = 1;
@@ -179,10 +198,10 @@ impl Thrift<'_> {
         Some(())
     }
 
-    /// Skips an item of a list or a map, where truths are bytes.
+    /// Skips an item of a list or a map, but for truth values.
     fn skip_item(&mut self, kind: u8, levels: usize) -> Option<()> {
         match kind {
-            TRUE | FALSE => self.take(1),
+            TRUE | FALSE => None,
             kind => self.skip(kind, levels),
         }
     }
@@ -216,6 +235,9 @@ pub(super) mod tests {
             assert_eq!(of_footer(footer), Some(groups + 1));
             assert_eq!(of_footer(&footer[..footer.len() / 2]), None, "{groups}");
         }
+        let endless = |list: &[u8]| [&[0x15, 0x02, 0x19, 0x0c], list, &[0x00]].concat(); // behind an empty schema
+        assert_eq!(of_footer(&endless(&[])), Some(0));
+        assert_eq!(of_footer(&endless(&[0xd9, 0xf1, 0xff, 0xff, 0xff, 0xff, 0x07])), None, "2^31 truths in no byte");
         assert_eq!(of_footer(&[0x19, 0xff, 0xff, 0xff, 0xff, 0x7f]), None, "a list that is not there");
     }
 }
