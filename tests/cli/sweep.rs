@@ -364,7 +364,9 @@ fn members_are_drawn_from_lists_and_ranges() {
 
 #[test]
 fn the_best_third_goes_on_to_more_rows() {
-    let scratch = with_sweep("\"cluster.lr\" = [0.01, 0.02, 0.05]\nseed = [0, 1, 2]\n\"pretrain.epochs\" = [2]");
+    let scratch = with_sweep(
+        "\"cluster.lr\" = [0.01, 0.02, 0.05]\n\"cluster.tol\" = [0.0, 0.001, 0.002]\n\"pretrain.epochs\" = [2]",
+    );
     let value = |i: usize| (i / 8 % 3) as f32 * 4.0 - 4.0 + (i as f32 * 12.9898).sin() + (i as f32 * 78.233).cos();
     write_npy(&scratch.path("rows.npy"), &[900, 8], &(0..900 * 8).map(value).collect::<Vec<f32>>());
     write_npy(&scratch.path("y.npy"), &[900], &(0..900).map(|row| row % 3).collect::<Vec<i64>>());
@@ -373,7 +375,7 @@ fn the_best_third_goes_on_to_more_rows() {
     assert!(ran.stderr.contains("rung 1 of 2: 9 members on 300 rows"), "{ran:#?}");
     assert!(ran.stderr.contains("rung 2 of 2: 3 members on 900 rows"), "{ran:#?}");
     let shown = table(&ran);
-    assert_eq!(shown[0][..5], ["cluster.lr", "pretrain.epochs", "seed", "rows", "status"]);
+    assert_eq!(shown[0][..5], ["cluster.lr", "cluster.tol", "pretrain.epochs", "rows", "status"]);
     let rows: Vec<&str> = shown[1..].iter().map(|row| row[3].as_str()).collect();
     assert_eq!(rows, ["900", "900", "900", "300", "300", "300", "300", "300", "300"]);
     assert_eq!(scratch.names("sweep/rungs/300").len(), 10, "nine, and their recipes");
@@ -383,9 +385,11 @@ fn the_best_third_goes_on_to_more_rows() {
     let again = halving();
     assert_eq!(again.stderr.matches("finished before").count(), 12, "{again:#?}");
     assert!(scratch.tree() == before, "nothing is trained twice");
-    let refused = scratch.text("s.toml") + "\"data.limit\" = [90, 180]\n";
-    std::fs::write(scratch.path("s.toml"), refused).unwrap();
-    scratch.dec(["sweep", "--config=s.toml", "--out=sweep", "--halving"]).failed(2, &["data.limit", "[sweep]"]);
+    let recipe = scratch.text("s.toml");
+    for (key, values) in [("data.limit", "[90, 180]"), ("seed", "[0, 1]")] {
+        std::fs::write(scratch.path("s.toml"), format!("{recipe}{key:?} = {values}\n")).unwrap();
+        scratch.dec(["sweep", "--config=s.toml", "--out=sweep", "--halving"]).failed(2, &[key, "[sweep]"]);
+    }
 }
 
 /// A value may be anything, such as the name of a file.
