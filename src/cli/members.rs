@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use dec::backend::threads;
 use dec::config::{Config, Member, Threads};
-use dec::run::{autoencoder_group, write_atomic, Checkpoint, Lock, CONFIG, SUMMARY};
+use dec::run::{autoencoder_group, write_atomic, Checkpoint, Lock, CONFIG, EVENTS, SUMMARY};
 use serde_json::Value;
 
 use super::console::Console;
@@ -109,6 +109,19 @@ struct Running {
     reader: Option<JoinHandle<()>>,
     /// Whether it was asked to stop.
     told: bool,
+    /// The length of its log before it was started.
+    log: u64,
+}
+
+impl Running {
+    /// Whether it has come to train, and to hold what it makes for others: its log has grown.
+    fn has_begun(&self) -> bool {
+        log_length(&self.member.dir) != self.log
+    }
+}
+
+fn log_length(dir: &Path) -> u64 {
+    fs::metadata(dir.join(EVENTS)).map_or(0, |log| log.len())
 }
 
 /// The members at work.
@@ -147,17 +160,22 @@ impl Pool<'_> {
         Ok(())
     }
 
-    /// The member to start now, if there is room: rather one whose autoencoder nobody at work trains, which would be waited for.
-    /// What a killed sweep has left at work in a member's directory ends soon, and is waited for.
+    /// The member to start now, if there is room: rather one whose autoencoder nobody at work trains, which would be waited for. One
+    /// that goes on with an autoencoder comes before others that need it: they start once it has begun.
+    /// What a killed sweep has left at work in a member's directory ends soon, and is waited for, by its group too.
     fn next(&mut self, waiting: &[Waiting]) -> Option<usize> {
         if self.running.len() >= self.jobs.at_once {
             return None;
         }
         let patient = self.waited.elapsed() < LONGEST_WAIT;
-        let free = |member: &Waiting| !(patient && Lock::is_held(&member.dir));
+        let left = waiting.iter().filter(|member| patient && Lock::is_held(&member.dir));
+        let left: Vec<&str> = left.map(|member| member.group.as_str()).collect();
+        let free = |member: &Waiting| !left.contains(&member.group.as_str());
         let alone = |member: &Waiting| self.running.iter().all(|other| other.member.group != member.group);
+        let behind =
+            |member: &Waiting| self.running.iter().all(|other| other.member.group != member.group || other.has_begun());
         let next = waiting.iter().position(|member| free(member) && alone(member));
-        let next = next.or_else(|| waiting.iter().position(free));
+        let next = next.or_else(|| waiting.iter().position(|member| free(member) && behind(member)));
         if next.is_some() {
             self.waited = Instant::now();
         }
@@ -191,6 +209,7 @@ impl Pool<'_> {
         #[cfg(unix)]
         std::os::unix::process::CommandExt::process_group(&mut command, 0); // see `stop`
         dec::backend::end_with_parent(&mut command); // we are on the main thread
+        let log = log_length(dir);
         let mut child = command.spawn().context("cannot start a member")?;
         let reader = child.stderr.take().map(|stderr| {
             let (console, place) = (self.console.clone(), place.clone());
@@ -199,7 +218,7 @@ impl Pool<'_> {
                 lines.for_each(|line| console.pass_on(&format!("{place} {}", String::from_utf8_lossy(&line))));
             })
         });
-        self.running.push(Running { member, child, reader, told: false });
+        self.running.push(Running { member, child, reader, told: false, log });
         Ok(())
     }
 }
