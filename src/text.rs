@@ -1,4 +1,4 @@
-//! Numbers as people write them.
+//! Numbers as people write them, and bytes.
 
 /// 12345 → `12,345`.
 pub(crate) fn grouped(number: u64) -> String {
@@ -11,4 +11,9 @@ pub(crate) fn grouped(number: u64) -> String {
         out.push(digit);
     }
     out
+}
+
+/// Two hexadecimal digits a byte, as hashes are written.
+pub(crate) fn hex(bytes: impl AsRef<[u8]>) -> String {
+    bytes.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
 }

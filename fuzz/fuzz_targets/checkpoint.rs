@@ -10,7 +10,7 @@ use dec::control::{Event, Observer};
 use dec::data::{Dataset, Features};
 use dec::run::{Checkpoint, Checkpoints, Identity, Trainer};
 use dec::state::Task;
-use dec_fuzz::{accepted, bounded, folder};
+use dec_fuzz::{accepted, bounded, few_rows, folder, write_if_asked};
 use libfuzzer_sys::fuzz_target;
 use sha2::{Digest, Sha256};
 use tch::Device;
@@ -37,7 +37,7 @@ fn trainer() -> Trainer {
     let mut recipe = Recipe::load("default").expect("the default");
     recipe.set(&SETTINGS.map(str::to_owned)).expect("settings");
     let config = recipe.config.check().expect("settings");
-    let rows = ndarray::Array2::from_shape_fn((12, 3), |(i, j)| (i % 2) as f32 * 5.0 + ((7 * i + j) % 5) as f32 * 0.1);
+    let rows = few_rows();
     let rows = Dataset { features: Features::F32(rows), name: "rows".to_owned(), ..Dataset::default() };
     Trainer::new(&config, &rows, Device::Cpu).expect("a trainer")
 }
@@ -96,10 +96,7 @@ fn read(task: &Task, data: &[u8]) {
 
 fuzz_target!(
     init: {
-        if let Some(to) = std::env::var_os("DEC_FUZZ_SEED") {
-            write_seed(Path::new(&to));
-            std::process::exit(0);
-        }
+        write_if_asked(write_seed);
     },
     |data: &[u8]| {
         folder();

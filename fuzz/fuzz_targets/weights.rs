@@ -7,13 +7,13 @@ use std::path::Path;
 
 use dec::run::{Model, CONFIG, SUMMARY, WEIGHTS};
 use dec::Dec;
-use dec_fuzz::{accepted, bounded, folder};
+use dec_fuzz::{accepted, bounded, few_rows, folder, write_if_asked};
 use libfuzzer_sys::fuzz_target;
 use tch::Device;
 
 /// Writes the run directory of a small model, as a seed.
 fn write_seed(to: &Path) {
-    let rows = ndarray::Array2::from_shape_fn((12, 3), |(i, j)| (i % 2) as f32 * 5.0 + ((7 * i + j) % 5) as f32 * 0.1);
+    let rows = few_rows();
     let params = Dec::params(2).set("model.hidden", vec![3]).set("model.n_latent", 2).set("pretrain.steps", 4);
     let params = params.set("start.networks", 1).set("cluster.max_rounds", 1).set("threads", 1).set("device", "cpu");
     let run = folder().join("seed");
@@ -24,10 +24,7 @@ fn write_seed(to: &Path) {
 
 fuzz_target!(
     init: {
-        if let Some(to) = std::env::var_os("DEC_FUZZ_SEED") {
-            write_seed(Path::new(&to));
-            std::process::exit(0);
-        }
+        write_if_asked(write_seed);
     },
     |data: &[u8]| {
         let run = folder().join("run");

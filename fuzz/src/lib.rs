@@ -13,6 +13,7 @@ use std::sync::OnceLock;
 
 use dec::data::{self, Dataset, FeatureChoice, Format, Missing, Pick, Reading};
 use dec::Error;
+use ndarray::Array2;
 use tempfile::TempDir;
 
 /// What values may take: `data.max_memory`.
@@ -111,6 +112,19 @@ pub fn file(name: &str, data: &[u8]) -> PathBuf {
     let path = folder().join(name);
     fs::write(&path, data).expect("a temporary file");
     path
+}
+
+/// Has `write` write a seed and ends, where `scripts/fuzz` asks for one.
+pub fn write_if_asked(write: impl FnOnce(&Path)) {
+    if let Some(to) = std::env::var_os("DEC_FUZZ_SEED") {
+        write(Path::new(&to));
+        std::process::exit(0);
+    }
+}
+
+/// Rows of a run that makes a seed: 12 of 3 features, in two groups.
+pub fn few_rows() -> Array2<f32> {
+    Array2::from_shape_fn((12, 3), |(i, j)| (i % 2) as f32 * 5.0 + ((7 * i + j) % 5) as f32 * 0.1)
 }
 
 /// Runs a reader, which may not hold much memory at any time: so much `more` than others, where a crate reserves what it then does

@@ -178,11 +178,12 @@ struct Levels {
 }
 
 impl Levels {
-    fn new(run: &Run, views: &Views, ks: &[usize], seed: u64, control: &mut Control) -> Result<Self> {
+    fn new(run: &mut Run, views: &Views, ks: &[usize], seed: u64, control: &mut Control) -> Result<Self> {
         let n = views.n_rows();
         let most = ks.last().copied().unwrap_or(1);
         let wanted = (PARTS_PER_CLUSTER * most).clamp(most + 1, (n / 10).max(most + 1)).min(n);
-        let graph = views.graph(control).map_err(of_latent)?;
+        let z = run.latent(0, control)?;
+        let graph = run.graph(&z, control).map_err(of_latent)?;
         let eigen = leading_eigenvectors(&graph.normalised()?, (wanted + 1).min(n) as i64, seed, control)?;
         // Fewer, where there are not so many different rows.
         let mut found = None;

@@ -6,7 +6,8 @@ use std::path::PathBuf;
 use anyhow::Context;
 use clap::Args;
 use dec::choose::{Choice, KRange};
-use dec::config::Recipe;
+use dec::config::{Config, Recipe};
+use dec::data::Dataset;
 use dec::estimator::set_up_machine;
 use dec::report::{choice_csv, choice_svg, choice_table};
 use dec::run::{write_atomic, EventLog, RunDir, Trainer, CHOICE, CHOICE_PLOT, CHOICE_TABLE, EVENTS};
@@ -56,10 +57,8 @@ impl ChooseKArgs {
         let device = set_up_machine(&recipe.config)?;
         let dataset = load_data(&recipe.config)?;
         let range = self.range.unwrap_or_default();
-        let n_rows = dataset.n_rows().min(recipe.config.data.limit.unwrap_or(usize::MAX));
-        recipe.config.n_clusters = range.check(n_rows)?.from();
+        recipe.config.n_clusters = check(range, &recipe.config, &dataset)?.from();
         let mut trainer = DecValidParams::of_recipe(recipe.clone())?.trainer(&dataset, device)?;
-        range.check(trainer.task().seen())?;
         let dir = self.directory(&recipe.name)?;
         tracing::info!("{}: {} rows; writing to {}", dataset.name, dataset.n_rows(), dir.path().display());
         interrupt::save_first();
@@ -79,6 +78,11 @@ impl ChooseKArgs {
     }
 }
 
+/// The range for the rows that the search will see.
+pub(super) fn check(range: KRange, config: &Config, dataset: &Dataset) -> dec::Result<KRange> {
+    range.check(config.data.rows_of(dataset.n_rows()).min(config.start.max_rows))
+}
+
 /// Pretrains and chooses, with what happens in the directory's log, which is returned.
 pub(super) fn look(
     trainer: &mut Trainer,
@@ -90,14 +94,12 @@ pub(super) fn look(
     let looked = catch_unwind(AssertUnwindSafe(|| {
         trainer.pretrain(&mut observer).and_then(|()| trainer.choose_k(range, &mut observer))
     }));
-    observer.finish();
+    let log = observer.into_log();
     let choice = looked.unwrap_or_else(|payload| Err(dec::Error::from_payload(&*payload)));
     if matches!(choice, Err(dec::Error::Interrupted)) {
         tracing::warn!("interrupted before the number of clusters was found; nothing is kept, start it again");
     }
-    let choice = choice?;
-    let log = observer.into_log().context("the event log is in use")?;
-    Ok((choice, log))
+    Ok((choice?, log.context("the event log is in use")?))
 }
 
 /// Writes what was found: the table and the plot first, then the JSON, whose presence says that all of it is there.

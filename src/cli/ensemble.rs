@@ -17,7 +17,7 @@ use serde_json::{json, Value};
 use super::console::Console;
 use super::interrupt;
 use super::members::{self, Jobs};
-use super::recipe::{load_data, RecipeArgs};
+use super::recipe::{classes_of, load_data, RecipeArgs};
 
 /// What an ensemble's directory is known by.
 const ENSEMBLE: &str = "ensemble.json";
@@ -45,7 +45,7 @@ impl EnsembleArgs {
         let mut recipe = self.recipe.resolve()?;
         check(&recipe.config, self.seeds)?;
         let dataset = load_data(&recipe.config)?;
-        let classes = dataset.n_classes().filter(|&classes| classes > 1);
+        let classes = classes_of(&dataset);
         if let (false, Some(classes)) = (self.recipe.says_clusters(), classes) {
             recipe.config.n_clusters = classes;
         }

@@ -10,7 +10,7 @@ use dec::data::{Dataset, Health, RowKind, RowRule, Scaling};
 use dec::run::{estimate, expected, Estimate};
 use dec::state::{Task, ToldBy};
 
-use super::recipe::{load_data, RecipeArgs};
+use super::recipe::{classes_of, load_data, RecipeArgs};
 
 #[derive(Debug, Args)]
 pub struct InspectArgs {
@@ -28,7 +28,7 @@ impl InspectArgs {
         let mut recipe = self.recipe.resolve()?;
         super::recipe::set_threads(recipe.config.threads)?;
         let dataset = load_data(&recipe.config)?;
-        let labelled = dataset.n_classes().filter(|&classes| classes > 1);
+        let labelled = classes_of(&dataset);
         if let (false, Some(classes)) = (self.recipe.says_clusters(), labelled) {
             recipe.config.n_clusters = classes;
         }

@@ -105,8 +105,7 @@ impl MergeArgs {
 
     /// Refuses a directory that holds something, and the run's own.
     fn check_out(&self, out: &Path) -> dec::Result<()> {
-        let same = matches!((out.canonicalize(), self.run.canonicalize()), (Ok(a), Ok(b)) if a == b);
-        if same {
+        if super::same_place(out, &self.run) {
             return Err(dec::Error::output(out, "is the run itself, which stays as it is; name another with --out"));
         }
         match RunDir::content(out) {

@@ -23,6 +23,8 @@ mod sweep;
 mod train;
 mod watch;
 
+use std::path::Path;
+
 use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser, Subcommand};
 
@@ -169,6 +171,11 @@ pub fn is_unread(error: &anyhow::Error) -> bool {
 /// Whether stdout is no file on a disk, whose errors count. A terminal that is gone does not say of itself that it is one.
 fn stdout_is_a_device() -> bool {
     std::fs::read_link("/proc/self/fd/1").is_ok_and(|target| target.starts_with("/dev"))
+}
+
+/// Whether two paths lead to the same file or directory, which is there.
+fn same_place(one: &Path, other: &Path) -> bool {
+    matches!((one.canonicalize(), other.canonicalize()), (Ok(a), Ok(b)) if a == b)
 }
 
 /// Text of somebody's as a terminal may show it: what would be a command there is escaped.

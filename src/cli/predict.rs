@@ -191,7 +191,7 @@ impl PredictArgs {
         if output.is_dir() {
             return Err(dec::Error::output(output, "is a directory; name a file with --output"));
         }
-        let same = |path: &Path| matches!((output.canonicalize(), path.canonicalize()), (Ok(a), Ok(b)) if a == b);
+        let same = |path: &Path| super::same_place(output, path);
         if same(model) || same(Path::new(rows)) {
             return Err(dec::Error::output(
                 output,

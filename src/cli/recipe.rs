@@ -329,6 +329,11 @@ pub fn read_data(config: &Config, reading: Reading) -> dec::Result<Dataset> {
     data::load(&Source { source: &data.source, more: &data.more, dir, labels, reading })
 }
 
+/// As many clusters as the labels have classes; `None` without labels, and where all are alike.
+pub fn classes_of(dataset: &Dataset) -> Option<usize> {
+    dataset.n_classes().filter(|&classes| classes > 1)
+}
+
 /// `path`, or where that is taken the first that is free with a number behind it.
 pub fn free(path: &Path) -> PathBuf {
     let numbered = |n: usize| {

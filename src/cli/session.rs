@@ -22,7 +22,7 @@ use dec::DecValidParams;
 use super::choose_k;
 use super::console::{Console, Progress};
 use super::interrupt;
-use super::recipe::load_data;
+use super::recipe::{classes_of, load_data};
 
 /// Everything that can be refused before a directory is made.
 pub struct Session {
@@ -63,10 +63,9 @@ impl Session {
         let dataset = load_data(&recipe.config)?;
         let range = (by == ClustersBy::Search).then(KRange::default);
         if let Some(range) = range {
-            let n_rows = dataset.n_rows().min(recipe.config.data.limit.unwrap_or(usize::MAX));
-            recipe.config.n_clusters = range.check(n_rows)?.from();
+            recipe.config.n_clusters = choose_k::check(range, &recipe.config, &dataset)?.from();
         }
-        let classes = dataset.n_classes().filter(|&classes| by == ClustersBy::Labels && classes > 1);
+        let classes = classes_of(&dataset).filter(|_| by == ClustersBy::Labels);
         if let Some(classes) = classes.filter(|&classes| classes != recipe.config.n_clusters) {
             tracing::info!(
                 "{classes} clusters, as many as the labels have classes (--clusters asks for another number)"
@@ -83,7 +82,6 @@ impl Session {
             threads: threads::count(),
         };
         let trainer = DecValidParams::of_recipe(recipe.clone())?.trainer(&dataset, device)?;
-        range.map(|range| range.check(trainer.task().seen())).transpose()?;
         recipe.config.n_clusters = trainer.task().config.n_clusters; // those of a run to start from, and new ones
         let output = &recipe.config.output;
         let shown = (output.report || output.tensorboard).then(|| Sample::of(&dataset, &trainer.task().order));

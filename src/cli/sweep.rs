@@ -115,12 +115,7 @@ impl SweepArgs {
         let mut judge = Judge::new(recipe);
         if !self.halving {
             let ran = members::run(&recipe.config, members, out, jobs, console)?;
-            let scores = scores(&mut judge, &ran);
-            return Ok(ran
-                .iter()
-                .zip(scores)
-                .map(|((member, dir), score)| Outcome::read(member, dir, score, None))
-                .collect());
+            return Ok(read(&mut judge, &ran, None));
         }
         let rungs = halving::rungs(members.len(), judge.n_rows()?, &recipe.config);
         let mut left = members.to_vec();
@@ -145,12 +140,7 @@ impl SweepArgs {
                 (config, dir)
             };
             let ran = members::run(&config, &left, &dir, jobs, console)?;
-            let scores = scores(&mut judge, &ran);
-            let mut read: Vec<Outcome> = ran
-                .iter()
-                .zip(scores)
-                .map(|((member, dir), score)| Outcome::read(member, dir, score, Some(rung.rows)))
-                .collect();
+            let mut read = read(&mut judge, &ran, Some(rung.rows));
             rank(&mut read);
             if !last && read.iter().all(|outcome| outcome.score.is_none()) && !interrupt::requested() {
                 let problem = format!("no member on {} rows has a score, and so none goes on to more", rung.rows);
@@ -169,10 +159,8 @@ impl SweepArgs {
     }
 }
 
-/// The members' scores; none where somebody waits for the end.
-fn scores(judge: &mut Judge, ran: &[(&Member, PathBuf)]) -> Vec<Option<f64>> {
-    if interrupt::requested() {
-        return vec![None; ran.len()];
-    }
-    judge.scores(ran)
+/// What members came to, on so many rows of a rung; without scores where somebody waits for the end.
+fn read(judge: &mut Judge, ran: &[(&Member, PathBuf)], rung: Option<usize>) -> Vec<Outcome> {
+    let scores = if interrupt::requested() { vec![None; ran.len()] } else { judge.scores(ran) };
+    ran.iter().zip(scores).map(|((member, dir), score)| Outcome::read(member, dir, score, rung)).collect()
 }

@@ -83,7 +83,7 @@ impl TrainArgs {
             );
             return Err(dec::Error::Config(problem));
         }
-        let same = |out: &Path| matches!((out.canonicalize(), from.canonicalize()), (Ok(a), Ok(b)) if a == b);
+        let same = |out: &Path| super::same_place(out, from);
         match &self.out {
             Some(out) if same(out) => {
                 Err(dec::Error::output(out, "is the run to start from, which stays as it is; name another with --out"))

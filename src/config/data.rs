@@ -87,6 +87,11 @@ impl Default for DataConfig {
 }
 
 impl DataConfig {
+    /// Rows that a run has of so many: `limit` at most.
+    pub fn rows_of(&self, n_rows: usize) -> usize {
+        n_rows.min(self.limit.unwrap_or(usize::MAX))
+    }
+
     /// Takes the text columns that became these 0/1 columns of a model, so that they do so again, whatever values occur; unless some are
     /// named.
     pub fn categorical_of(&mut self, columns: &[String]) {

@@ -10,6 +10,7 @@ use sha2::{Digest, Sha256};
 use super::keys::set_value;
 use super::Config;
 use crate::error::{Error, Result};
+use crate::text::hex;
 
 /// More runs than this are a typing error, not a sweep.
 const MAX_MEMBERS: u64 = 10_000;
@@ -294,7 +295,7 @@ fn shorten(name: String, exact: &str) -> String {
     if name.len() <= MAX_NAME_BYTES {
         return name;
     }
-    let hash: String = Sha256::digest(exact).iter().map(|byte| format!("{byte:02x}")).collect();
+    let hash = hex(Sha256::digest(exact));
     let beginning: String = name.chars().take(MAX_NAME_BYTES - HASH_DIGITS - 1).collect(); // ASCII: bytes are characters
     format!("{beginning}-{}", &hash[..HASH_DIGITS])
 }

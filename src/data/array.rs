@@ -3,6 +3,7 @@
 use ndarray::{Array2, ArrayView, IxDyn, ShapeBuilder};
 
 use super::element::Endian;
+use super::format::labels::LABEL_BYTES;
 use super::format::{Pick, Table, Values};
 use super::header::{hex, Header};
 use super::input::{Body, Input};
@@ -95,8 +96,7 @@ fn integers(input: &mut Input, header: &Header, most_bytes: u64) -> Result<Vec<i
     }
 }
 
-/// Bytes that one label takes in memory besides its letters, and how often the 8 bytes of a number do that becomes one.
-const LABEL_BYTES: u64 = 40;
+/// How often the 8 bytes of a number that becomes a label fit into what it takes in memory.
 const LABEL_COPIES: u64 = 1 + LABEL_BYTES.div_ceil(8);
 
 fn check_labels_shape(input: &Input, shape: &[usize]) -> Result<()> {

@@ -4,6 +4,7 @@ use sha2::{Digest, Sha256};
 
 use super::Dataset;
 use crate::error::Result;
+use crate::text::hex;
 
 /// Bytes that are hashed at once: a call for each value takes far longer than the hash.
 const BLOCK_BYTES: usize = 1 << 16;
@@ -31,7 +32,7 @@ impl Dataset {
             }
         })?;
         hash.update(&block);
-        Ok(hex(hash))
+        Ok(hex(hash.finalize()))
     }
 
     /// Of the labels, where there are some.
@@ -39,12 +40,8 @@ impl Dataset {
         let labels = self.labels.as_ref()?;
         let mut hash = Sha256::new();
         labels.iter().for_each(|label| hash.update(label.to_le_bytes()));
-        Some(hex(hash))
+        Some(hex(hash.finalize()))
     }
-}
-
-fn hex(hash: Sha256) -> String {
-    hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[cfg(test)]

@@ -10,6 +10,8 @@ use std::path::{Path, PathBuf};
 use flate2::bufread::MultiGzDecoder;
 use sha2::{Digest, Sha256};
 
+use crate::text::hex;
+
 const BUFFER_BYTES: usize = 1 << 16;
 
 /// A public file: its name without `.gz`, and the size and SHA-256 of its decompressed contents.
@@ -75,7 +77,7 @@ impl Published<'_> {
             let found = if bytes > self.bytes { "more".to_owned() } else { bytes.to_string() };
             return Err(format!("has {found} bytes decompressed, not {}", self.bytes));
         }
-        let found: String = sha256.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+        let found = hex(sha256.finalize());
         if found != self.sha256 {
             return Err(format!("has the SHA-256 {found} decompressed, not {}", self.sha256));
         }

@@ -50,6 +50,8 @@ pub use verdict::{DOUBTFUL, SURE};
 pub const LIMIT: usize = 5_000_000;
 
 const TEMPLATE: &str = include_str!("page/page.html");
+/// Who may load what, and the style: the same for every page.
+const HEAD: &str = include_str!("page/head.html");
 const MACROS: &str = include_str!("page/macros.html");
 const STYLE: &str = include_str!("page/page.css");
 const SCRIPT: &str = concat!(
@@ -153,20 +155,28 @@ fn assemble(report: &Report, cut: &Cut) -> Result<(Page, bounds::Weights), PageE
     let weights =
         bounds::Weights { pictures: sheet.len(), picture_count: gallery.count(), points: packed.base64.len() };
     let left_out = cut.notes(report, &gallery);
-    let mut environment = Environment::new();
-    environment.set_undefined_behavior(UndefinedBehavior::Strict);
-    environment.add_template("macros.html", MACROS)?;
-    environment.add_template("page.html", TEMPLATE)?;
-    let html = environment.get_template("page.html")?.render(context! {
-        style => style(&gallery, &sheet),
-        script => SCRIPT,
-        script_hash => BASE64_STANDARD.encode(Sha256::digest(SCRIPT.as_bytes())),
+    let own = context! {
+        kind => "clusters",
+        images => "data: blob:",
         data => text::script_json(&packed.json),
         points => packed.base64,
         left_out => &left_out,
         view => Value::from(Serde(view::view(report, &order, &gallery, cut))),
-    })?;
+    };
+    let html = filled(TEMPLATE, &style(&gallery, &sheet), SCRIPT, own)?;
     Ok((Page { html, left_out }, weights))
+}
+
+/// A page from its template. `own` has what that asks for, and `head.html`: the `view`, what `kind` of page it is, and where
+/// `images` may come from.
+fn filled(template: &str, style: &str, script: &str, own: Value) -> Result<String, PageError> {
+    let mut environment = Environment::new();
+    environment.set_undefined_behavior(UndefinedBehavior::Strict);
+    environment.add_template("head.html", HEAD)?;
+    environment.add_template("macros.html", MACROS)?;
+    environment.add_template("page.html", template)?;
+    let script_hash = BASE64_STANDARD.encode(Sha256::digest(script.as_bytes()));
+    Ok(environment.get_template("page.html")?.render(context! { style, script, script_hash, ..own })?)
 }
 
 /// The style sheet: the fixed part, the colours, and the sprite sheet as the background of every picture.

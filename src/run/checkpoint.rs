@@ -18,6 +18,7 @@ use super::tensors;
 use crate::error::{Error, Result};
 use crate::files::{sync_dir, write_atomic};
 use crate::state::{Run, State, Task};
+use crate::text::hex;
 
 mod pack;
 
@@ -336,6 +337,6 @@ fn remove(dir: &Path, number: u64) {
     }
 }
 
-fn sha256(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+pub(super) fn sha256(bytes: &[u8]) -> String {
+    hex(Sha256::digest(bytes))
 }

@@ -157,7 +157,7 @@ struct Sizes<'a> {
 impl<'a> Sizes<'a> {
     fn new(config: &'a Config, n_rows: usize, n_features: usize, read: u64) -> Self {
         let (d, m) = (n_features as u64, config.model.n_latent as u64);
-        let n = n_rows.min(config.data.limit.unwrap_or(usize::MAX));
+        let n = config.data.rows_of(n_rows);
         let widths = lengths::widths(&config.model, n_features, false, i64::try_from(n).unwrap_or(i64::MAX));
         let stored = match config.data.scale {
             _ if read == 0 => 0,

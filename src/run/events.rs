@@ -112,8 +112,7 @@ impl EventLog {
         (self.length, self.known) = (0, 0);
         self.pending.clear();
         for value in kept.iter().chain(&own).chain([&json!({ "event": "shared", "from": from })]) {
-            self.pending.extend_from_slice(value.to_string().as_bytes());
-            self.pending.push(b'\n');
+            self.push(value);
         }
         // All at once: half of it would be taken for what this run has told.
         match write_atomic(&self.path, &self.pending).and_then(|()| opened(&self.path)) {
@@ -122,7 +121,10 @@ impl EventLog {
                 self.length = self.pending.len() as u64;
                 self.pending.clear();
             }
-            Err(problem) => tracing::warn!("{problem}; training goes on"),
+            Err(problem) => {
+                tracing::warn!("{problem}; training goes on");
+                self.failed = true;
+            }
         }
         told
     }
@@ -136,9 +138,13 @@ impl EventLog {
     }
 
     fn append(&mut self, value: &Value) {
+        self.push(value);
+        self.flush();
+    }
+
+    fn push(&mut self, value: &Value) {
         self.pending.extend_from_slice(value.to_string().as_bytes());
         self.pending.push(b'\n');
-        self.flush();
     }
 
     /// Tries to write what is pending.
@@ -169,8 +175,8 @@ impl EventLog {
         self.file.seek(SeekFrom::Start(self.length))?;
         self.file.write_all(&self.pending)?;
         let length = self.length + self.pending.len() as u64;
-        if self.file.metadata()?.len() > length {
-            self.file.set_len(length)?; // a log that was taken over may be shorter than it was
+        if self.failed {
+            self.file.set_len(length)?; // what is there may be longer
         }
         self.length = length;
         Ok(())

@@ -12,9 +12,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde_json::{json, Value};
-use sha2::{Digest, Sha256};
 
-use super::checkpoint::{Checkpoint, Checkpoints, Identity};
+use super::checkpoint::{sha256, Checkpoint, Checkpoints, Identity};
 use super::events::{parse_events, EventLog};
 use super::keeper::Part;
 use super::lock::Lock;
@@ -54,8 +53,8 @@ impl SharedParts {
     /// # Errors
     /// [`Error::Interrupted`] while another run is at work on it.
     pub fn take(&mut self, run: &Run, part: Part, log: &mut EventLog, control: &Control) -> Result<Option<State>> {
-        if let Part::Autoencoder(_) = part {
-            self.held.retain(|(held, _)| *held == Part::Start); // of a network that came to nothing
+        if part != Part::Start {
+            self.let_go_of_networks();
         }
         let (name, dir) = match self.place(&run.task, part) {
             Ok(place) => place,
@@ -80,7 +79,7 @@ impl SharedParts {
     /// Leaves a part that the run has come to the end of, unless it is there. Failing to is reported, and no reason to stop.
     pub fn share(&mut self, run: &Run, part: Part, log: &EventLog) {
         if part == Part::Start {
-            self.held.retain(|(held, _)| *held == Part::Start); // of a network that came to nothing
+            self.let_go_of_networks();
         }
         if run.state.pretrained {
             self.held.clear();
@@ -93,6 +92,11 @@ impl SharedParts {
             tracing::warn!("{} is not shared with other runs: {problem}", said(part));
         }
         self.held.retain(|(held, _)| *held != part);
+    }
+
+    /// Lets others train the network that came to nothing here.
+    fn let_go_of_networks(&mut self) {
+        self.held.retain(|(held, _)| *held == Part::Start);
     }
 
     /// The name of a part's directory, and where it is.
@@ -210,7 +214,7 @@ fn key(task: &Task, identity: &Identity, part: Part) -> Result<String> {
         "dec": env!("CARGO_PKG_VERSION"), "format": FORMAT, "network": network, "rows": identity.rows_sha256, "labels": labels, "start": identity.start_sha256,
         "device": identity.device, "threads": identity.threads, "settings": settings,
     });
-    Ok(Sha256::digest(all.to_string()).iter().map(|byte| format!("{byte:02x}")).collect())
+    Ok(sha256(all.to_string().as_bytes()))
 }
 
 /// Whether a setting has a say in a part.

@@ -227,7 +227,7 @@ impl Task {
 /// The rows of `n_rows` that a run has, in its order.
 pub fn order_of(config: &Config, n_rows: usize) -> Vec<usize> {
     let mut order = permutation(n_rows, seed_for(config.seed, "shuffle"));
-    order.truncate(config.data.limit.unwrap_or(usize::MAX));
+    order.truncate(config.data.rows_of(n_rows));
     order
 }
 
@@ -236,7 +236,7 @@ pub fn order_of(config: &Config, n_rows: usize) -> Vec<usize> {
 pub fn stays_streamed(config: &Config, features: &Features) -> bool {
     let Features::Streamed(rows) = features else { return false };
     let [n, d] = rows.shape();
-    let n = n.min(config.data.limit.unwrap_or(usize::MAX));
+    let n = config.data.rows_of(n);
     let bytes = (n as u64).saturating_mul(d as u64).saturating_mul(features.element_bytes() as u64);
     let allowed = config.data.max_memory.map(|megabytes| megabytes.saturating_mul(1_000_000));
     let most = allowed.or_else(available_bytes).unwrap_or(u64::MAX);

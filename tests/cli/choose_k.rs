@@ -2,16 +2,12 @@
 
 use serde_json::Value;
 
-use crate::support::{each, events, without_times, write_npy, Ran, Running, Scratch, RUN_FILES, SMALL};
+use crate::support::{each, events, uniform, without_times, write_npy, Ran, Running, Scratch, RUN_FILES, SMALL};
 
 /// A scratch directory with 240 rows of 5 features in 4 clouds of normal numbers (sums of twelve uniform ones).
 fn four_clouds() -> Scratch {
     let scratch = Scratch::new();
-    let mut state = 1u64;
-    let mut uniform = || {
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (state >> 40) as f32 / (1u64 << 24) as f32
-    };
+    let mut uniform = uniform(1);
     let mut rows = Vec::new();
     for row in 0..240 {
         for column in 0..5 {

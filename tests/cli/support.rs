@@ -257,6 +257,15 @@ pub fn blobs() -> (Vec<f32>, Vec<i64>) {
     ((0..n_rows * n_features).map(value).collect(), (0..n_rows as i64).map(|row| row % 3).collect())
 }
 
+/// Numbers that look random, from 0 to 1, always the same of one seed.
+pub fn uniform(seed: u64) -> impl FnMut() -> f32 {
+    let mut state = seed;
+    move || {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 40) as f32 / (1u64 << 24) as f32
+    }
+}
+
 /// Writes an NPY file with a writer that is not ours.
 pub fn write_npy<T: npyz::AutoSerialize + Copy>(path: &Path, shape: &[u64], values: &[T]) {
     let file = fs::File::create(path).unwrap();

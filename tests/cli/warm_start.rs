@@ -1,17 +1,14 @@
 //! `--warm-start`: new rows, the old clusters under their numbers, new ones if there are any.
 
-use crate::support::{blobs, each, write_npy, Running, Scratch};
+use crate::support::{blobs, each, uniform, write_npy, Running, Scratch};
 
 /// A run on three clouds, and `new.npy`: 180 rows like those, moved a little, and `more` rows of a fourth cloud.
 fn after_a_run(more: usize) -> Scratch {
     let scratch = Scratch::blobs();
     scratch.train("run", &[]);
     let (mut rows, _) = blobs();
-    let mut state = 5u64;
-    let mut uniform = || {
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (state >> 40) as f32 / (1u64 << 24) as f32 - 0.5
-    };
+    let mut random = uniform(5);
+    let mut uniform = || random() - 0.5;
     let spread = rows.iter().fold(0.0f32, |most, value| most.max(value.abs()));
     rows.iter_mut().for_each(|value| *value += 0.001 * spread * uniform());
     for _ in 0..more {

@@ -17,7 +17,8 @@ use crate::cli::session::Stoppable;
 /// Scores members by the rows of the sweep's recipe.
 pub struct Judge {
     recipe: Recipe,
-    loaded: Option<Dataset>,
+    /// The rows, and their SHA-256.
+    loaded: Option<(Dataset, String)>,
 }
 
 impl Judge {
@@ -29,8 +30,8 @@ impl Judge {
 
     /// Rows that members on all rows have.
     pub fn n_rows(&mut self) -> anyhow::Result<usize> {
-        let n_rows = self.dataset()?.n_rows();
-        Ok(n_rows.min(self.recipe.config.data.limit.unwrap_or(usize::MAX)))
+        let n_rows = self.dataset()?.0.n_rows();
+        Ok(self.recipe.config.data.rows_of(n_rows))
     }
 
     /// The score of each member, in their order; none for one that has not finished or has clustered other rows. Where there can be
@@ -43,10 +44,11 @@ impl Judge {
     }
 
     fn try_scores(&mut self, ran: &[(&Member, PathBuf)]) -> anyhow::Result<Vec<Option<f64>>> {
-        let sum = self.dataset()?.rows_sha256()?;
+        let recipe = self.recipe.clone();
+        let (dataset, sum) = self.dataset()?;
         let finished = ran.iter().map(|(_, dir)| {
             let summary = members::summary(dir)?;
-            let same = summary["status"] == "finished" && summary["rows_sha256"] == *sum;
+            let same = summary["status"] == "finished" && summary["rows_sha256"] == **sum;
             same.then(|| Assignment::read_clusters(&dir.join(ASSIGNMENTS)).map(|(clusters, _)| clusters))
         });
         let clusterings: Vec<Option<Vec<(usize, i64)>>> =
@@ -55,25 +57,27 @@ impl Judge {
         if measured == 0 {
             return Ok(vec![None; ran.len()]);
         }
-        let dataset = self.dataset()?;
         let mut count = vec![0; dataset.n_rows()];
         for &(row, _) in clusterings.iter().flatten().flatten() {
             if let Some(count) = count.get_mut(row) {
                 *count += 1;
             }
         }
-        let recipe = self.recipe.clone();
         let device = set_up_machine(&recipe.config)?;
-        let trainer = DecValidParams::of_recipe(recipe)?.trainer(self.dataset()?, device)?;
+        let trainer = DecValidParams::of_recipe(recipe)?.trainer(dataset, device)?;
         let in_all = |row| count.get(row) == Some(&measured);
         let yardstick = Yardstick::new(trainer.task(), in_all, &mut Control::new(&mut Stoppable))?;
         Ok(clusterings.iter().map(|clusters| yardstick.score(clusters.as_deref()?)).collect())
     }
 
-    fn dataset(&mut self) -> anyhow::Result<&Dataset> {
+    fn dataset(&mut self) -> anyhow::Result<&(Dataset, String)> {
         let loaded = match self.loaded.take() {
             Some(loaded) => loaded,
-            None => load_data(&self.recipe.config)?,
+            None => {
+                let dataset = load_data(&self.recipe.config)?;
+                let sum = dataset.rows_sha256()?;
+                (dataset, sum)
+            }
         };
         Ok(self.loaded.insert(loaded))
     }

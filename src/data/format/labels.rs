@@ -14,7 +14,7 @@ use super::{is_class_name, Pick};
 use crate::error::{Error, Result};
 
 /// Bytes that a label takes in memory besides its letters, a missing one too.
-const LABEL_BYTES: u64 = 40;
+pub(in crate::data) const LABEL_BYTES: u64 = 40;
 
 /// Reads labels from text: one a line, or the column of this name (without a header: of this number, from 1) of CSV or TSV. They
 /// take no more than so many bytes of memory.

@@ -1,10 +1,8 @@
 //! The page of a sweep: its members as lines through parallel axes (Inselberg 1985), and as a table.
 
-use base64::prelude::{Engine, BASE64_STANDARD};
 use minijinja::value::Serde;
-use minijinja::{context, Environment, UndefinedBehavior, Value};
+use minijinja::{context, Value};
 use serde::Serialize;
-use sha2::{Digest, Sha256};
 
 use super::charts::{coordinate, Axis, Tick};
 use super::{text, PageError};
@@ -142,15 +140,8 @@ pub fn render_sweep(sweep: &Sweep) -> Result<String, PageError> {
             }
         }
     }
-    let mut environment = Environment::new();
-    environment.set_undefined_behavior(UndefinedBehavior::Strict);
-    environment.add_template("sweep.html", TEMPLATE)?;
-    Ok(environment.get_template("sweep.html")?.render(context! {
-        style => super::coloured() + STYLE,
-        script => SCRIPT,
-        script_hash => BASE64_STANDARD.encode(Sha256::digest(SCRIPT.as_bytes())),
-        view => Value::from(Serde(view(sweep))),
-    })?)
+    let own = context! { kind => "sweep", images => "data:", view => Value::from(Serde(view(sweep))) };
+    super::filled(TEMPLATE, &(super::coloured() + STYLE), SCRIPT, own)
 }
 
 fn view(sweep: &Sweep) -> View {
@@ -313,6 +304,8 @@ fn short(word: &str) -> String {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+    use base64::prelude::{Engine, BASE64_STANDARD};
+    use sha2::{Digest, Sha256};
 
     fn sweep(values: &[&[&str]]) -> Sweep {
         let member = |(place, values): (usize, &&[&str])| SweepMember {
@@ -365,7 +358,7 @@ mod tests {
         let script = page.rsplit("<script>").next().unwrap().split("</script>").next().unwrap();
         let hash = BASE64_STANDARD.encode(Sha256::digest(script.as_bytes()));
         assert!(page.contains(&format!("script-src 'sha256-{hash}'")));
-        for source in [TEMPLATE, STYLE, SCRIPT] {
+        for source in [crate::report::page::HEAD, TEMPLATE, STYLE, SCRIPT] {
             assert!(!source.contains("http:") && !source.contains("https:") && !source.contains("innerHTML"));
         }
     }

@@ -48,7 +48,7 @@ fn the_script_is_the_one_that_the_policy_allows() {
 
 #[test]
 fn nothing_is_loaded_from_elsewhere() {
-    for source in [TEMPLATE, MACROS, STYLE, SCRIPT] {
+    for source in [HEAD, TEMPLATE, MACROS, STYLE, SCRIPT] {
         let left = source.replace("http://www.w3.org/2000/svg", "");
         assert!(
             !left.contains("http:")
