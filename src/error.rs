@@ -130,6 +130,16 @@ impl Error {
         Self::Output { path: path.as_ref().to_owned(), problem: problem.into() }
     }
 
+    /// The same about the file `path`, whose contents led to it, where it does not name a file itself.
+    pub fn in_file(self, path: &Path) -> Self {
+        match self {
+            Self::Rows(_) | Self::Shape { .. } | Self::Training(_) | Self::Torch(_) => {
+                Self::data(path, self.to_string())
+            }
+            other => other,
+        }
+    }
+
     /// The error that a caught panic comes to, by what it said. tch's operators panic with libtorch's error, above all where
     /// memory runs out in the middle of a network.
     pub fn from_panic(text: &str) -> Self {

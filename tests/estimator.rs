@@ -287,6 +287,25 @@ fn what_is_no_run_is_refused_with_the_file() {
         assert!(matches!(refused(&run), Error::Data { path, .. } if path.ends_with(name)), "{name}");
         std::fs::write(run.join(name), before).unwrap();
     }
+    // Tensors that are there and are not what they should be.
+    let weights = run.join("weights.safetensors");
+    let whole = tch::Tensor::read_safetensors(&weights).unwrap();
+    for (name, damaged, why) in [
+        ("training.quantiles", tch::Tensor::from_slice(&[2.0f32, 1.0]), "the table of distances is damaged"),
+        ("centroids", tch::Tensor::from_slice(&[1.0f32]), "[clusters, 3]"),
+        ("encoder.0.bias", tch::Tensor::from_slice(&[1.0f32]), ""),
+    ] {
+        let named = |(found, tensor): &(String, tch::Tensor)| {
+            (found.clone(), if found == name { damaged.shallow_clone() } else { tensor.shallow_clone() })
+        };
+        let tensors: Vec<_> = whole.iter().map(named).collect();
+        assert!(tensors.iter().any(|(found, _)| found == name), "{name}");
+        tch::Tensor::write_safetensors(&tensors, &weights).unwrap();
+        let error = refused(&run);
+        assert!(matches!(&error, Error::Data { path, .. } if *path == weights), "{name}: {error:?}");
+        assert!(error.to_string().contains(why), "{name}: {error}");
+    }
+    tch::Tensor::write_safetensors(&whole, &weights).unwrap();
     std::fs::remove_file(run.join("assignments.csv")).unwrap();
     assert_eq!(Dec::load(&run).unwrap().labels().len(), 0);
     assert!(Dec::load_on(&run, "gpu").unwrap_err().to_string().contains("is unknown"));

@@ -33,10 +33,6 @@ fuzz_target!(
         for name in [CONFIG, SUMMARY, WEIGHTS] {
             fs::write(run.join(name), parts.next().unwrap_or_default()).expect("a file");
         }
-        bounded(0, || match Model::load(&run, Device::Cpu) {
-            // Tensors that do not fit are refused in libtorch's words.
-            Err(dec::Error::Torch(_) | dec::Error::Shape { .. } | dec::Error::Training(_)) => {}
-            other => drop(accepted(&run.join(WEIGHTS), other)),
-        });
+        bounded(0, || drop(accepted(&run.join(WEIGHTS), Model::load(&run, Device::Cpu))));
     }
 );

@@ -7,7 +7,7 @@ use tch::Tensor;
 use super::format::Csr;
 use super::precision::{is_coarse, STEP_F32, STEP_F64};
 use super::{values_of, Features};
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 /// What was done to a file's columns. The default is nothing.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -55,14 +55,19 @@ impl Intake {
     /// From the tensors that [`Intake::tensors`] gives, by their names.
     ///
     /// # Errors
-    /// A libtorch failure.
+    /// Selected columns that rows do not have, or a libtorch failure.
     pub fn from_tensors<'t>(tensor: impl Fn(&str) -> Option<&'t Tensor>) -> Result<Self> {
         let numbers = |name: &str| tensor(name).map(values_of::<i64>).transpose();
         let of = numbers("selected_of")?.and_then(|of| of.first().and_then(|&of| usize::try_from(of).ok()));
-        let selected = numbers("selected")?.zip(of).map(|(columns, of)| Selection {
-            of,
-            columns: columns.into_iter().filter_map(|column| usize::try_from(column).ok()).collect(),
-        });
+        let selected = match numbers("selected")?.zip(of) {
+            Some((columns, of)) => {
+                let column = |column| usize::try_from(column).ok().filter(|&column| column < of);
+                let columns: Option<Vec<_>> = columns.into_iter().map(column).collect();
+                let damaged = || Error::Rows(format!("selects a column that rows of {of} values do not have"));
+                Some(Selection { of, columns: columns.ok_or_else(damaged)? })
+            }
+            None => None,
+        };
         let offset = tensor("offset").map(values_of::<f64>).transpose()?.map(Into::into);
         Ok(Self { selected, offset })
     }

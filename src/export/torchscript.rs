@@ -380,12 +380,12 @@ impl LoadedPredictor {
         let intake = Intake::from_tensors(|name| {
             let name = format!("input_{name}");
             named.iter().find(|(found, _)| *found == name).map(|(_, tensor)| tensor)
-        })?;
+        })
+        .map_err(|e| e.in_file(path))?;
         let tensor = |name: &str| named.iter().find(|(found, _)| found == name).map(|(_, tensor)| tensor);
-        let profile = Profile::from_tensors(|name| tensor(&format!("training_{name}")))?;
+        let profile = Profile::from_tensors(|name| tensor(&format!("training_{name}"))).map_err(|e| e.in_file(path))?;
         let centroids = tensor("centroids").map(|centroids| centroids.f_to_device(Device::Cpu)).transpose()?;
-        let groups =
-            tensor("groups").map(Groups::of_matrix).transpose().map_err(|e| Error::data(path, e.to_string()))?;
+        let groups = tensor("groups").map(Groups::of_matrix).transpose().map_err(|e| e.in_file(path))?;
         Ok(Self { path: path.to_owned(), module, device, widths, intake, profile, centroids, groups })
     }
 

@@ -7,6 +7,7 @@ use tch::{Device, Kind, Tensor};
 
 use super::names::{SUMMARY, WEIGHTS};
 use super::saved::read_config;
+use crate::config::Config;
 use crate::control::{Control, MethodResult, Rollback, StageTime};
 use crate::data::{self, values_of, Channels, Dataset, Features, Intake, RowKind, RowRule, Rows, Scaling};
 use crate::error::{Error, Result};
@@ -252,17 +253,6 @@ impl Model {
     /// # Errors
     /// [`Error::Data`] naming the file that is missing or is not what a run writes.
     pub fn load(run: &Path, device: Device) -> Result<Self> {
-        #[derive(Deserialize)]
-        struct Summary {
-            n_features: usize,
-            scale: Option<f64>,
-            #[serde(default)]
-            columns: Vec<String>,
-            #[serde(default)]
-            rows: serde_json::Value,
-            #[serde(default)]
-            names: ClusterNames,
-        }
         let read = |name: &str| {
             let path = run.join(name);
             std::fs::read(&path).map_err(|e| Error::data(&path, format!("cannot be read: {e}")))
@@ -272,25 +262,42 @@ impl Model {
             .map_err(|e| Error::data(run.join(SUMMARY), format!("is no summary of a run: {e}")))?;
         let path = run.join(WEIGHTS);
         let named = Tensor::read_safetensors(&path).map_err(|e| Error::data(&path, format!("cannot be read: {e}")))?;
-        let tensor = |name: &str| named.iter().find(|(found, _)| found == name).map(|(_, tensor)| tensor);
-        let missing = |name: &str| Error::data(&path, format!("has no {name}: the run had not come so far"));
+        let names = summary.names.clone();
+        let model = Self::from_weights(&path, &named, &config, summary, device).map_err(|e| e.in_file(&path))?;
+        names.check(model.layer.n_clusters()).map_err(|problem| Error::data(run.join(SUMMARY), problem))?;
+        Ok(model)
+    }
 
-        let widths = widths(&named).ok_or_else(|| missing("encoder"))?;
+    /// The model whose tensors `named` have been read from `path`.
+    fn from_weights(
+        path: &Path,
+        named: &[(String, Tensor)],
+        config: &Config,
+        summary: Summary,
+        device: Device,
+    ) -> Result<Self> {
+        let tensor = |name: &str| named.iter().find(|(found, _)| found == name).map(|(_, tensor)| tensor);
+        let missing = |name: &str| Error::data(path, format!("has no {name}: the run had not come so far"));
+
+        let widths = widths(named).ok_or_else(|| missing("encoder"))?;
         if widths.first() != Some(&(summary.n_features as i64)) {
             let problem = format!("is of {:?} features, and the summary says {}", widths.first(), summary.n_features);
-            return Err(Error::data(&path, problem));
+            return Err(Error::data(path, problem));
         }
-        let network = new_network(&config, &widths, device, config.seed)?;
+        let network = new_network(config, &widths, device, config.seed)?;
         for (name, parameter) in network.named_parameters() {
             let value = tensor(&name).ok_or_else(|| missing(&name))?;
             set_parameters(&[parameter], &[value.shallow_clone()])?;
         }
+        let not =
+            |name: &str, shape: String| Error::data(path, format!("{name} is not {shape}, as the encoder has it"));
         let centroids = tensor("centroids").ok_or_else(|| missing("centroids"))?.f_to_device(device)?;
+        if !matches!(centroids.size()[..], [k, m] if k > 0 && Some(&m) == widths.last()) {
+            return Err(not("centroids", format!("[clusters, {}]", widths.last().unwrap_or(&0))));
+        }
         let layer = ClusteringLayer::new(&centroids, config.cluster.alpha)?;
         let layer = match tensor("groups") {
-            Some(groups) => Groups::of_matrix(groups)
-                .and_then(|groups| layer.with_groups(groups))
-                .map_err(|e| Error::data(&path, e.to_string()))?,
+            Some(groups) => layer.with_groups(Groups::of_matrix(groups)?)?,
             None => layer,
         };
         let row = |name: &str| tensor(&format!("input.{name}")).map(values_of::<f32>).transpose();
@@ -307,13 +314,17 @@ impl Model {
             (Some(factor), ..) => Scaling::Factor(factor),
             _ => return Err(missing("input.mean")),
         };
+        if let Scaling::Centre { mean, deviation, .. } = &scaling {
+            if [mean.len(), deviation.len()] != [summary.n_features; 2] {
+                return Err(not("input.mean or input.deviation", format!("[1, {}]", summary.n_features)));
+            }
+        }
         let intake = Intake::from_tensors(|name| tensor(&format!("input.{name}")))?;
         let image = Image::of_summary(&summary.rows);
         let n_features = summary.n_features as i64;
         let profile = Profile::from_tensors(|name| tensor(&format!("training.{name}")))?;
-        let names = summary.names;
-        names.check(layer.n_clusters()).map_err(|problem| Error::data(run.join(SUMMARY), problem))?;
-        Ok(Self { intake, columns: summary.columns, image, n_features, scaling, network, layer, profile, names })
+        let (columns, names) = (summary.columns, summary.names);
+        Ok(Self { intake, columns, image, n_features, scaling, network, layer, profile, names })
     }
 }
 
@@ -337,6 +348,19 @@ pub(crate) fn widths(named: &[(String, Tensor)]) -> Option<Vec<i64>> {
         widths.push(to);
     }
     Some(widths)
+}
+
+/// What of `summary.json` a model needs.
+#[derive(Deserialize)]
+struct Summary {
+    n_features: usize,
+    scale: Option<f64>,
+    #[serde(default)]
+    columns: Vec<String>,
+    #[serde(default)]
+    rows: serde_json::Value,
+    #[serde(default)]
+    names: ClusterNames,
 }
 
 /// A finished run.
