@@ -312,6 +312,37 @@ fn what_is_no_run_is_refused_with_the_file() {
 }
 
 #[test]
+fn a_fit_reports_on_its_rows() {
+    let dir = tempfile::tempdir().unwrap();
+    let (page, saved) = (dir.path().join("report.html"), dir.path().join("saved"));
+    let mut rows = Dataset::from_array(groups().view(), &Reading::default()).unwrap();
+    rows.columns = ["alpha", "beta", "gamma", "delta"].map(str::to_owned).to_vec();
+    rows.labels = Some((0..60).map(|i| i % 3).collect());
+    rows.classes = ["ash", "birch", "cedar"].map(str::to_owned).to_vec();
+    let dec = params(3).fit(&rows).unwrap();
+    dec.report(&rows, &page).unwrap();
+    let text = std::fs::read_to_string(&page).unwrap();
+    for part in ["beta", "cedar", "Clusters and classes", "<h2 id=\"training-title\">"] {
+        assert!(text.to_lowercase().contains(&part.to_lowercase()), "{part}");
+    }
+    // The columns' names are the model's; the log of the fit is kept where it is saved and loaded.
+    dec.save(&saved).unwrap();
+    let events = std::fs::read_to_string(saved.join("events.jsonl")).unwrap();
+    assert!(events.starts_with("{\"data\"") && events.contains("\"round\""), "{events}");
+    Dec::load(&saved).unwrap().report(&groups(), &page).unwrap();
+    let text = std::fs::read_to_string(&page).unwrap();
+    assert!(text.contains("beta") && !text.contains("cedar"));
+
+    let none = dir.path().join("none.html");
+    let fewer = groups().slice(ndarray::s![..50, ..]).to_owned();
+    for others in [fewer, groups() + 1.0, Array2::zeros((0, 4))] {
+        let refused = dec.report(&others, &none).unwrap_err();
+        assert!(matches!(&refused, Error::Rows(text) if text.contains("these are others")), "{refused:?}");
+    }
+    assert!(!none.exists());
+}
+
+#[test]
 fn sparse_rows_and_rows_with_labels_are_data_sets() {
     let x = groups();
     let (mut starts, mut columns, mut values) = (vec![0], Vec::new(), Vec::new());

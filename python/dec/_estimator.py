@@ -152,6 +152,23 @@ class DEC(ClassNamePrefixFeaturesOutMixin, ClusterMixin, TransformerMixin, BaseE
         """Saves a run directory, which ``DEC.load`` and the command ``dec predict`` read, with a TorchScript predictor."""
         self._model_of().save(directory)
 
+    def report(self, path, X, y=None, *, names=None):
+        """Writes a page of HTML about what was found in ``X``, the rows of ``fit``, to ``path``; it needs nothing else.
+
+        ``y`` may be the class of each row, to be held against its cluster, None or NaN where it is not known; ``names`` are the
+        rows' names, of a DataFrame its index.
+        """
+        model = self._model_of()
+        if names is None and hasattr(X, "index") and hasattr(X, "iloc"):
+            names = X.index
+        rows = self._validated(X, allow_nan=self._settings().get("data.missing") == "mean")
+        labels, classes = _classes(y)
+        for what, given in (("y", labels), ("names", names)):
+            if given is not None and len(given) != rows.shape[0]:
+                raise ValueError(f"{what} has {len(given)} values, and X {rows.shape[0]} rows")
+        names = [] if names is None else [str(name) for name in names]
+        model.report(_rows(rows), path, labels=labels, classes=classes, ids=names)
+
     @classmethod
     def load(cls, directory, *, device="auto"):
         """Loads what ``save`` or the command ``dec`` left."""
@@ -252,6 +269,16 @@ def _rows(X):
         X.sum_duplicates()
     parts = ((X.indptr, np.uint64), (X.indices, np.uint32), (X.data, np.float32))
     return (X.shape, *(part.astype(kind) for part, kind in parts))
+
+
+def _classes(y):
+    """The classes of rows as numbers, -1 where there is none, with the classes' names."""
+    if y is None:
+        return None, []
+    known = [None if value is None or value != value else value for value in np.asarray(y, dtype=object).ravel()]
+    classes = sorted({value for value in known if value is not None}, key=lambda value: (isinstance(value, str), value))
+    numbers_of = {value: number for number, value in enumerate(classes)}
+    return [numbers_of.get(value, -1) for value in known], [str(value) for value in classes]
 
 
 def _generators():

@@ -161,6 +161,26 @@ class Estimator(unittest.TestCase):
             with self.assertRaisesRegex(ValueError, "config.toml"):
                 DEC.load(directory)
 
+    def test_a_fit_reports_on_its_rows(self):
+        X = groups()
+        classes = ["ash", "birch", "cedar"] * 20
+        classes[3] = None
+        model = small().fit(X)
+        with tempfile.TemporaryDirectory() as directory:
+            page = os.path.join(directory, "report.html")
+            model.report(page, X, classes, names=[f"plant {i}" for i in range(60)])
+            with open(page, encoding="utf-8") as file:
+                text = file.read()
+            for part in ("cedar", "plant 59", "Training"):
+                self.assertIn(part, text)
+            model.report(page, X)
+            with open(page, encoding="utf-8") as file:
+                self.assertNotIn("cedar", file.read())
+            with self.assertRaisesRegex(ValueError, "these are others"):
+                model.report(page, X[:50])
+            with self.assertRaisesRegex(ValueError, "y has 59 values"):
+                model.report(page, X, classes[1:])
+
     def test_torch_is_left_as_it_was(self):
         torch.manual_seed(5)
         before, threads = torch.get_rng_state(), torch.get_num_threads()

@@ -14,7 +14,7 @@ use crate::backend::available_bytes;
 use crate::control::Observer;
 use crate::data::{Dataset, Missing, Reading, ToDataset, IN_MEMORY};
 use crate::error::{Error, Result};
-use crate::run::{estimate, Summary, Trainer};
+use crate::run::{estimate, Summary, Told, Trainer};
 use crate::state::stays_streamed;
 
 impl DecParams {
@@ -106,7 +106,9 @@ impl DecValidParams {
     fn run(&self, dataset: &Dataset, device: Device, observer: &mut dyn Observer) -> Result<Dec> {
         let started = Instant::now();
         let mut trainer = self.trainer(dataset, device)?;
-        let fitted = trainer.run(observer)?;
+        let mut told = Told::new(trainer.task(), observer);
+        let fitted = trainer.run(&mut told)?;
+        let events = told.into_text();
         let mut recipe = self.to_recipe();
         recipe.config.n_clusters = trainer.task().config.n_clusters;
         if dataset.name == IN_MEMORY {
@@ -115,7 +117,7 @@ impl DecValidParams {
         }
         let summary = Summary::new(&recipe, &trainer, dataset.rows_sha256()?, None, started.elapsed().as_secs_f64());
         drop(trainer); // with its copy of the rows
-        Dec::new(fitted, recipe.config, &summary, dataset)
+        Dec::new(fitted, recipe.config, &summary, events, dataset)
     }
 }
 

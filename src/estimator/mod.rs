@@ -15,7 +15,7 @@ use ndarray::{Array1, Array2};
 
 use crate::config::Config;
 use crate::control::MethodResult;
-use crate::data::{array_of, Dataset, Reading, ToDataset};
+use crate::data::{array_of, Dataset, Missing, Reading, ToDataset};
 use crate::error::{Error, Result};
 use crate::run::{Assignment, Fitted, Model, Summary};
 
@@ -64,6 +64,8 @@ pub struct Dec {
     results: Vec<MethodResult>,
     /// The run's summary, as its directory has it.
     summary: serde_json::Value,
+    /// The run's log, as its directory has it.
+    events: Vec<u8>,
 }
 
 impl Dec {
@@ -79,7 +81,7 @@ impl Dec {
         DecParams::new(n_clusters)
     }
 
-    fn new(fitted: Fitted, config: Config, summary: &Summary, dataset: &Dataset) -> Result<Self> {
+    fn new(fitted: Fitted, config: Config, summary: &Summary, events: Vec<u8>, dataset: &Dataset) -> Result<Self> {
         let Fitted { model, assignment, results, .. } = fitted;
         let summary = serde_json::to_value(summary)
             .map_err(|e| Error::Unsaved(format!("the summary cannot be written as JSON: {e}")))?;
@@ -89,7 +91,7 @@ impl Dec {
             labels_of(&model.predict(&dataset.features)?) // data.limit left some out
         };
         let centroids = array_of(model.layer.centroids())?;
-        Ok(Self { model, config, assignment, labels, centroids, results, summary })
+        Ok(Self { model, config, assignment, labels, centroids, results, summary, events })
     }
 
     /// The cluster of each row, 0 to k − 1.
@@ -218,6 +220,20 @@ impl Dec {
     where
         X: ToDataset + ?Sized,
     {
+        self.on_rows_with(x, Missing::default(), none, work)
+    }
+
+    /// The same, missing values treated as `missing` says.
+    fn on_rows_with<X, T>(
+        &self,
+        x: &X,
+        missing: Missing,
+        none: T,
+        work: impl FnOnce(&Dataset) -> Result<T>,
+    ) -> Result<T>
+    where
+        X: ToDataset + ?Sized,
+    {
         let found = x.shape();
         let of_file = self.model.intake.selected.as_ref().map(|selection| selection.of);
         if found[1] != self.n_features() && Some(found[1]) != of_file {
@@ -227,7 +243,8 @@ impl Dec {
             return Ok(none);
         }
         let (_, _as_it_was) = machine::borrow_machine(&self.config)?;
-        let dataset = x.to_dataset(&Reading { intake: Some(&self.model.intake), ..Reading::default() })?;
+        let reading = Reading { intake: Some(&self.model.intake), missing, ..Reading::default() };
+        let dataset = x.to_dataset(&reading)?;
         self.model.check_shape(&dataset)?;
         std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| work(&dataset)))
             .unwrap_or_else(|payload| Err(Error::from_payload(&*payload)))

@@ -5,14 +5,17 @@ use std::path::Path;
 use super::{labels_of, Dec};
 use crate::backend;
 use crate::config::Config;
-use crate::control::MethodResult;
-use crate::data::array_of;
+use crate::control::{Control, MethodResult};
+use crate::data::{array_of, ToDataset};
 use crate::error::{Error, Result};
-use crate::run::{read_config, Assignment, Content, Model, RunDir, ASSIGNMENTS, SUMMARY};
+use crate::files::write_atomic;
+use crate::report::{self, Sample};
+use crate::run::{read_config, Assignment, Content, Model, RunDir, ASSIGNMENTS, EVENTS, SUMMARY};
+use crate::state::order_of;
 
 impl Dec {
     /// Saves it as a run directory, which [`Dec::load`] and `dec predict` read: `config.toml`, `weights.safetensors`, `model.pt` (a
-    /// TorchScript predictor), `assignments.csv`, `summary.json`. The directory is made where it is not there.
+    /// TorchScript predictor), `assignments.csv`, `events.jsonl`, `summary.json`. The directory is made where it is not there.
     ///
     /// # Errors
     /// [`Error::Output`] for a directory that cannot be written or holds the results of another run, or a libtorch failure.
@@ -32,7 +35,49 @@ impl Dec {
     pub fn save(&self, directory: impl AsRef<Path>) -> Result<()> {
         let dir = RunDir::create(directory.as_ref(), false)?;
         let assignment = (!self.assignment.rows.is_empty()).then_some(&self.assignment);
+        if !self.events.is_empty() {
+            write_atomic(&dir.file(EVENTS), &self.events)?;
+        }
         dir.write_model(&self.model, assignment, &self.config, &self.summary)
+    }
+
+    /// Writes the report, a page of HTML that needs nothing else, to `output`: what was found in the rows `x` of the fit, how sure
+    /// it is and why these rows are together. Where `x` is a [`Dataset`] with names of rows, or with classes, it tells of them too.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] and [`Error::Rows`] for rows that are not those of the fit; [`Error::Output`] for a page that cannot be
+    /// written; or a libtorch failure.
+    ///
+    /// ```
+    /// use dec::Dec;
+    /// # let dir = tempfile::tempdir().map_err(|e| dec::Error::output("a temporary directory", e.to_string()))?;
+    /// # let page = dir.path().join("report.html");
+    /// let x = ndarray::Array2::from_shape_fn((60, 4), |(i, j)| (i % 3) as f32 * 5.0 + ((7 * i + j) % 5) as f32 * 0.1);
+    /// let dec = Dec::params(3).set("start.networks", 1).set("cluster.max_rounds", 2).fit(&x)?;
+    /// dec.report(&x, &page)?;
+    /// assert!(page.exists());
+    /// # Ok::<(), dec::Error>(())
+    /// ```
+    pub fn report<X: ToDataset + ?Sized>(&self, x: &X, output: impl AsRef<Path>) -> Result<()> {
+        let other = || Error::Rows("a report is of the rows of the fit, and these are others".to_owned());
+        if x.shape()[0] == 0 {
+            return Err(other());
+        }
+        self.on_rows_with(x, self.config.data.missing, (), |dataset| {
+            let known = self.summary["rows_sha256"].as_str();
+            if known.is_some() && known != Some(&*dataset.rows_sha256()?) {
+                return Err(other());
+            }
+            let temporary = tempfile::tempdir()
+                .map_err(|e| Error::output(std::env::temp_dir(), format!("cannot be written to: {e}")))?;
+            self.save(temporary.path())?;
+            let sample = Sample::of(dataset, &order_of(&self.config, dataset.n_rows()))?;
+            let output = Some(output.as_ref());
+            match report::write(temporary.path(), &[], Some(&sample), output, &mut Control::ignored()) {
+                Err(Error::Data { problem, .. }) => Err(Error::Rows(problem)),
+                written => written.map(drop),
+            }
+        })
     }
 
     /// Loads what [`Dec::save`] or the binary `dec` saved, to compute where the run's `device` setting says.
@@ -72,6 +117,12 @@ impl Dec {
         let read = if path.exists() { Assignment::read(&path)? } else { Assignment::default() };
         let assignment = Assignment { names: model.names.of_all(model.layer.n_clusters()), ..read };
         let (labels, centroids) = (labels_of(&assignment), array_of(model.layer.centroids())?);
-        Ok(Self { model, config, assignment, labels, centroids, results, summary })
+        let events = match std::fs::read(run.join(EVENTS)) {
+            Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
+                return Err(Error::data(run.join(EVENTS), format!("cannot be read: {e}")));
+            }
+            read => read.unwrap_or_default(), // models of older versions were saved without
+        };
+        Ok(Self { model, config, assignment, labels, centroids, results, summary, events })
     }
 }

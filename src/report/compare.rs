@@ -1,6 +1,6 @@
 //! Several runs beside each other.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
 use super::page::Runs;
@@ -37,18 +37,61 @@ pub(super) fn runs(first: &Path, record: Record, others: &[PathBuf]) -> Result<R
             (ari[i * n + j], ari[j * n + i]) = (value, value);
         }
     }
-    let name = |path: &&Path| path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
-    Ok(Runs { names: paths.iter().map(name).collect(), columns, values, ari })
+    let (first, others) = (&records[0], &records[1..]);
+    let clusters: Vec<String> = (0..first.n_clusters()).map(|cluster| called(first, cluster)).collect();
+    let mut found = vec![None; clusters.len() * others.len()];
+    for (at, other) in others.iter().enumerate() {
+        for (cluster, place) in places(first, other).into_iter().enumerate() {
+            found[cluster * others.len() + at] = place;
+        }
+    }
+    Ok(Runs { names: names(&paths), columns, values, ari, clusters, found })
+}
+
+/// What the runs are called: the directories' own names, or the whole paths where two have the same.
+fn names(paths: &[&Path]) -> Vec<String> {
+    let own = |path: &&Path| path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
+    let names: Vec<String> = paths.iter().map(own).collect();
+    match names.iter().collect::<HashSet<_>>().len() == names.len() {
+        true => names,
+        false => paths.iter().map(|path| path.display().to_string()).collect(),
+    }
+}
+
+/// A cluster's number with its name, where it has one.
+fn called(record: &Record, cluster: usize) -> String {
+    let name = record.model.as_ref().and_then(|model| model.names.get(cluster));
+    name.map_or_else(|| cluster.to_string(), |name| format!("{cluster} {name}"))
 }
 
 /// NaN where they have no rows in common.
 fn agreement(a: Option<&Assignment>, b: Option<&Assignment>) -> Result<f64> {
-    let (Some(a), Some(b)) = (a, b) else { return Ok(f64::NAN) };
-    let of_row: HashMap<usize, i64> = b.rows.iter().copied().zip(b.labels.iter().copied()).collect();
-    let both = a.rows.iter().zip(&a.labels).filter_map(|(row, &label)| Some((label, *of_row.get(row)?)));
-    let (first, second): (Vec<i64>, Vec<i64>) = both.unzip();
+    let (first, second): (Vec<i64>, Vec<i64>) = in_both(a, b).into_iter().unzip();
     match first.is_empty() {
         true => Ok(f64::NAN),
         false => Ok(Contingency::new(&first, &second)?.adjusted_rand_index()),
     }
+}
+
+/// The clusters, in one and in the other, of each row that both have.
+fn in_both(a: Option<&Assignment>, b: Option<&Assignment>) -> Vec<(i64, i64)> {
+    let (Some(a), Some(b)) = (a, b) else { return Vec::new() };
+    let of_row: HashMap<usize, i64> = b.rows.iter().copied().zip(b.labels.iter().copied()).collect();
+    a.rows.iter().zip(&a.labels).filter_map(|(row, &label)| Some((label, *of_row.get(row)?))).collect()
+}
+
+/// For each cluster of `first`: the cluster of `other` that most of its rows are in, and the share of them that are.
+fn places(first: &Record, other: &Record) -> Vec<Option<(String, f64)>> {
+    let mut counts = vec![BTreeMap::<i64, usize>::new(); first.n_clusters()];
+    for (label, there) in in_both(first.assignment.as_ref(), other.assignment.as_ref()) {
+        if let Some(counts) = usize::try_from(label).ok().and_then(|label| counts.get_mut(label)) {
+            *counts.entry(there).or_default() += 1;
+        }
+    }
+    let place = |counts: BTreeMap<i64, usize>| {
+        let all: usize = counts.values().sum();
+        let (there, most) = counts.into_iter().rev().max_by_key(|(_, count)| *count)?; // of equal ones the first
+        Some((called(other, usize::try_from(there).ok()?), most as f64 / all as f64))
+    };
+    counts.into_iter().map(place).collect()
 }

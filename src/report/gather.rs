@@ -320,10 +320,9 @@ impl<'a> Shown<'a> {
             return Err(other(&format!("{} columns, not {}", sample.features.n_features(), model.n_features)));
         }
         let (z, q) = model.transform(&sample.features)?;
-        let names = match sample.columns.len() == sample.features.n_features() {
-            true => sample.columns.clone(),
-            false => (0..sample.features.n_features()).map(|column| format!("column {column}")).collect(),
-        };
+        let d = sample.features.n_features();
+        let given = [&sample.columns, &model.columns].into_iter().find(|names| names.len() == d).cloned();
+        let names = given.unwrap_or_else(|| (0..d).map(|column| format!("column {column}")).collect());
         let labels = places.iter().map(|&place| assignment.labels[place] as u32).collect();
         let rows = sample.features.sample(usize::MAX)?;
         Ok(Self { model, assignment, sample, places, labels, rows, z, q, names })

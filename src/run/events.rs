@@ -80,11 +80,7 @@ impl EventLog {
             return;
         }
         self.described = true;
-        let stages = stage::plan(task).into_iter().map(|(stage, epochs)| json!({ "stage": stage, "epochs": epochs }));
-        self.append(&json!({
-            "event": "run", "data": task.data_name, "n_rows": task.n_rows(), "n_clusters": task.config.n_clusters,
-            "stages": stages.collect::<Vec<_>>(),
-        }));
+        self.append(&description(task));
     }
 
     /// What the run has told as its first `told` events; of `part` alone, where that is an autoencoder and they end with it.
@@ -143,8 +139,7 @@ impl EventLog {
     }
 
     fn push(&mut self, value: &Value) {
-        self.pending.extend_from_slice(value.to_string().as_bytes());
-        self.pending.push(b'\n');
+        push_line(&mut self.pending, value);
     }
 
     /// Tries to write what is pending.
@@ -192,6 +187,61 @@ impl Observer for EventLog {
         }
         self.append(&value);
     }
+}
+
+/// Keeps the text of a log in memory, and passes everything on to another observer.
+pub(crate) struct Told<'a> {
+    text: Vec<u8>,
+    to: &'a mut dyn Observer,
+}
+
+impl<'a> Told<'a> {
+    /// The log of a run of `task`, which begins with what a reader should know first.
+    pub(crate) fn new(task: &Task, to: &'a mut dyn Observer) -> Self {
+        let mut text = Vec::new();
+        push_line(&mut text, &description(task));
+        Self { text, to }
+    }
+
+    /// The lines.
+    pub(crate) fn into_text(self) -> Vec<u8> {
+        self.text
+    }
+}
+
+impl Observer for Told<'_> {
+    fn on_event(&mut self, event: &Event) {
+        if let Some(value) = to_json(event) {
+            push_line(&mut self.text, &value);
+        }
+        self.to.on_event(event);
+    }
+
+    fn should_stop(&self) -> bool {
+        self.to.should_stop()
+    }
+
+    fn should_save(&self) -> bool {
+        self.to.should_save()
+    }
+
+    fn saved(&mut self) {
+        self.to.saved();
+    }
+}
+
+fn push_line(text: &mut Vec<u8>, value: &Value) {
+    text.extend_from_slice(value.to_string().as_bytes());
+    text.push(b'\n');
+}
+
+/// The data, the number of rows and clusters, and how many epochs (restarts) each stage takes at most.
+fn description(task: &Task) -> Value {
+    let stages = stage::plan(task).into_iter().map(|(stage, epochs)| json!({ "stage": stage, "epochs": epochs }));
+    json!({
+        "event": "run", "data": task.data_name, "n_rows": task.n_rows(), "n_clusters": task.config.n_clusters,
+        "stages": stages.collect::<Vec<_>>(),
+    })
 }
 
 /// A log to write on in.

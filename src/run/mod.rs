@@ -37,6 +37,7 @@ pub use checkpoint::{weights_sha256, Checkpoint, Checkpoints, Identity};
 pub use dir::{Content, RunDir};
 pub use duration::{expected, Expected};
 pub use estimate::{estimate, Estimate};
+pub(crate) use events::Told;
 pub use events::{parse_events, EventLog};
 pub(crate) use fitted::widths;
 pub use fitted::{Assignment, Fitted, Image, Model, Reached};

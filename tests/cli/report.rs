@@ -37,6 +37,22 @@ fn several_runs_stand_beside_each_other() {
     scratch.dec(["report", "run0", "run1", "-o", "both.html"]).ok();
     let page = fs::read_to_string(scratch.path("both.html")).unwrap();
     assert!(page.contains("run0") && page.contains("run1") && page.contains("1.00"), "names and agreement");
+    // Each cluster is found in the other run, under the name that it has there.
+    let labels = |run: &str| {
+        let text = fs::read_to_string(scratch.path(&format!("{run}/assignments.csv"))).unwrap();
+        text.lines().nth(1).unwrap().split(',').nth(1).unwrap().to_owned()
+    };
+    let (here, there) = (labels("run0"), labels("run1"));
+    scratch.dec(["rename", "run1", &format!("{there}=quarks & gluons")]).ok();
+    fs::create_dir(scratch.path("elsewhere")).unwrap();
+    scratch.dec(["report", "run0", "run1", "-o", "named.html"]).ok();
+    let page = fs::read_to_string(scratch.path("named.html")).unwrap();
+    let row = page.lines().find(|line| line.contains("quarks")).unwrap();
+    assert!(row.contains(&format!("<bdi>{here}</bdi>")) && row.contains("quarks &amp; gluons</bdi> 100"), "{row}");
+    fs::rename(scratch.path("run1"), scratch.path("elsewhere/run0")).unwrap();
+    scratch.dec(["report", "run0", "elsewhere/run0", "-o", "same.html"]).ok();
+    let page = fs::read_to_string(scratch.path("same.html")).unwrap();
+    assert!(page.contains("<bdi>elsewhere&#x2f;run0</bdi>"), "runs of the same name go by their paths");
     scratch.dec(["report", "nowhere"]).failed(3, &["no run directory"]);
 }
 

@@ -29,6 +29,7 @@ pub(super) fn check(report: &Report) -> Result<(), PageError> {
     if let Some(runs) = &report.runs {
         length("runs.values", runs.values.len(), runs.names.len() * runs.columns.len())?;
         length_if_any("runs.ari", runs.ari.len(), runs.names.len() * runs.names.len())?;
+        length("runs.found", runs.found.len(), runs.clusters.len() * runs.names.len().saturating_sub(1))?;
     }
     for cluster in &report.clusters {
         cluster.nearest.iter().try_for_each(|&(other, _)| below("clusters.nearest", other, k))?;

@@ -344,4 +344,9 @@ pub struct Runs {
     pub values: Vec<Option<f64>>,
     /// Adjusted Rand index of each pair of runs, \[runs, runs\]. Empty: none.
     pub ari: Vec<f64>,
+    /// The clusters of the first run, by their numbers and names.
+    pub clusters: Vec<String>,
+    /// Where the rows of each of them are in each other run, \[clusters, runs − 1\]: the cluster that most of them are in, and the
+    /// share of them that are. `None` where there are none.
+    pub found: Vec<Option<(String, f64)>>,
 }

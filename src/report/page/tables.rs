@@ -235,6 +235,7 @@ pub(super) struct RunTable {
     rows: Vec<(String, Vec<String>)>,
     names: Vec<String>,
     ari: Vec<(String, Vec<Shaded>)>,
+    found: Vec<(String, Vec<(String, Shaded)>)>,
     left_out: String,
 }
 
@@ -257,6 +258,15 @@ pub(super) fn runs(runs: &Runs) -> RunTable {
             shade: if ari.is_finite() { (ari.clamp(0.0, 1.0) * SHADES).round() as usize } else { 0 },
         }
     };
+    let others = runs.names.len().saturating_sub(1);
+    let found = |cluster: usize, other: usize| match &runs.found[cluster * others + other] {
+        Some((name, share)) => (
+            text::name(name),
+            Shaded { text: text::percent(*share), shade: (share.clamp(0.0, 1.0) * SHADES).round() as usize },
+        ),
+        None => ("–".to_owned(), Shaded { text: String::new(), shade: 0 }),
+    };
+    let clusters = runs.clusters.iter().take(CLUSTERS).enumerate();
     let pairs = if runs.ari.is_empty() { 0 } else { shown };
     RunTable {
         columns: runs.columns.iter().take(12).map(|column| text::name(column)).collect(),
@@ -264,6 +274,11 @@ pub(super) fn runs(runs: &Runs) -> RunTable {
             .map(|run| (names[run].clone(), (0..width.min(12)).map(|column| value(run, column)).collect()))
             .collect(),
         ari: (0..pairs).map(|run| (names[run].clone(), (0..shown).map(|other| shaded(run, other)).collect())).collect(),
+        found: clusters
+            .map(|(number, name)| {
+                (text::name(name), (0..shown.saturating_sub(1)).map(|other| found(number, other)).collect())
+            })
+            .collect(),
         left_out: match runs.names.len() > RUNS {
             true => format!("The first {RUNS} of {} runs.", text::count(runs.names.len() as u64)),
             false => String::new(),

@@ -91,7 +91,14 @@ fn text_is_shown_as_text_everywhere() {
     }];
     report.stage_marks = vec![StageMark { name: evil(), x: 1.0, chart: None }];
     report.health = vec![Finding { label: evil(), text: evil(), attention: true }];
-    report.runs = Some(Runs { names: vec![evil()], columns: vec![evil()], values: vec![None], ari: vec![f64::NAN] });
+    report.runs = Some(Runs {
+        names: vec![evil(), evil()],
+        columns: vec![evil()],
+        values: vec![None, None],
+        ari: vec![f64::NAN; 4],
+        clusters: vec![evil()],
+        found: vec![Some((evil(), 0.5))],
+    });
     let points = report.points.as_mut().unwrap();
     (points.ids, points.class, points.class_names) = (vec![evil(); 4], vec![0; 4], vec![evil()]);
     points.layouts[0].name = evil();
