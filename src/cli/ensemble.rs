@@ -58,7 +58,7 @@ impl EnsembleArgs {
         let _lock = make(&out)?;
 
         interrupt::save_first();
-        let jobs = Jobs { at_once: 1, share: None }; // seeds have nothing in common
+        let jobs = Jobs { at_once: 1, share: None, only: None }; // seeds have nothing in common
         let ran = members::run(&recipe.config, &members, &out, jobs, console)?;
         if interrupt::requested() {
             tracing::warn!("interrupted; the same command goes on, with what has finished as it is");

@@ -27,13 +27,19 @@ const LONGEST_WAIT: Duration = Duration::from_secs(60);
 
 /// Makes the directory `out` of a sweep or an ensemble, in which no other one works until the lock is dropped.
 pub fn make(out: &Path) -> dec::Result<Lock> {
+    let recipes = make_recipes(out)?;
+    let lock = Lock::acquire(out)?;
+    dec::run::check_writable(&recipes)?;
+    Ok(lock)
+}
+
+/// Makes the directory of a sweep's recipes.
+pub fn make_recipes(out: &Path) -> dec::Result<PathBuf> {
     let recipes = out.join("recipes");
     fs::create_dir_all(&recipes).map_err(|e| {
         dec::Error::output(&recipes, format!("cannot make this directory: {e}; name another with --out"))
     })?;
-    let lock = Lock::acquire(out)?;
-    dec::run::check_writable(&recipes)?;
-    Ok(lock)
+    Ok(recipes)
 }
 
 /// How members are run.
@@ -43,6 +49,8 @@ pub struct Jobs<'a> {
     pub at_once: usize,
     /// The directory of what they train once for all.
     pub share: Option<&'a Path>,
+    /// This one alone, counted from 0.
+    pub only: Option<usize>,
 }
 
 /// Runs the members of `swept` that are not finished in the directory `out`. Returns the members that it came to with their
@@ -58,6 +66,9 @@ pub fn run<'a>(
     let mut waiting = Vec::new();
     let mut reached = vec![false; members.len()];
     for (number, member) in members.iter().enumerate() {
+        if jobs.only.is_some_and(|only| only != number) {
+            continue;
+        }
         let mut config = member.config(swept)?;
         let dir = out.join(&member.name);
         let place = format!("[{}/{}]", number + 1, members.len());
@@ -247,7 +258,7 @@ pub fn summary(dir: &Path) -> Option<Value> {
 }
 
 /// Whether the run in `dir` finished under these settings.
-fn finished_under(dir: &Path, config: &Config) -> bool {
+pub fn finished_under(dir: &Path, config: &Config) -> bool {
     let finished = summary(dir).is_some_and(|s| s["status"] == "finished" && s["merged"].is_null());
     let same = |text: String| toml::from_str::<Config>(&text).is_ok_and(|found| found.trains_as(config));
     finished && fs::read_to_string(dir.join(CONFIG)).is_ok_and(same)

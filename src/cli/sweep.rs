@@ -5,6 +5,7 @@
 mod halving;
 mod judge;
 mod outcome;
+mod slurm;
 
 use std::path::{Path, PathBuf};
 
@@ -17,6 +18,7 @@ use super::members::{self, Jobs};
 use super::recipe::RecipeArgs;
 use judge::Judge;
 use outcome::{rank, Outcome, Outcomes};
+use slurm::{Scripts, Slurm};
 
 #[derive(Debug, Args)]
 pub struct SweepArgs {
@@ -28,8 +30,9 @@ pub struct SweepArgs {
     out: Option<PathBuf>,
 
     /// Members that train at once; unless the recipe says how many threads they have, they share those that there are
-    #[arg(short, long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=256))]
-    jobs: u16,
+    /// [default: 1; with --launcher slurm as many as the cluster runs]
+    #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
+    jobs: Option<u16>,
 
     /// Draw N members by the recipe's seed, instead of all combinations; ranges such as { min = 1e-4, max = 1e-2, log = true }
     /// are for this
@@ -39,6 +42,33 @@ pub struct SweepArgs {
     /// Successive halving: all members on few rows, the best third on three times as many, and so on to all rows
     #[arg(long)]
     halving: bool,
+
+    /// Where members run: here, or as a job array that is submitted to Slurm, with a job behind it that makes the table
+    #[arg(long, value_name = "WHERE", default_value = "local")]
+    launcher: Launcher,
+
+    /// With --launcher slurm: show the job scripts, and submit nothing
+    #[arg(long)]
+    print: bool,
+
+    /// With --launcher slurm: an option for sbatch, such as --sbatch=--partition=gpu or --sbatch=--time=4:00:00; may be repeated
+    #[arg(long, value_name = "OPTION", allow_hyphen_values = true)]
+    sbatch: Vec<String>,
+
+    /// Run the member with this number alone, from 1, and make no table: for the job arrays of any scheduler
+    #[arg(long, value_name = "N", conflicts_with_all = ["jobs", "halving", "launcher", "collect"])]
+    member: Option<usize>,
+
+    /// Run no member: make the table of what there is
+    #[arg(long, conflicts_with_all = ["jobs", "halving", "launcher"])]
+    collect: bool,
+}
+
+/// Where the members of a sweep run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Launcher {
+    Local,
+    Slurm,
 }
 
 impl SweepArgs {
@@ -51,6 +81,12 @@ impl SweepArgs {
         };
         self.check(&recipe.config)?;
         let out = self.out.clone().unwrap_or_else(|| Path::new("runs").join(format!("{}-sweep", recipe.name)));
+        if self.launcher == Launcher::Slurm {
+            return self.launch(&recipe, &members, &out);
+        }
+        if let Some(number) = self.member {
+            return run_one(&recipe.config, &members, number, &out, console);
+        }
         let _lock = members::make(&out)?;
 
         interrupt::save_first(); // members to stop, and the table
@@ -75,10 +111,41 @@ impl SweepArgs {
             .map(|outcome| outcome.name.as_str())
             .collect();
         if !failed.is_empty() {
-            let problem = format!("{} of {} members failed: {}", failed.len(), outcomes.len(), failed.join("; "));
+            let how = if self.collect { "have not finished" } else { "failed" };
+            let problem = format!("{} of {} members {how}: {}", failed.len(), outcomes.len(), failed.join("; "));
             return Err(dec::Error::Training(problem).into());
         }
         shown
+    }
+
+    /// Submits the members that have not finished to Slurm, or shows how.
+    fn launch(&self, recipe: &Recipe, members: &[Member], out: &Path) -> anyhow::Result<()> {
+        let absolute = std::path::absolute(out)
+            .map_err(|e| dec::Error::output(out, format!("cannot find this directory: {e}")))?;
+        let mut left = Vec::new();
+        for (number, member) in members.iter().enumerate() {
+            if !members::finished_under(&absolute.join(&member.name), &member.config(&recipe.config)?) {
+                left.push(number + 1);
+            }
+        }
+        if left.is_empty() {
+            return super::print("all members have finished: --collect makes the table\n");
+        }
+        let slurm = Slurm {
+            name: &recipe.name,
+            config: &recipe.config,
+            out: &absolute,
+            members: &left,
+            at_once: self.jobs,
+            random: self.random,
+            options: &self.sbatch,
+        };
+        if self.print {
+            let Scripts { members, table } = slurm.scripts()?;
+            return super::print(&format!("{members}\n{table}"));
+        }
+        let _lock = members::make(&absolute)?;
+        super::print(&slurm.submit()?)
     }
 
     fn check(&self, config: &Config) -> dec::Result<()> {
@@ -99,6 +166,13 @@ impl SweepArgs {
         if self.halving && config.sweep.contains_key("data.limit") {
             return refuse("--halving chooses data.limit itself: leave it out of [sweep]");
         }
+        let slurm = self.launcher == Launcher::Slurm;
+        if slurm && self.halving {
+            return refuse("--halving waits for all members before it goes on: it runs with --launcher local alone");
+        }
+        if !slurm && (self.print || !self.sbatch.is_empty()) {
+            return refuse("--print and --sbatch are for --launcher slurm");
+        }
         Ok(())
     }
 
@@ -111,8 +185,12 @@ impl SweepArgs {
         console: &Console,
     ) -> anyhow::Result<Vec<Outcome>> {
         let share = out.join("shared");
-        let jobs = Jobs { at_once: self.jobs.into(), share: Some(&share) };
+        let jobs = Jobs { at_once: self.jobs.unwrap_or(1).into(), share: Some(&share), only: None };
         let mut judge = Judge::new(recipe);
+        if self.collect {
+            let all: Vec<_> = members.iter().map(|member| (member, out.join(&member.name))).collect();
+            return Ok(read(&mut judge, &all, None));
+        }
         if !self.halving {
             let ran = members::run(&recipe.config, members, out, jobs, console)?;
             return Ok(read(&mut judge, &ran, None));
@@ -156,6 +234,26 @@ impl SweepArgs {
             left.retain(|member| read.iter().any(|kept| kept.name == member.name));
         }
         Ok(outcomes)
+    }
+}
+
+/// Runs one member, counted from 1, beside others that run elsewhere.
+fn run_one(config: &Config, members: &[Member], number: usize, out: &Path, console: &Console) -> anyhow::Result<()> {
+    let Some(only) = number.checked_sub(1).filter(|&only| only < members.len()) else {
+        let problem = format!("--member {number}: must be from 1 to {}, the number of members", members.len());
+        return Err(dec::Error::Config(problem).into());
+    };
+    members::make_recipes(out)?;
+    let share = out.join("shared");
+    interrupt::save_first();
+    members::run(config, members, out, Jobs { at_once: 1, share: Some(&share), only: Some(only) }, console)?;
+    if interrupt::requested() {
+        return Err(dec::Error::Interrupted.into());
+    }
+    let name = &members[only].name;
+    match members::summary(&out.join(name)) {
+        Some(summary) if summary["status"] == "finished" => Ok(()),
+        _ => Err(dec::Error::Training(format!("the member {name} failed")).into()),
     }
 }
 

@@ -15,6 +15,7 @@ mod remedies;
 mod rename;
 mod report;
 mod run;
+mod slurm;
 mod support;
 mod sweep;
 mod warm_start;

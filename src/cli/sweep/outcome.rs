@@ -45,7 +45,7 @@ impl Outcome {
         Self {
             name: member.name.clone(),
             values: member.values.clone(),
-            status: summary["status"].as_str().unwrap_or("failed").to_owned(),
+            status: summary["status"].as_str().unwrap_or(if dir.exists() { "failed" } else { "not begun" }).to_owned(),
             score,
             rung,
             acc: dec["acc"].as_f64(),
