@@ -10,10 +10,16 @@ use std::env;
 use std::error::Error;
 use std::fs;
 use std::path::Path;
+use std::process::Command;
 
 const LIBTORCH_VERSION: &str = "2.11.0";
-const SHIM: [&str; 4] =
-    ["src/backend/shim.cpp", "src/backend/lloyd.cpp", "src/backend/precision.cpp", "src/backend/sparse.cpp"];
+const SHIM: [&str; 5] = [
+    "src/backend/shim.cpp",
+    "src/backend/lloyd.cpp",
+    "src/backend/precision.cpp",
+    "src/backend/sparse.cpp",
+    "src/backend/waiting.cpp",
+];
 const DENSE: [&str; 3] = ["src/backend/dense.cpp", "src/backend/augment.cpp", "src/backend/graph.cpp"];
 const HEADERS: [&str; 6] = [
     "src/backend/guard.h",
@@ -65,7 +71,39 @@ fn main() -> Result<(), Box<dyn Error>> {
     // A loop's last values, which do not fill a vector, are to be rounded as the others are: how many there are depends on the
     // number of threads.
     compiler.files(DENSE).flag("-ffp-contract=off").compile("dec_dense");
+    if env::var_os("CARGO_FEATURE_MPI").is_some() {
+        mpi()?;
+    }
     cuda_library(&lib)
+}
+
+/// Compiles what calls MPI, by what the MPI's own compiler says of itself.
+fn mpi() -> Result<(), Box<dyn Error>> {
+    const SOURCE: &str = "src/backend/mpi.c";
+    println!("cargo:rerun-if-changed={SOURCE}");
+    println!("cargo:rerun-if-env-changed=MPICC");
+    let mpicc = env::var("MPICC").unwrap_or_else(|_| "mpicc".to_owned());
+    // Open MPI's, then MPICH's words for it.
+    let flags = |options: [&str; 2]| {
+        let ask = |option: &str| Command::new(&mpicc).arg(option).output().ok().filter(|said| said.status.success());
+        let said = options.into_iter().find_map(ask).ok_or_else(|| {
+            format!("feature mpi: {mpicc} is not there or does not say how it compiles; Debian: apt install libopenmpi-dev openmpi-bin")
+        })?;
+        Ok::<_, String>(String::from_utf8_lossy(&said.stdout).split_whitespace().map(str::to_owned).collect::<Vec<_>>())
+    };
+    let mut compiler = cc::Build::new();
+    for flag in flags(["--showme:compile", "-compile-info"])?.iter().filter(|flag| flag.starts_with('-')) {
+        compiler.flag(flag);
+    }
+    compiler.file(SOURCE).opt_level(3).warnings(true).compile("dec_mpi");
+    for flag in flags(["--showme:link", "-link-info"])?.iter().filter(|flag| flag.starts_with('-')) {
+        match (flag.strip_prefix("-L"), flag.strip_prefix("-l")) {
+            (Some(directory), _) => println!("cargo:rustc-link-search=native={directory}"),
+            (_, Some(library)) => println!("cargo:rustc-link-lib=dylib={library}"),
+            _ => {}
+        }
+    }
+    Ok(())
 }
 
 /// Compiles `libdec_cuda.so` where libtorch has CUDA and the toolkit's headers are there; without them the program lacks

@@ -64,7 +64,7 @@ const SHAPES: [[i64; 2]; 5] = [[1, 1], [3, 7], [65, 129], [256, 500], [17, 2000]
 fn kernels_on_a_gpu_are_those_of_the_cpu() {
     let Some(gpu) = gpu() else { return };
     tch::manual_seed(1);
-    let key = Tensor::from_slice(&[0x1234_5678_9abc_def0_i64]);
+    let key = Tensor::from_slice(&[0x1234_5678_9abc_def0_i64, 0]);
     let one = |value: f64| Tensor::from_slice(&[value]);
     for shape @ [rows, width] in SHAPES {
         let (x, w) = (noise(&[rows, 33]), noise(&[width, 33]));

@@ -4,14 +4,15 @@ mod cli;
 
 use std::io::Write;
 use std::panic;
+use std::time::Duration;
 
 use clap::Parser;
-use dec::backend::signals;
+use dec::backend::{ranks, signals};
 
-dec::sleep_soon!();
+/// How long another process than the first of several waits before it says what went wrong.
+const FIRST_SAYS: Duration = Duration::from_secs(2);
 
 fn main() {
-    dec::backend::waiting::widen();
     dec::backend::exit(run());
 }
 
@@ -27,11 +28,17 @@ fn run() -> u8 {
     // caught and reported like any other error. `--verbose` shows where it came from.
     panic::set_hook(Box::new(|info| tracing::debug!("{info}")));
     match panic::catch_unwind(|| args.run()) {
-        Ok(Ok(())) => 0,
+        Ok(Ok(())) => {
+            ranks::leave();
+            0
+        }
         Ok(Err(error)) if cli::is_unread(&error) => 0, // `dec config | head` is no failure
         Ok(Err(error)) => {
-            if let (Some(dec::Error::Interrupted), Some(signal)) = (error.downcast_ref(), signals::requested()) {
-                return signal.exit_code();
+            if let Some(dec::Error::Interrupted) = error.downcast_ref() {
+                ranks::leave(); // for whom the first may still be writing
+                if let Some(signal) = signals::requested() {
+                    return signal.exit_code();
+                }
             }
             let remedy =
                 error.downcast_ref().and_then(cli::remedy).map_or_else(String::new, |text| format!("; {text}"));
@@ -47,6 +54,13 @@ fn run() -> u8 {
 }
 
 fn report(message: &str) {
+    let (processes, rank) = ranks::launched();
+    if rank > 0 {
+        // What is wrong for all, the first says; then the launcher ends this one.
+        std::thread::sleep(FIRST_SAYS);
+        let _ = writeln!(std::io::stderr(), "error: process {} of {processes}: {message}", rank + 1);
+        return;
+    }
     // A closed stderr leaves nowhere to report to; the exit code still says it.
     let _ = writeln!(std::io::stderr(), "error: {message}");
 }

@@ -193,9 +193,11 @@ char* dec_augment_warp(const at::Tensor* stored, const at::Tensor* indices, floa
     if (!*inside) {
       return;
     }
-    const dec::Keys keys = dec::keys_of(*key->const_data_ptr<int64_t>(), 0);
-    const dec::Keys bends = dec::keys_of(*key->const_data_ptr<int64_t>(), kBends);
-    const dec::Keys patches = dec::keys_of(*key->const_data_ptr<int64_t>(), kPatches);
+    const int64_t* drawn = key->const_data_ptr<int64_t>();
+    const dec::Keys keys = dec::keys_of(drawn[0], 0);
+    const dec::Keys bends = dec::keys_of(drawn[0], kBends);
+    const dec::Keys patches = dec::keys_of(drawn[0], kPatches);
+    const auto first = static_cast<uint32_t>(drawn[1]);  // the row of the whole batch that the first row here is
     const bool patched = rule->patch_height > 0 && rule->patch_width > 0 && rows > 1;
     const bool elastic = rule->elastic_y != 0.0F || rule->elastic_x != 0.0F;
     const std::vector<float> down = splines(elastic ? height : 0), across = splines(elastic ? width : 0);
@@ -214,9 +216,10 @@ char* dec_augment_warp(const at::Tensor* stored, const at::Tensor* indices, floa
       std::vector<float> apart(static_cast<std::size_t>(channels > 1 ? width * channels : 0));
       float points_y[kPoints * kPoints], points_x[kPoints * kPoints];
       for (int64_t i = begin; i < end; ++i) {
-        const Map map = map_of(*rule, keys, static_cast<uint32_t>(i));
+        const uint32_t row = first + static_cast<uint32_t>(i);
+        const Map map = map_of(*rule, keys, row);
         for (int64_t k = 0; elastic && k < kPoints * kPoints; ++k) {
-          const uint32_t place = (static_cast<uint32_t>(i) * kPoints * kPoints + static_cast<uint32_t>(k)) * 2U;
+          const uint32_t place = (row * kPoints * kPoints + static_cast<uint32_t>(k)) * 2U;
           points_y[k] = rule->elastic_y * symmetric(dec::hashed(bends, place));
           points_x[k] = rule->elastic_x * symmetric(dec::hashed(bends, place + 1U));
         }
@@ -281,10 +284,12 @@ char* dec_augment_warp(const at::Tensor* stored, const at::Tensor* indices, floa
 // x += noise of this standard deviation, in place.
 char* dec_augment_noise(const at::Tensor* x, float deviation, const at::Tensor* key, uint32_t site) {
   return guarded([&] {
-    const dec::Keys keys = dec::keys_of(*key->const_data_ptr<int64_t>(), site);
+    const int64_t* drawn = key->const_data_ptr<int64_t>();
+    const dec::Keys keys = dec::keys_of(drawn[0], site);
+    const uint32_t before = static_cast<uint32_t>(drawn[1]) * static_cast<uint32_t>(dec::row_width(*x));
     float* values = x->mutable_data_ptr<float>();
     at::parallel_for(0, x->numel(), dec::kGrain, [&](int64_t begin, int64_t end) {
-      add_noise(values + begin, end - begin, static_cast<uint32_t>(begin), &keys, deviation);
+      add_noise(values + begin, end - begin, before + static_cast<uint32_t>(begin), &keys, deviation);
     });
   });
 }

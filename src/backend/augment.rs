@@ -2,7 +2,8 @@
 //!
 //! On the CPU every function is one call of `augment.cpp`; elsewhere it is the same mathematics in tensor operations (`generic`
 //! below). What is drawn is a hash of `key` and of the row's place in the batch (for noise: of the value's place), so that it
-//! is the same for any number of threads, on every device, and in a run that is resumed.
+//! is the same for any number of threads, on every device, and in a run that is resumed. Where the rows are a part of a batch, the key
+//! says which of its rows the first is.
 #![allow(unsafe_code)]
 
 use std::ffi::c_char;
@@ -11,7 +12,7 @@ use tch::{no_grad, Device, Kind, Tensor};
 use torch_sys::C_tensor;
 
 use super::dense::{on_cpu, plain, require};
-use super::dense_generic::{hashed, set};
+use super::dense_generic::{hashed, places, set};
 use super::shim::check;
 use crate::error::Result;
 
@@ -87,8 +88,9 @@ extern "C" {
 /// `out` \[b, h·w·c\] ← `scale` · `stored`\[`indices`\], each row an image of uint8 or float32 \[n, h·w·c\] that is turned, zoomed,
 /// sheared, shifted and bent by amounts drawn uniformly, with bilinear interpolation. The bend is a field of displacements of cubic
 /// B-splines over 4 × 4 cells, whose 7 × 7 control points are drawn. Then a patch of each, its sides drawn from 0 to the
-/// rule's, becomes that of another row of the batch as warped (after CutMix, Yun et al. 2019). `key` is one int64 on the tensors'
-/// device.
+/// rule's, becomes that of another row of the batch as warped (after CutMix, Yun et al. 2019). `key` is two int64 on the tensors'
+/// device: what is drawn from, and the row of the whole batch that the first row here is (which patches do not know of: they are taken from the rows
+/// that are here).
 ///
 /// # Errors
 /// Shapes that do not fit each other, an index outside the rows.
@@ -96,7 +98,7 @@ pub fn warp(stored: &Tensor, indices: &Tensor, scale: f64, key: &Tensor, rule: &
     let (_, width) = stored.size2()?;
     plain(out, &[indices.size1()?, width], Kind::Float)?;
     plain(indices, &indices.size(), Kind::Int64)?;
-    plain(key, &[1], Kind::Int64)?;
+    plain(key, &[2], Kind::Int64)?;
     require((0..=rule.height).contains(&rule.patch_height) && (0..=rule.width).contains(&rule.patch_width), || {
         format!("patches of {} x {} pixels are larger than the images", rule.patch_height, rule.patch_width)
     })?;
@@ -129,7 +131,7 @@ pub fn warp(stored: &Tensor, indices: &Tensor, scale: f64, key: &Tensor, rule: &
 /// A tensor that is not float32 and contiguous.
 pub fn noise(x: &Tensor, deviation: f64, key: &Tensor, site: u32) -> Result<()> {
     plain(x, &x.size(), Kind::Float)?;
-    plain(key, &[1], Kind::Int64)?;
+    plain(key, &[2], Kind::Int64)?;
     let site = site.wrapping_mul(0x9e37_79b9); // far apart in the 32 bits
     if !on_cpu(&[x, key]) {
         return generic::noise(x, deviation, key, site);
@@ -140,7 +142,7 @@ pub fn noise(x: &Tensor, deviation: f64, key: &Tensor, site: u32) -> Result<()> 
 
 /// The same in tensor operations.
 mod generic {
-    use super::{hashed, no_grad, set, Device, Kind, Result, Tensor, Warp};
+    use super::{hashed, no_grad, places, set, Device, Kind, Result, Tensor, Warp};
 
     /// As in `augment.cpp`.
     const BENDS: u32 = 0x5851_f42d;
@@ -159,10 +161,10 @@ mod generic {
         Ok(cube(2.0)?.f_sub(&cube(1.0)?.f_mul_scalar(4.0)?)?.f_div_scalar(6.0)?)
     }
 
-    /// Uniform numbers in [-1, 1), `count` of them.
-    fn symmetric(count: i64, key: &Tensor, site: u32) -> Result<Tensor> {
-        let places = Tensor::f_arange(count, (Kind::Int64, key.device()))?;
-        let bits = hashed(&places, key, site)?.f_bitwise_right_shift_tensor_scalar(8)?;
+    /// Uniform numbers in [-1, 1), so many for each of `rows`.
+    fn symmetric(rows: i64, each: i64, key: &Tensor, site: u32) -> Result<Tensor> {
+        let bits =
+            hashed(&places(rows, each, key, key.device())?, key, site)?.f_bitwise_right_shift_tensor_scalar(8)?;
         Ok(bits.f_to_kind(Kind::Float)?.f_mul_scalar(0.5f64.powi(23))?.f_sub_scalar(1.0)?)
     }
 
@@ -197,7 +199,7 @@ mod generic {
         no_grad(|| {
             let (b, height, width) = (indices.size1()?, rule.height, rule.width);
             let float = (Kind::Float, stored.device());
-            let draws = symmetric(b * 8, key, 0)?.f_view([b, 8])?;
+            let draws = symmetric(b, 8, key, 0)?.f_view([b, 8])?;
             let draw = |number: i64, most: f32| -> Result<Tensor> {
                 Ok(draws.f_narrow(1, number, 1)?.f_mul_scalar(f64::from(most))?)
             };
@@ -219,7 +221,7 @@ mod generic {
             let (y, x) = if rule.elastic_y == 0.0 && rule.elastic_x == 0.0 {
                 (y, x)
             } else {
-                let points = symmetric(2 * b * POINTS * POINTS, key, BENDS)?.f_view([b, POINTS, POINTS, 2])?;
+                let points = symmetric(b, 2 * POINTS * POINTS, key, BENDS)?.f_view([b, POINTS, POINTS, 2])?;
                 let (down, across) = (splines(height, stored.device())?, splines(width, stored.device())?.f_tr()?);
                 let bend = |axis: i64, most: f32| -> Result<Tensor> {
                     let points = points.f_select(3, axis)?.f_mul_scalar(f64::from(most))?;
@@ -264,8 +266,9 @@ mod generic {
 
     pub(super) fn noise(x: &Tensor, deviation: f64, key: &Tensor, site: u32) -> Result<()> {
         no_grad(|| {
-            let places = Tensor::f_arange(2 * x.numel() as i64, (Kind::Int64, x.device()))?;
-            let bits = hashed(&places, key, site)?;
+            let rows = x.size()[0];
+            let each = 2 * x.numel() as i64 / rows.max(1);
+            let bits = hashed(&places(rows, each, key, x.device())?, key, site)?;
             let halves = bits.f_bitwise_and(0xffff)?.f_add(&bits.f_bitwise_right_shift_tensor_scalar(16)?)?;
             let sum = halves.f_view([-1, 2])?.f_sum_dim_intlist(1, false, None)?.f_to_kind(Kind::Float)?;
             let factor = deviation * 3f64.sqrt() / 65536.0;
@@ -281,7 +284,7 @@ mod tests {
     use crate::backend::threads;
 
     fn key(value: i64) -> Tensor {
-        Tensor::from_slice(&[value])
+        Tensor::from_slice(&[value, 0])
     }
 
     fn images(n: i64, values: i64) -> Tensor {

@@ -45,10 +45,12 @@ struct Mask {
   dec::Keys keys;
   uint32_t threshold;
   float scale;
+  uint32_t first;  // the row of the whole batch that the first row here is
 };
 
 Mask mask_of(const at::Tensor* key, const Rule* rule) {
-  return {dec::keys_of(*key->const_data_ptr<int64_t>(), rule->site), rule->threshold, rule->scale};
+  const int64_t* drawn = key->const_data_ptr<int64_t>();
+  return {dec::keys_of(drawn[0], rule->site), rule->threshold, rule->scale, static_cast<uint32_t>(drawn[1])};
 }
 
 __attribute__((always_inline)) inline float kept(const Mask& mask, uint32_t place) {
@@ -274,8 +276,9 @@ char* dec_dense_dropout(const at::Tensor* from, const at::Tensor* to, const at::
     const Mask mask = mask_of(key, rule);
     const float* source = from->const_data_ptr<float>();
     float* target = to->mutable_data_ptr<float>();
+    const uint32_t before = mask.first * static_cast<uint32_t>(dec::row_width(*from));
     at::parallel_for(0, from->numel(), dec::kGrain, [&](int64_t begin, int64_t end) {
-      drop(source + begin, target + begin, static_cast<uint32_t>(begin), end - begin, &mask);
+      drop(source + begin, target + begin, before + static_cast<uint32_t>(begin), end - begin, &mask);
     });
   });
 }
@@ -292,7 +295,7 @@ char* dec_dense_activate(const at::Tensor* y, const at::Tensor* bias, bool relu,
     at::parallel_for(0, rows, dec::row_grain(width), [&](int64_t begin, int64_t end) {
       for (int64_t i = begin; i < end; ++i) {
         float* row = values + i * width;
-        const auto place = static_cast<uint32_t>(i * width);
+        const uint32_t place = (mask.first + static_cast<uint32_t>(i)) * static_cast<uint32_t>(width);
         if (relu && drops) {
           add_bias_relu_drop(row, b, width, place, &mask);
           continue;
@@ -330,7 +333,8 @@ char* dec_dense_activate_backward(const at::Tensor* delta, const at::Tensor* act
           continue;
         }
         if (drops) {
-          drop(row, row, static_cast<uint32_t>(i * width + first), columns, &mask);
+          const uint32_t place = (mask.first + static_cast<uint32_t>(i)) * static_cast<uint32_t>(width);
+          drop(row, row, place + static_cast<uint32_t>(first), columns, &mask);
         }
         add_columns(row, sums, columns);
       }

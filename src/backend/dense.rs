@@ -39,7 +39,7 @@ impl Dropout<'_> {
 
     fn check(dropout: Option<Self>) -> Result<()> {
         let Some(dropout) = dropout else { return Ok(()) };
-        plain(dropout.key, &[1], Kind::Int64)?;
+        plain(dropout.key, &[2], Kind::Int64)?;
         require((0.0..1.0).contains(&dropout.p), || format!("dropout of {}", dropout.p))
     }
 }
@@ -465,7 +465,7 @@ mod tests {
     }
 
     fn key(value: i64) -> Tensor {
-        Tensor::from_slice(&[value])
+        Tensor::from_slice(&[value, 0])
     }
 
     /// Shapes around the sizes of a vector, of a task's columns and rows, and of a part for a thread.

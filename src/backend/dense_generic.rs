@@ -186,15 +186,22 @@ pub(super) fn adam(w: &Tensor, g: &Tensor, m: &Tensor, v: &Tensor, rates: &Tenso
 /// 1/(1 − p) where dropout keeps, 0 where it drops: the hash of `dense.cpp` in int64 arithmetic.
 fn mask(shape: &[i64], dropout: Dropout, device: Device) -> Result<Tensor> {
     let rule = dropout.rule();
-    let place = Tensor::f_arange(shape.iter().product::<i64>(), (Kind::Int64, device))?;
+    let place = places(shape[0], shape[1..].iter().product(), dropout.key, device)?;
     let kept = hashed(&place, dropout.key, rule.site)?.f_ge(i64::from(rule.threshold))?;
     Ok(kept.f_to_kind(Kind::Float)?.f_mul_scalar(f64::from(rule.scale))?.f_view(shape)?)
 }
 
+/// The places in the whole batch of `count` rows of `width` values, which begin at the row that the key names.
+pub(super) fn places(count: i64, width: i64, key: &Tensor, device: Device) -> Result<Tensor> {
+    let here = Tensor::f_arange(count * width, (Kind::Int64, device))?;
+    Ok(here.f_add(&key.f_narrow(0, 1, 1)?.f_mul_scalar(width)?)?)
+}
+
 /// 32 random bits for each of the `places`: `hashed` of `hash.h`.
 pub(super) fn hashed(places: &Tensor, key: &Tensor, site: u32) -> Result<Tensor> {
+    let key = key.f_narrow(0, 0, 1)?;
     let first_key = low_bits(&key.f_add_scalar(i64::from(site))?)?;
-    let second_key = low_bits(&shifted(key, 32)?)?;
+    let second_key = low_bits(&shifted(&key, 32)?)?;
     let first = mix(&low_bits(&places.f_add(&first_key)?)?)?;
     mix(&first.f_bitwise_xor_tensor(&second_key)?)
 }

@@ -10,8 +10,8 @@ use tch::Tensor;
 pub struct Dropout<'a> {
     /// The probability to drop, at least 0 and below 1.
     pub p: f64,
-    /// One int64 on the tensors' device: another key, another mask. In a tensor, so that a recorded step can be repeated
-    /// with another one.
+    /// Two int64 on the tensors' device. The first: another key, another mask. The second: the row of the whole batch that the first row of the
+    /// tensor is. In a tensor, so that a recorded step can be repeated with others.
     pub key: &'a Tensor,
     /// Tells apart the masks that one step draws.
     pub site: u32,

@@ -1,7 +1,7 @@
 //! The machine below the mathematics: which device, what libtorch does that `tch` has no binding for, memory used, locks of
 //! files, child processes.
 //!
-//! The only `unsafe` code of the crate is here: loading libraries, calling the C++ file that has a module's name, what happens before `main`, and what a
+//! The only `unsafe` code of the crate is here: loading libraries, calling the C++ file that has a module's name, and what a
 //! child process does before it begins. Each block says why it is sound, and what the modules export is safe.
 
 pub(crate) mod augment;
@@ -17,6 +17,7 @@ pub(crate) mod locked_file;
 pub mod memory;
 pub mod precision;
 mod process;
+pub mod ranks;
 pub mod shim;
 pub mod signals;
 pub(crate) mod student_t;

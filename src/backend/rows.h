@@ -4,9 +4,14 @@
 #include <algorithm>
 #include <cstdint>
 
+#include <ATen/core/Tensor.h>
+
 #include "parallel.h"
 
 namespace dec {
+
+// Values of a row of a tensor that has at least one dimension.
+static inline int64_t row_width(const at::Tensor& rows) { return rows.numel() / std::max<int64_t>(1, rows.size(0)); }
 
 // Clones and templates do not go together: one plain function a type. Static: a clone's resolver belongs to one file.
 DEC_VECTORISED static void widen_bytes(const uint8_t* __restrict from, float* __restrict to, int64_t width, float scale) {

@@ -1,84 +1,107 @@
-//! Threads that wait go to sleep soon.
+//! Threads that wait go to sleep soon where somebody else wants the processors.
 //!
-//! GNU's OpenMP has its threads spin for milliseconds while they wait for work, 300,000 turns, so that on a busy machine they keep others, and
-//! each other, from working. Where there are more threads than processors it is a thousand turns. How many processors there are it
-//! looks up once, as it is loaded, before `main`. So the program takes itself back to one processor before that ([`narrow`], from its
-//! `.preinit_array`, which runs before any library), and has all of them again when `main` begins ([`widen`]). What OpenMP's variables say
-//! about waiting (`OMP_WAIT_POLICY`, `GOMP_SPINCOUNT`) is left to do as it says.
+//! GNU's OpenMP has its threads spin for milliseconds while they wait for work, 300,000 turns. On an idle machine that is the fastest way; beside
+//! another program it keeps that, and its own threads, from working. Where there are more OpenMP threads than processors it is a thousand turns, which is
+//! looked up each time that a thread waits. So a thread of the program's looks every so often how often its threads were made to give way
+//! (involuntary context switches), and while that is often, it keeps a team of idle threads: then there are more threads than processors.
+//!
+//! What OpenMP's own variables say about waiting (`OMP_WAIT_POLICY`, `GOMP_SPINCOUNT`) is left to do as it says.
 #![allow(unsafe_code)]
 
-use std::ffi::{c_char, c_int, CStr};
-use std::sync::OnceLock;
+use std::ffi::c_int;
+use std::sync::mpsc::{channel, Sender};
+use std::sync::Once;
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
 
-use nix::sched::{sched_getaffinity, sched_setaffinity, CpuSet};
-use nix::unistd::Pid;
+use super::threads;
 
-/// The processors that the program was started on, once it is on one of them.
-static ALL: OnceLock<CpuSet> = OnceLock::new();
-/// This thread.
-const SELF: Pid = Pid::from_raw(0);
+/// How often is looked.
+const PERIOD: Duration = Duration::from_millis(50);
+/// Threads that gave way so often in a second are not alone, and those that did so less often are. A processor that two programs want is taken
+/// from one of them some 100 to 300 times a second.
+const CROWDED: f64 = 40.0;
+const ALONE: f64 = 15.0;
+/// How long threads have to be alone before they spin again.
+const CALM: Duration = Duration::from_secs(2);
+/// The stack of a thread that does next to nothing.
+const STACK_BYTES: usize = 128 * 1024;
 
-/// Has the program run [`narrow`] before its libraries. For a program's main file; [`widen`] has to be the first thing in `main`.
-#[macro_export]
-macro_rules! sleep_soon {
-    () => {
-        #[cfg(all(target_os = "linux", target_env = "gnu"))]
-        const _: () = {
-            // SAFETY: the loader calls every function in this section once, with what `narrow` takes, before libraries and `main`.
-            #[allow(unsafe_code)]
-            #[used]
-            #[link_section = ".preinit_array"]
-            static FIRST: $crate::backend::waiting::First = $crate::backend::waiting::narrow;
-        };
-    };
+extern "C" {
+    fn dec_waiting_team(threads: c_int);
 }
 
-/// What glibc calls before libraries: with the number of arguments, the arguments, and the environment, which ends with a null.
-pub type First = unsafe extern "C" fn(c_int, *const *const c_char, *const *const c_char);
-
-/// Takes the program back to one of its processors, unless the environment says how threads wait.
-///
-/// # Safety
-/// `environment` is null or an array of C strings that ends with a null.
-pub unsafe extern "C" fn narrow(_: c_int, _: *const *const c_char, environment: *const *const c_char) {
-    // SAFETY: as the caller promises.
-    if unsafe { says_how_to_wait(environment) } {
+/// Has the threads of OpenMP's loops sleep soon from now on while other programs want the processors, unless the environment says how they
+/// wait. For programs, once it is known how many threads there are.
+pub fn adapt() {
+    static STARTED: Once = Once::new();
+    let said = |name| std::env::var_os(name).is_some();
+    if threads::count() < 2 || said("OMP_WAIT_POLICY") || said("GOMP_SPINCOUNT") {
         return;
     }
-    let Ok(all) = sched_getaffinity(SELF) else { return };
-    let has = |cpu: &usize| all.is_set(*cpu).unwrap_or(false);
-    let Some(first) = (0..CpuSet::count()).find(has) else { return };
-    let mut one = CpuSet::new();
-    if one.set(first).is_ok() && sched_setaffinity(SELF, &one).is_ok() {
-        let _ = ALL.set(all);
-    }
+    STARTED.call_once(|| {
+        if let Err(problem) = thread::Builder::new().name("waiting".to_owned()).stack_size(STACK_BYTES).spawn(watch) {
+            tracing::debug!("threads that wait spin, whoever else is there: {problem}");
+        }
+    });
 }
 
-/// Gives the program all of its processors again.
-pub fn widen() {
-    if let Some(all) = ALL.get() {
-        if let Err(problem) = sched_setaffinity(SELF, all) {
-            tracing::warn!("this program stays on one processor: {problem}");
+/// Looks every so often, for as long as the process runs.
+fn watch() {
+    let mut crowd: Option<Crowd> = None;
+    let (mut gave_way, mut looked, mut last_crowded) = (given_way(), Instant::now(), Instant::now());
+    loop {
+        thread::sleep(PERIOD);
+        let (now, at) = (given_way(), Instant::now());
+        let rate = (now - gave_way) as f64 / (at - looked).as_secs_f64();
+        (gave_way, looked) = (now, at);
+        if rate > ALONE {
+            last_crowded = at;
+        }
+        if rate > CROWDED && crowd.is_none() {
+            tracing::debug!("{rate:.0} times a second a thread had to give way: threads that wait sleep soon");
+            crowd = Crowd::gather();
+        } else if at - last_crowded > CALM && crowd.is_some() {
+            tracing::debug!("nobody else wants the processors: threads that wait spin");
+            crowd = None;
         }
     }
 }
 
-/// Whether a variable of OpenMP's says how long threads spin.
-unsafe fn says_how_to_wait(mut environment: *const *const c_char) -> bool {
-    if environment.is_null() {
-        return true; // it cannot be told
+/// How often this process's threads had to give way to others.
+fn given_way() -> i64 {
+    use nix::sys::resource::{getrusage, UsageWho};
+    getrusage(UsageWho::RUSAGE_SELF).map_or(0, |used| used.involuntary_context_switches())
+}
+
+/// More threads of OpenMP's than processors, all but one of them asleep, for as long as this lives.
+struct Crowd {
+    /// Dropped first: that ends the thread whose team it is.
+    leave: Option<Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Crowd {
+    fn gather() -> Option<Self> {
+        let (leave, left) = channel::<()>();
+        let size = threads::available() + 1;
+        let work = move || {
+            // SAFETY: takes a plain number, and touches nothing but OpenMP's state of this thread.
+            unsafe { dec_waiting_team(size as c_int) };
+            let _ = left.recv(); // until the other end is gone
+        };
+        let thread = thread::Builder::new().name("crowd".to_owned()).stack_size(STACK_BYTES).spawn(work).ok()?;
+        Some(Self { leave: Some(leave), thread: Some(thread) })
     }
-    // SAFETY: the array ends with a null, behind which nothing is read.
-    while let Some(line) = unsafe { environment.read().as_ref() } {
-        // SAFETY: each is a C string.
-        let line = unsafe { CStr::from_ptr(line) }.to_bytes();
-        if line.starts_with(b"OMP_WAIT_POLICY=") || line.starts_with(b"GOMP_SPINCOUNT=") {
-            return true;
+}
+
+impl Drop for Crowd {
+    fn drop(&mut self) {
+        self.leave = None;
+        if let Some(Err(_)) = self.thread.take().map(JoinHandle::join) {
+            tracing::debug!("the idle team has ended with a panic");
         }
-        // SAFETY: this one was not the last.
-        environment = unsafe { environment.add(1) };
     }
-    false
 }
 
 #[cfg(test)]
@@ -86,14 +109,29 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_environment_is_read_to_its_end() {
-        let says = |lines: &[&CStr]| {
-            let mut array: Vec<*const c_char> = lines.iter().map(|line| line.as_ptr()).collect();
-            array.push(std::ptr::null());
-            // SAFETY: C strings, and a null behind them.
-            unsafe { says_how_to_wait(array.as_ptr()) }
+    fn a_crowd_comes_and_goes() {
+        let threads_of_ours = || std::fs::read_dir("/proc/self/task").map_or(0, Iterator::count);
+        let crowd = Crowd::gather();
+        assert!(crowd.is_some());
+        let deadline = Instant::now() + Duration::from_secs(30);
+        let names = || -> Vec<String> {
+            let tasks = std::fs::read_dir("/proc/self/task").into_iter().flatten().flatten();
+            tasks.filter_map(|task| std::fs::read_to_string(task.path().join("comm")).ok()).collect()
         };
-        assert!(!says(&[]) && !says(&[c"PATH=/bin", c"OMP_WAIT_POLIC=", c"X=OMP_WAIT_POLICY="]));
-        assert!(says(&[c"PATH=/bin", c"OMP_WAIT_POLICY=active"]) && says(&[c"GOMP_SPINCOUNT=1", c"A=b"]));
+        let size = || names().iter().filter(|name| name.trim() == "crowd").count();
+        while size() <= threads::available() && Instant::now() < deadline {
+            thread::sleep(Duration::from_millis(5));
+        }
+        assert!(size() > threads::available(), "{:?} of {}", names(), threads_of_ours());
+        drop(crowd);
+        while size() > 0 && Instant::now() < deadline {
+            thread::sleep(Duration::from_millis(5));
+        }
+        assert_eq!(size(), 0, "{:?}", names());
+    }
+
+    #[test]
+    fn giving_way_is_counted() {
+        assert!(given_way() >= 0);
     }
 }

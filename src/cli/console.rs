@@ -41,16 +41,25 @@ impl Console {
             (false, true) => Mode::Bars,
             (false, false) => Mode::Lines,
         };
-        let target = match mode {
-            Mode::Bars => ProgressDrawTarget::term_like_with_hz(Box::new(Screen::new()), DRAWS_PER_SECOND),
-            Mode::Lines | Mode::Quiet => ProgressDrawTarget::hidden(),
-        };
-        let console = Self { bars: MultiProgress::with_draw_target(target), mode, verbose };
         let level = match (quiet, verbose) {
             (true, _) => Level::WARN,
             (_, true) => Level::DEBUG,
             _ => Level::INFO,
         };
+        Self::of(mode, level, verbose)
+    }
+
+    /// For a process beside another one that says everything: errors alone.
+    pub fn silent() -> Self {
+        Self::of(Mode::Quiet, Level::ERROR, false)
+    }
+
+    fn of(mode: Mode, level: Level, verbose: bool) -> Self {
+        let target = match mode {
+            Mode::Bars => ProgressDrawTarget::term_like_with_hz(Box::new(Screen::new()), DRAWS_PER_SECOND),
+            Mode::Lines | Mode::Quiet => ProgressDrawTarget::hidden(),
+        };
+        let console = Self { bars: MultiProgress::with_draw_target(target), mode, verbose };
         let logs = tracing_subscriber::fmt()
             .with_max_level(level)
             .with_target(false)

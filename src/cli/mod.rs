@@ -27,6 +27,7 @@ use std::path::Path;
 
 use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser, Subcommand};
+use dec::backend::ranks;
 
 /// Deep Embedded Clustering: clusters rows that nobody has labelled.
 ///
@@ -121,7 +122,18 @@ impl Args {
                 "options that stand before a subcommand are those of training; put the subcommand's behind it";
             Self::command().error(ErrorKind::ArgumentConflict, problem).exit();
         }
-        let console = console::Console::start(self.quiet, self.verbose);
+        let (processes, rank) = ranks::launched();
+        if processes > 1 && !matches!(self.command, None | Some(Command::Resume(_))) {
+            let problem = format!(
+                "{processes} processes were started together, and this subcommand is the work of one: mpirun and the like are for \
+                 training and for `dec resume`"
+            );
+            return Err(dec::Error::Config(problem).into());
+        }
+        let console = match rank {
+            0 => console::Console::start(self.quiet, self.verbose),
+            _ => console::Console::silent(),
+        };
         if !matches!(
             self.command,
             Some(

@@ -4,6 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use dec::backend::ranks;
 use dec::config::{Config, Recipe};
 use dec::run::{Checkpoint, Content, RunDir, CHOICE, CONFIG, SUMMARY};
 use serde_json::Value;
@@ -36,7 +37,8 @@ pub struct ResumeArgs {
 
 impl ResumeArgs {
     pub fn run(&self, console: &Console) -> anyhow::Result<()> {
-        let dir = RunDir::open(&self.run)?;
+        ranks::join()?;
+        let dir = ranks::world().is_first().then(|| RunDir::open(&self.run)).transpose()?;
         let Some(checkpoint) = Checkpoint::newest(&self.run)? else { return Err(nothing_to_resume(&self.run)) };
         let before: Config = toml::from_str(checkpoint.config())
             .map_err(|e| dec::Error::data(checkpoint.path(), format!("its recipe cannot be read: {}", e.message())))?;
@@ -53,7 +55,11 @@ impl ResumeArgs {
         (changed.threads, changed.device) = (before.threads, before.device.clone());
         let session = Session::prepare(recipe, ClustersBy::Recipe)?.sharing(self.share.as_deref());
         session.check_changes(&before, &changed, &checkpoint)?;
-        session.start(console, |_| Ok(dir), Start::Checkpoint(Box::new(checkpoint)))
+        let directory = |_: &str| match dir {
+            Some(dir) => Ok(dir),
+            None => RunDir::open(&self.run), // not asked of those that do not write
+        };
+        session.start(console, directory, Start::Checkpoint(Box::new(checkpoint)))
     }
 }
 

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use dec::backend::{device_name, threads};
+use dec::backend::{device_name, ranks, threads};
 use dec::choose::KRange;
 use dec::config::{changed_keys, earliest_use, Config, Recipe, Use};
 use dec::control::{Control, Event, Observer};
@@ -59,6 +59,7 @@ pub enum Start {
 impl Session {
     /// Sets up machine and data for `recipe`.
     pub fn prepare(mut recipe: Recipe, by: ClustersBy) -> anyhow::Result<Self> {
+        ranks::join()?;
         let device = set_up_machine(&recipe.config)?;
         let dataset = load_data(&recipe.config)?;
         let range = (by == ClustersBy::Search).then(KRange::default);
@@ -91,6 +92,13 @@ impl Session {
     /// Shares what other runs train alike, by way of the directory `dir`.
     #[must_use]
     pub fn sharing(mut self, dir: Option<&Path>) -> Self {
+        let dir = dir.filter(|_| {
+            let alone = ranks::world().size() == 1;
+            if !alone {
+                tracing::warn!("--share does nothing where several processes train together");
+            }
+            alone
+        });
         self.shared = dir.map(|dir| SharedParts::new(dir, self.identity.clone()));
         self
     }
@@ -124,6 +132,11 @@ impl Session {
         if let Start::Checkpoint(checkpoint) = &start {
             checkpoint.identity().check(&self.identity)?;
         }
+        let ranks = ranks::world();
+        ranks.wait()?; // nobody looks for files any more, and the first may make them
+        if !ranks.is_first() {
+            return self.follow(&start);
+        }
         let dir = directory(&self.recipe.name)?;
         let chosen = match self.range {
             Some(range) => Some(self.choose(range, &dir, console)?),
@@ -145,6 +158,7 @@ impl Session {
                 EventLog::resume(&dir.file(EVENTS), checkpoint.events())?
             }
         };
+        ranks.wait()?; // all have read the checkpoint that they go on from
         dir.write_config(&self.recipe.config)?;
         self.announce(&dir, &start);
         interrupt::save_first();
@@ -160,6 +174,25 @@ impl Session {
         observer.finish();
         let board = observer.board;
         self.finish(&dir, &checkpoints, ended.err(), started, board)
+    }
+
+    /// Trains with the process that writes, as one of several that were started together.
+    fn follow(mut self, start: &Start) -> anyhow::Result<()> {
+        interrupt::save_first();
+        if let Some(range) = self.range {
+            self.trainer.pretrain(&mut Stoppable)?;
+            let choice = self.trainer.choose_k(range, &mut Stoppable)?;
+            self.trainer.set_clusters(choice.recommended)?;
+        }
+        if let Start::Checkpoint(checkpoint) = start {
+            let task = self.trainer.task();
+            let state = checkpoint.state(task, task.rows.device())?;
+            self.trainer.restore(state);
+        }
+        ranks::world().wait()?;
+        let ran = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| self.trainer.run(&mut Stoppable)));
+        ran.unwrap_or_else(|payload| Err(dec::Error::from_payload(&*payload)))?;
+        Ok(())
     }
 
     /// Pretrains, looks for the number of clusters, and takes what is recommended. Returns the log, in which the run goes on. Until it is
@@ -180,8 +213,12 @@ impl Session {
             Start::New => "writing to",
             Start::Checkpoint(_) => "going on in",
         };
+        let processes = match ranks::world().size() {
+            1 => String::new(),
+            size => format!(" in {size} processes"),
+        };
         tracing::info!(
-            "{}: {} rows of {} features, {} clusters, on {}; {how} {}",
+            "{}: {} rows of {} features, {} clusters, on {}{processes}; {how} {}",
             task.data_name,
             task.n_rows(),
             task.n_features(),

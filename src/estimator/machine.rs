@@ -2,7 +2,7 @@
 
 use tch::Device;
 
-use crate::backend::{self, device_name, precision, threads};
+use crate::backend::{self, device_name, precision, threads, waiting};
 use crate::config::Config;
 use crate::error::Result;
 
@@ -14,6 +14,7 @@ use crate::error::Result;
 pub fn set_up_machine(config: &Config) -> Result<Device> {
     let device = backend::select(config.device.parse()?)?;
     set_up(config, device)?;
+    waiting::adapt();
     Ok(device)
 }
 

@@ -6,6 +6,7 @@ use tch::{Device, Tensor};
 
 use super::fitted::{input_order, rows_at, Assignment, Fitted, Image, Model, Reached};
 use super::keeper::{Keeper, Moment, Part};
+use crate::backend::ranks;
 use crate::choose::{self, Choice, KRange};
 use crate::config::{CheckedConfig, Config};
 use crate::control::{Control, Deadline, Event, Method, Observer, StageName, StageTime};
@@ -284,9 +285,22 @@ impl Trainer {
             self.run.state.stages.push(time);
         }
         work.close(&mut self.run, control)?;
+        self.check_ranks(id)?;
         self.run.state.seconds = 0.0;
         self.run.state.cursor += 1;
         Ok(())
+    }
+
+    /// Makes sure that processes that train together have come to the same.
+    fn check_ranks(&self, id: StageId) -> Result<()> {
+        let ranks = ranks::world();
+        if ranks.size() == 1 {
+            return Ok(());
+        }
+        let networks = self.run.state.networks.iter().flatten().flat_map(|network| network.parameters());
+        let centroids = self.run.state.layer.iter().map(|layer| layer.centroids().shallow_clone());
+        let tensors: Vec<Tensor> = networks.chain(centroids).collect();
+        ranks.check_same(&tensors, &stage::name(id).map_or_else(|| "the vote".to_owned(), |name| name.to_string()))
     }
 
     /// Takes over what `control` has counted.

@@ -1,6 +1,6 @@
 //! Candidates for the first assignment, from each network's latent rows and from the rows themselves.
 
-use tch::{Kind, Tensor};
+use tch::Tensor;
 
 use super::{Done, Stage};
 use crate::config::StartMethod;
@@ -13,7 +13,7 @@ use crate::start::choice::Family;
 use crate::start::spectral::{self, Augmented, Found, SpectralParams, Views};
 use crate::start::{extend, mixture, ward};
 use crate::state::{of_latent, Candidate, Clusters, Run};
-use crate::train::engine::step_key;
+use crate::train::engine::key;
 use crate::train::seed_for;
 
 /// What a search is for.
@@ -191,8 +191,7 @@ pub fn encode_augmented(run: &Run, network: usize, seed: u64, control: &Control)
     let network = run.state.network(network)?;
     let encode = |version: usize| {
         let mut fill = |start: i64, x: &Tensor| {
-            let draw = step_key(seed, (version as i64 * n + start) as u64);
-            let key = Tensor::f_full([1], draw, (Kind::Int64, rows.device()))?;
+            let key = key(seed, (version as i64 * n + start) as u64, 0)?.f_to_device(rows.device())?;
             augmentation.gather(rows, &indices.f_narrow(0, start, x.size()[0])?, &key, x)
         };
         encode_filled(network, [n, rows.n_features()], &mut fill, control)

@@ -94,6 +94,11 @@ impl Augmentation {
         }
     }
 
+    /// Whether a row may have a patch of another.
+    pub fn has_patches(&self) -> bool {
+        matches!(self, Self::Warp(warp) if warp.patch_height > 0 && warp.patch_width > 0)
+    }
+
     /// Whether it moves the pixels of images.
     pub fn is_of_images(&self) -> bool {
         matches!(self, Self::Warp(warp) if !warp.edge)

@@ -3,7 +3,7 @@
 
 use tch::{Kind, Reduction, Tensor};
 
-use super::engine::{step_key, ClusteringTerm, Engine, EngineParams, Loss, Pull};
+use super::engine::{key, ClusteringTerm, Engine, EngineParams, Loss, Pull};
 use super::step::{Autograd, Batch, Step};
 use crate::backend::dense::{self, Dropout};
 use crate::data::Rows;
@@ -83,7 +83,7 @@ pub(super) fn layer_by_autograd(pair: LayerPair, rows: &Rows, params: EnginePara
         if params.dropout == 0.0 {
             return Ok(x.shallow_clone());
         }
-        let key = Tensor::f_full([1], step_key(params.seed, number), (Kind::Int64, x.device()))?;
+        let key = key(params.seed, number, 0)?.f_to_device(x.device())?;
         let mask = x.f_detach()?.f_ones_like()?;
         dense::dropout(&mask, &mask, Dropout { p: params.dropout, key: &key, site })?;
         Ok(x.f_mul(&mask)?)
@@ -146,7 +146,7 @@ pub(super) fn clustering_by_autograd(
 /// The batch's rows as the engine would train on them.
 fn augmented(rows: &Rows, batch: &Batch, params: EngineParams) -> Result<Tensor> {
     let Some(augmentation) = params.augmentation else { return rows.batch(batch.indices) };
-    let key = Tensor::f_full([1], step_key(params.seed, batch.number), (Kind::Int64, rows.device()))?;
+    let key = key(params.seed, batch.number, 0)?.f_to_device(rows.device())?;
     let x = Tensor::f_empty([batch.indices.size1()?, rows.n_features()], (Kind::Float, rows.device()))?;
     augmentation.gather(rows, batch.indices, &key, &x)?;
     Ok(x)

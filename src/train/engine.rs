@@ -10,10 +10,9 @@
 //! - A step is a function of the parameters, the [optimiser's state](Step::optimiser), the batch's row indices, the learning
 //!   rate and the step's number, from which dropout masks and augmentation follow; in self-training also of p. Who saves and
 //!   restores these goes on bit for bit.
-//! - [`Engine::accumulate`] and [`Engine::apply`] are the two halves of a step. Between them, processes that hold equal
-//!   parts of a batch take the mean of [`Engine::accumulated`], one flat tensor: what is in it from earlier steps (SGD's
-//!   velocity) is the same in all of them, so that this is what the whole batch gives. (A mask goes by the place in the
-//!   batch that the engine is given: with dropout or augmentation, give the processes seeds of their own.)
+//! - Processes that train together ([`crate::backend::ranks`]) each compute on their part of the batch, and sum what that gives, one flat
+//!   tensor, before the parameters are moved: what is in it from earlier steps (SGD's velocity) is the same in all of them, and a part of it
+//!   goes into each sum. Masks and augmentation go by the row's place in the whole batch, so that this is what one process gives.
 //! - With SGD a weight's gradient is never held by itself: the product that makes it accumulates into the velocity,
 //!   v ← momentum · v + δᵀ a, and then w ← w − rate · v. Adam's gradient lies in a flat tensor of its own.
 //! - Nothing waits for the device: losses are summed on it, rates and the key of what is drawn are read from it.
@@ -24,7 +23,8 @@ use super::augmentation::Augmentation;
 use super::optimiser::{Optimiser, OptimiserState};
 use super::replay::Replay;
 use super::step::{Batch, Step};
-use crate::backend::dense::{self, Dropout};
+use crate::backend::dense::{self, Dropout, Sink};
+use crate::backend::ranks::{self, Ranks};
 use crate::data::{hash, Rows};
 use crate::error::Result;
 use crate::model::DenseStack;
@@ -127,6 +127,23 @@ pub struct Engine {
     /// Views of `memory` for the batch size of the last step.
     views: Views,
     replay: Replay,
+    ranks: Ranks,
+    part: Part,
+}
+
+/// What of a batch is computed on here.
+#[derive(Debug, Clone, Copy)]
+struct Part {
+    /// Its first row.
+    first: i64,
+    /// Its share of the batch, which losses are multiplied by.
+    portion: f64,
+    /// The share of what was accumulated before that goes into the sum over all parts.
+    past: f64,
+}
+
+impl Part {
+    const WHOLE: Self = Self { first: 0, portion: 1.0, past: 1.0 };
 }
 
 /// When the parameters are updated.
@@ -198,7 +215,7 @@ impl Engine {
         let parameters: Vec<&Tensor> = stack.parameters().chain(centroids).collect();
         let optimiser = OptimiserState::new(params.optimiser, &parameters)?;
 
-        let b = params.batch_size;
+        let (b, ranks) = (params.batch_size, ranks::world());
         let input = || Tensor::f_empty([b * rows.n_features()], float);
         let widths: Vec<i64> = stack.widths().collect();
         let widest = widths.iter().copied().max().unwrap_or(1);
@@ -219,44 +236,48 @@ impl Engine {
             augmentation: params.augmentation,
             seed: params.seed,
             optimiser,
-            key: Tensor::f_zeros([1], (Kind::Int64, device))?,
+            key: Tensor::f_zeros([2], (Kind::Int64, device))?,
             loss_sum: Tensor::f_zeros([1], (Kind::Double, device))?,
             memory,
             views,
-            // Rows that are read meanwhile are no part of a recording.
-            replay: Replay::new(device, params.cuda_graphs && !rows.is_streamed()),
+            // Rows that are read meanwhile are no part of a recording, nor are other processes.
+            replay: Replay::new(device, params.cuda_graphs && !rows.is_streamed() && ranks.size() == 1),
+            ranks,
+            part: Part::WHOLE,
         })
     }
 
-    /// What [`Engine::accumulate`] has come to, flat: SGD's velocity, or Adam's gradient.
-    pub fn accumulated(&self) -> &Tensor {
-        self.optimiser.accumulated()
+    /// One step with the other processes: the gradient of each one's part of the batch, their sum, then the same update in all.
+    fn step_together(&mut self, batch: &Batch, learning_rate: f64) -> Result<()> {
+        let before = self.loss_sum()?;
+        self.set_loss_sum(0.0)?;
+        self.accumulate(batch, self.ranks)?;
+        self.ranks.sum(self.optimiser.accumulated())?;
+        self.ranks.sum(&self.loss_sum)?;
+        self.set_loss_sum(before + self.loss_sum()?)?;
+        self.apply(learning_rate)
     }
 
-    /// The first half of a step: the batch's gradient into [`Engine::accumulated`], and its loss into the sum.
-    ///
-    /// # Errors
-    /// A libtorch failure.
-    pub fn accumulate(&mut self, batch: &Batch) -> Result<()> {
-        no_grad(|| {
-            self.prepare(batch)?;
-            self.compute(Update::Later)
-        })
+    /// The first half of a step: what the part of the batch that is `ranks`' gives, to be summed over all.
+    fn accumulate(&mut self, batch: &Batch, ranks: Ranks) -> Result<()> {
+        let b = batch.indices.size1()?;
+        let share = ranks.share(b);
+        let rows = share.end - share.start;
+        self.part = Part { first: share.start, portion: rows as f64 / b as f64, past: 1.0 / ranks.size() as f64 };
+        let indices = batch.indices.f_narrow(0, share.start, rows)?;
+        self.prepare(&Batch { indices: &indices, number: batch.number })?;
+        self.read(Some(batch))?;
+        self.compute(Update::Later)
     }
 
-    /// The second half of a step: the parameters are moved.
-    ///
-    /// # Errors
-    /// A libtorch failure.
-    pub fn apply(&mut self, learning_rate: f64) -> Result<()> {
-        no_grad(|| {
-            self.optimiser.begin(learning_rate)?;
-            let centroids = self.loss.clustering().and_then(ClusteringTerm::trained);
-            for (place, parameter) in self.stack.parameters().chain(centroids).enumerate() {
-                self.optimiser.update(parameter, place)?;
-            }
-            Ok(())
-        })
+    /// The second half: the parameters are moved.
+    fn apply(&mut self, learning_rate: f64) -> Result<()> {
+        self.optimiser.begin(learning_rate)?;
+        let centroids = self.loss.clustering().and_then(ClusteringTerm::trained);
+        for (place, parameter) in self.stack.parameters().chain(centroids).enumerate() {
+            self.optimiser.update(parameter, place)?;
+        }
+        Ok(())
     }
 
     /// Writes down what the step depends on besides parameters and the optimiser's state.
@@ -267,18 +288,33 @@ impl Engine {
             self.views = self.memory.views(b, self.rows.n_features(), &widths, &self.loss)?;
         }
         if self.dropout > 0.0 || self.augmentation.is_some() {
-            let _ = self.key.f_fill_(step_key(self.seed, batch.number))?;
+            // Filled, and not copied to: a device need not be waited for.
+            for (place, value) in [step_key(self.seed, batch.number), self.part.first].into_iter().enumerate() {
+                let _ = self.key.f_narrow(0, place as i64, 1)?.f_fill_(value)?;
+            }
         }
         Ok(self.views.indices.f_copy_(batch.indices)?)
     }
 
-    /// The step of the batch that `views.indices` names, with the dropout masks and the augmentation of `key`.
-    fn compute(&self, update: Update) -> Result<()> {
-        let Views { indices, input, .. } = &self.views;
-        match &self.augmentation {
-            None => self.rows.gather(indices, input)?,
-            Some(augmentation) => augmentation.gather(&self.rows, indices, &self.key, input)?,
+    /// The rows that `views.indices` names, changed as `key` has it. Where that is a part of the batch `whole`, and a row may have a patch of any
+    /// other, all of that is changed, and the part taken.
+    fn read(&self, whole: Option<&Batch>) -> Result<()> {
+        let Views { rows, indices, input, .. } = &self.views;
+        match (&self.augmentation, whole) {
+            (None, _) => self.rows.gather(indices, input),
+            (Some(augmentation), Some(whole)) if augmentation.has_patches() => {
+                let width = self.rows.n_features();
+                let all = Tensor::f_empty([whole.indices.size1()?, width], (Kind::Float, input.device()))?;
+                let key = key(self.seed, whole.number, 0)?.f_to_device(input.device())?;
+                augmentation.gather(&self.rows, whole.indices, &key, &all)?;
+                Ok(input.shallow_clone().f_copy_(&all.f_narrow(0, self.part.first, *rows)?)?)
+            }
+            (Some(augmentation), _) => augmentation.gather(&self.rows, indices, &self.key, input),
         }
+    }
+
+    /// The step of the batch that was read, with the dropout masks of `key`.
+    fn compute(&self, update: Update) -> Result<()> {
         self.forward()?;
         self.backward(update)
     }
@@ -308,7 +344,7 @@ impl Engine {
         let Views { indices, input, corrupted, outputs, latent_delta, .. } = &self.views;
         let layers = self.stack.layers();
         let last = layers.len() - 1;
-        let bias_sink = |layer: usize| self.optimiser.sink(2 * layer + 1);
+        let bias_sink = |layer: usize| self.sink(2 * layer + 1);
 
         if let (Some(term), Some(dz)) = (self.loss.clustering(), latent_delta) {
             let ClusteringTerm { layer, centroids, p, pull, weight } = term;
@@ -316,19 +352,22 @@ impl Engine {
             match *pull {
                 Pull::StudentT(alpha) => {
                     let (place, sum) = (2 * layers.len(), &self.loss_sum);
-                    let sink = self.optimiser.sink(place);
-                    dense::kl_divergence(z, centroids, p, indices, alpha, *weight, dz, sink, sum)?;
+                    let (sink, weight) = (self.sink(place), *weight * self.part.portion);
+                    dense::kl_divergence(z, centroids, p, indices, alpha, weight, dz, sink, sum)?;
                     if update == Update::AtOnce {
                         self.optimiser.update(centroids, place)?;
                     }
                 }
-                Pull::Squared => dense::squared_distance(z, centroids, p, indices, *weight, dz, &self.loss_sum)?,
+                Pull::Squared => {
+                    let weight = *weight * self.part.portion;
+                    dense::squared_distance(z, centroids, p, indices, weight, dz, &self.loss_sum)?;
+                }
             }
         }
         let mut delta = match (self.loss.reconstruction(), latent_delta) {
             (Some(weight), _) => {
                 let (y, layer) = (&outputs[last], &layers[last]);
-                let sink = bias_sink(last);
+                let (sink, weight) = (bias_sink(last), weight * self.part.portion);
                 dense::mean_squared_error(y, &layer.bias, layer.relu, input, weight, sink, &self.loss_sum)?;
                 y
             }
@@ -345,7 +384,7 @@ impl Engine {
                 None => None,
             };
             let x = if i == 0 { corrupted.as_ref().unwrap_or(input) } else { &outputs[i - 1] };
-            let sink = self.optimiser.sink(2 * i);
+            let sink = self.sink(2 * i);
             dense::product(sink.tensor, &delta.f_tr()?, x, sink.keep)?;
             if update == Update::AtOnce {
                 self.optimiser.update(&layer.weight, 2 * i)?;
@@ -368,9 +407,15 @@ impl Engine {
             }
         }
         let dropout = (self.dropout > 0.0).then(|| self.mask(layer + 1));
-        let sink = self.optimiser.sink(2 * layer + 1);
+        let sink = self.sink(2 * layer + 1);
         dense::activate_backward(next, &outputs[layer], layers[layer].relu, dropout, sink)?;
         Ok(next)
+    }
+
+    /// Where the gradient of the parameter at `place` goes.
+    fn sink(&self, place: usize) -> Sink<'_> {
+        let Sink { tensor, keep } = self.optimiser.sink(place);
+        Sink { tensor, keep: keep * self.part.past }
     }
 
     /// The mask on the input of `layer`.
@@ -381,11 +426,19 @@ impl Engine {
 
 impl Step for Engine {
     fn step(&mut self, batch: &Batch, learning_rate: f64) -> Result<()> {
+        // Of fewer rows than ranks each computes all.
+        if self.ranks.size() > 1 && batch.indices.size1()? >= self.ranks.size() as i64 {
+            return no_grad(|| self.step_together(batch, learning_rate));
+        }
         no_grad(|| {
+            self.part = Part::WHOLE;
             self.prepare(batch)?;
             self.optimiser.begin(learning_rate)?;
             let mut replay = std::mem::take(&mut self.replay);
-            let done = replay.step(self.views.rows, || self.compute(Update::AtOnce));
+            let done = replay.step(self.views.rows, || {
+                self.read(None)?;
+                self.compute(Update::AtOnce)
+            });
             self.replay = replay;
             done
         })
@@ -433,8 +486,16 @@ impl Memory {
     }
 }
 
-/// The key of what a step draws: dropout masks, augmentation. The seed is that of the batches too, so that the key is hashed apart from their seeds.
-pub(crate) fn step_key(seed: u64, step: u64) -> i64 {
+/// The key of what a step draws, dropout masks and augmentation, for rows that begin with the `first` of the batch: int64 \[2\] on the CPU.
+///
+/// # Errors
+/// A libtorch failure.
+pub(crate) fn key(seed: u64, step: u64, first: i64) -> Result<Tensor> {
+    Ok(Tensor::f_from_slice(&[step_key(seed, step), first])?)
+}
+
+/// The seed is that of the batches too, so that the key is hashed apart from their seeds.
+fn step_key(seed: u64, step: u64) -> i64 {
     const DROPOUT: u64 = 0x6472_6f70_6f75_7421; // "dropout!"
     hash(hash(seed ^ DROPOUT) ^ hash(step + 1)) as i64
 }

@@ -12,6 +12,7 @@ use super::augmentation::Augmentation;
 use super::engine::EngineParams;
 use super::optimiser::Optimiser;
 use super::step::{Batch, Step};
+use crate::backend::ranks;
 use crate::config::{GuardConfig, Optimisation, Schedule};
 use crate::control::{Control, Event, Rollback, StageName};
 use crate::data::{Batches, Rows};
@@ -194,8 +195,16 @@ impl Steps {
     /// [`Error::Interrupted`] between two steps, [`Error::Training`] for training that diverged once too often, or a libtorch
     /// failure.
     pub fn train(&mut self, until: u64, control: &mut Control) -> Result<Trained> {
-        while self.counters.done < until && !control.should_save() {
-            control.check()?;
+        let ranks = ranks::world();
+        while self.counters.done < until {
+            // Processes that train together stop, and save, at the same step.
+            let [save, stop] = ranks.any([control.should_save(), control.should_stop()])?;
+            if save {
+                break;
+            }
+            if stop {
+                return Err(Error::Interrupted);
+            }
             let indices = self.batches.next_batch()?;
             let number = self.counters.done;
             self.step.step(&Batch { indices: &indices, number }, self.rate(number))?;

@@ -10,6 +10,7 @@ mod formats;
 mod interrupt;
 mod machine;
 mod merge;
+mod mpi;
 mod predict;
 mod remedies;
 mod rename;

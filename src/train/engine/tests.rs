@@ -1,6 +1,7 @@
 //! Every stage by the engine and by autograd; its halves; its state.
 #![allow(clippy::unwrap_used)]
 use super::*;
+use crate::backend::augment::Warp;
 use crate::data::{Batches, Features};
 use crate::model::assignment::{cluster_frequency, kl_divergence, soft_assignment, target_distribution};
 use crate::model::{Activation, Autoencoder, ClusteringLayer, Init, Network};
@@ -178,7 +179,7 @@ fn parameters_velocity_and_step_number_are_the_whole_state() {
     let pair = whole.pair(0).unwrap();
     let mut engine = Engine::new(pair.stack().unwrap(), loss(), &rows, params(0.3)).unwrap();
     train(&mut engine, 0..20, RATE);
-    let (weights, velocity) = (copies(&pair.parameters()), engine.accumulated().copy());
+    let (weights, velocity) = (copies(&pair.parameters()), engine.optimiser.accumulated().copy());
     train(&mut engine, 20..45, RATE);
 
     tch::manual_seed(99);
@@ -190,64 +191,71 @@ fn parameters_velocity_and_step_number_are_the_whole_state() {
         }
     });
     let mut engine = Engine::new(pair_again.stack().unwrap(), loss(), &rows, params(0.3)).unwrap();
-    engine.accumulated().shallow_clone().copy_(&velocity);
+    engine.optimiser.accumulated().shallow_clone().copy_(&velocity);
     train(&mut engine, 20..45, RATE);
     for (a, b) in pair_again.parameters().iter().zip(pair.parameters()) {
         assert_eq!(*a, b, "not the same bits");
     }
 }
 
+/// The parts of three ranks, one row apart in size, summed as MPI would: the whole batch's step, whatever is drawn.
 #[test]
-fn two_halves_with_averaged_velocities_are_the_whole_batch() {
+fn the_parts_of_a_batch_are_the_whole_batch() {
+    const PARTS: usize = 3;
     let rows = bytes();
-    let loss = || Loss::Reconstruction;
-    let nets = [network(), network(), network()];
-    let sizes = [32, 32, 64];
-    let mut engines: Vec<_> = nets
-        .iter()
-        .zip(sizes)
-        .map(|(net, batch_size)| {
-            let params = EngineParams { batch_size, ..params(0.0) };
-            Engine::new(net.stack().unwrap(), loss(), &rows, params).unwrap()
-        })
-        .collect();
-    let indices = Tensor::arange(64, (Kind::Int64, Device::Cpu));
-    let parts = [indices.narrow(0, 0, 32), indices.narrow(0, 32, 32), indices.shallow_clone()];
-    for number in 0..5 {
-        for (engine, indices) in engines.iter_mut().zip(&parts).take(2) {
-            engine.accumulate(&Batch { indices, number }).unwrap();
+    let image = Augmentation::Warp(Warp { rotation: 0.3, shift_x: 1.0, elastic_y: 0.5, ..Warp::still(4, 5) });
+    let kinds = [
+        (0.0, None),
+        (0.3, None),
+        (0.2, Some(Augmentation::Noise { deviation: 0.1, dropout: 0.4 })),
+        (0.0, Some(image)),
+        (0.0, Some(image.with_patches(0.6))),
+    ];
+    for (kind, (dropout, augmentation)) in kinds.into_iter().enumerate() {
+        for adam in [false, true] {
+            let nets: Vec<_> = (0..=PARTS).map(|_| network()).collect();
+            let engine = |net: &Autoencoder| {
+                let (layer, p) = clustering(net, &rows, 1.0);
+                let centroids = layer.centroids().shallow_clone();
+                let term = ClusteringTerm { layer: 3, centroids, p, pull: Pull::StudentT(1.0), weight: 0.3 };
+                let loss = Loss::Both { reconstruction: 0.7, clustering: term };
+                let mut params = EngineParams { batch_size: 64, augmentation, ..params(dropout) };
+                if adam {
+                    params.optimiser = Optimiser::Adam { beta1: 0.9, decay: 0.01, decoupled: true };
+                }
+                Engine::new(net.stack().unwrap(), loss, &rows, params).unwrap()
+            };
+            let mut engines: Vec<_> = nets.iter().map(engine).collect();
+            let (whole, parts) = engines.split_last_mut().unwrap();
+            let rate = if adam { 1e-3 } else { RATE };
+            for number in 0..5 {
+                let indices = Tensor::arange(64, (Kind::Int64, Device::Cpu)).roll(7 * number as i64, 0);
+                let batch = Batch { indices: &indices, number };
+                let losses: Vec<f64> = parts
+                    .iter_mut()
+                    .enumerate()
+                    .map(|(rank, part)| {
+                        no_grad(|| part.accumulate(&batch, Ranks::of(rank, PARTS))).unwrap();
+                        part.take_loss().unwrap()
+                    })
+                    .collect();
+                let sum = parts.iter().map(|part| part.optimiser.accumulated().copy()).reduce(|a, b| a + b).unwrap();
+                for part in &mut *parts {
+                    part.optimiser.accumulated().shallow_clone().copy_(&sum);
+                    no_grad(|| part.apply(rate)).unwrap();
+                }
+                whole.step(&batch, rate).unwrap();
+                let loss = whole.take_loss().unwrap();
+                assert!((losses.iter().sum::<f64>() - loss).abs() < 1e-6 * loss, "{kind}: {losses:?} {loss}");
+            }
+            let start = copies(&network().parameters());
+            assert!(largest_difference(&start, &nets[PARTS].parameters()) > 1e-3, "{kind}");
+            for net in &nets[..PARTS] {
+                let apart = largest_difference(&net.parameters(), &nets[PARTS].parameters());
+                assert!(apart < 2e-6, "{kind}, {adam}: {apart}");
+            }
         }
-        let mean = (engines[0].accumulated() + engines[1].accumulated()) / 2.0;
-        for engine in &mut engines[..2] {
-            engine.accumulated().shallow_clone().copy_(&mean);
-            engine.apply(RATE).unwrap();
-        }
-        engines[2].step(&Batch { indices: &parts[2], number }, RATE).unwrap();
     }
-    assert!(largest_difference(&copies(&network().parameters()), &nets[2].parameters()) > 1e-3);
-    assert!(largest_difference(&nets[0].parameters(), &nets[2].parameters()) < 1e-6);
-}
-
-#[test]
-fn the_two_halves_of_a_step_are_the_step() {
-    let rows = bytes();
-    let nets = [network(), network()];
-    let mut engines = nets.each_ref().map(|net| {
-        let (layer, p) = clustering(net, &rows, 1.0);
-        let centroids = layer.centroids().shallow_clone();
-        let term = ClusteringTerm { layer: 3, centroids, p, pull: Pull::StudentT(1.0), weight: 0.3 };
-        let loss = Loss::Both { reconstruction: 0.7, clustering: term };
-        Engine::new(net.stack().unwrap(), loss, &rows, params(0.1)).unwrap()
-    });
-    let indices = Tensor::arange(32, (Kind::Int64, Device::Cpu));
-    for number in 0..4 {
-        let batch = Batch { indices: &indices, number };
-        engines[0].step(&batch, RATE).unwrap();
-        engines[1].accumulate(&batch).unwrap();
-        engines[1].apply(RATE).unwrap();
-    }
-    assert_eq!(engines[0].accumulated(), engines[1].accumulated());
-    assert!(nets[0].parameters() == nets[1].parameters());
 }
 
 #[test]

@@ -1,0 +1,293 @@
+//! The processes that train together, started by `mpirun` or `srun`: data-parallel training over MPI.
+//!
+//! Each process, a *rank*, has all rows, and takes an equal part of every batch; what their parts give is summed once a step. All else is
+//! computed by each, with the same bits. The first rank writes.
+//!
+//! Without the cargo feature `mpi`, and in a program that was not started so, there is one rank, and nothing here does anything.
+#![allow(unsafe_code)]
+
+use std::ops::Range;
+use std::sync::OnceLock;
+
+use tch::{Device, Kind, Tensor};
+
+use crate::error::{Error, Result};
+
+/// This process among those that train together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ranks {
+    rank: usize,
+    size: usize,
+}
+
+static WORLD: OnceLock<Ranks> = OnceLock::new();
+
+/// Variables by which launchers tell how many processes they have started, with the one that has the process's number: of Open MPI, of MPICH
+/// and its kin, of Slurm's `srun --mpi=pmix`, of PyTorch's `torchrun`.
+const LAUNCHERS: [(&str, &str); 4] = [
+    ("OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_RANK"),
+    ("PMI_SIZE", "PMI_RANK"),
+    ("SLURM_STEP_NUM_TASKS", "PMIX_RANK"),
+    ("WORLD_SIZE", "RANK"),
+];
+
+/// How many processes a launcher has started, and which this is, by the environment; 1 and 0 without a launcher.
+pub fn launched() -> (usize, usize) {
+    let number = |name: &str| std::env::var(name).ok()?.parse::<usize>().ok();
+    let found = LAUNCHERS.iter().find_map(|(size, rank)| Some((number(size)?, number(rank)?)));
+    found.filter(|&(size, rank)| rank < size).unwrap_or((1, 0))
+}
+
+/// Joins the processes that a launcher has started with this one, if it has; once, from the main thread.
+///
+/// # Errors
+/// [`Error::Config`] where there are several and this program cannot train with others, or MPI fails.
+pub fn join() -> Result<Ranks> {
+    if let Some(&world) = WORLD.get() {
+        return Ok(world);
+    }
+    let (size, _) = launched();
+    let world = if size > 1 { mpi::join(size)? } else { Ranks::ALONE };
+    Ok(*WORLD.get_or_init(|| world))
+}
+
+/// The processes that were joined; this one alone until then.
+pub fn world() -> Ranks {
+    WORLD.get().copied().unwrap_or(Ranks::ALONE)
+}
+
+/// Takes leave of the other processes, for which it waits. To be called when the work is done.
+pub fn leave() {
+    if world().size > 1 {
+        mpi::leave();
+    }
+}
+
+impl Ranks {
+    /// One process.
+    const ALONE: Self = Self { rank: 0, size: 1 };
+
+    /// One of so many, for tests that put their parts together themselves.
+    #[cfg(test)]
+    pub(crate) fn of(rank: usize, size: usize) -> Self {
+        Self { rank, size }
+    }
+
+    /// How many there are.
+    pub fn size(self) -> usize {
+        self.size
+    }
+
+    /// Which this is, from 0.
+    pub fn rank(self) -> usize {
+        self.rank
+    }
+
+    /// Whether this is the one that writes.
+    pub fn is_first(self) -> bool {
+        self.rank == 0
+    }
+
+    /// Which of `count` rows are this process's: as many as the others', but for one.
+    pub fn share(self, count: i64) -> Range<i64> {
+        let at = |rank: usize| count * rank as i64 / self.size as i64;
+        at(self.rank)..at(self.rank + 1)
+    }
+
+    /// `tensor` (contiguous float32 or float64) ← its sum over all processes.
+    ///
+    /// # Errors
+    /// [`Error::Training`] where another process is gone or MPI fails; another kind of tensor.
+    pub fn sum(self, tensor: &Tensor) -> Result<()> {
+        if self.size == 1 {
+            return Ok(());
+        }
+        if tensor.device() == Device::Cpu {
+            return mpi::sum(tensor);
+        }
+        let staged = tensor.f_to_device(Device::Cpu)?.f_contiguous()?;
+        mpi::sum(&staged)?;
+        Ok(tensor.shallow_clone().f_copy_(&staged)?)
+    }
+
+    /// For each flag whether any process has it.
+    ///
+    /// # Errors
+    /// [`Error::Training`] where another process is gone or MPI fails.
+    pub fn any<const N: usize>(self, flags: [bool; N]) -> Result<[bool; N]> {
+        if self.size == 1 {
+            return Ok(flags);
+        }
+        let mut values = flags.map(i64::from);
+        mpi::max(&mut values)?;
+        Ok(values.map(|value| value != 0))
+    }
+
+    /// Waits until all processes have come here.
+    ///
+    /// # Errors
+    /// [`Error::Training`] where another process is gone or MPI fails.
+    pub fn wait(self) -> Result<()> {
+        self.any([false]).map(drop)
+    }
+
+    /// Whether all processes have the same value.
+    ///
+    /// # Errors
+    /// [`Error::Training`] where another process is gone or MPI fails.
+    pub fn same(self, value: u64) -> Result<bool> {
+        if self.size == 1 {
+            return Ok(true);
+        }
+        let value = (value >> 1) as i64; // it has a negative then
+        let mut ends = [value, -value];
+        mpi::max(&mut ends)?;
+        Ok(ends[0] == -ends[1])
+    }
+
+    /// Refuses to go on where processes hold different `tensors`, after the piece of work called `what`.
+    ///
+    /// # Errors
+    /// [`Error::Training`] then, or where another process is gone.
+    pub fn check_same(self, tensors: &[Tensor], what: &str) -> Result<()> {
+        if self.size == 1 {
+            return Ok(());
+        }
+        let mut hash = 0u64;
+        for tensor in tensors {
+            let sum = f64::try_from(tensor.f_to_kind(Kind::Double)?.f_sum(Kind::Double)?)?;
+            hash = crate::data::hash(hash ^ sum.to_bits());
+        }
+        match self.same(hash)? {
+            true => Ok(()),
+            false => Err(Error::Training(format!(
+                "the {} processes have come to different values in {what}: run them on processors of one kind, with the same number \
+                 of threads and the same libtorch",
+                self.size
+            ))),
+        }
+    }
+}
+
+#[cfg(feature = "mpi")]
+mod mpi {
+    use std::ffi::{c_int, c_void};
+    use std::time::Duration;
+
+    use super::{Error, Kind, Ranks, Result, Tensor};
+    use crate::backend::signals;
+
+    /// How long a process that was told to stop waits for the others to come.
+    const PATIENCE: Duration = Duration::from_millis(300);
+
+    extern "C" {
+        fn dec_mpi_join(rank: *mut c_int, size: *mut c_int) -> c_int;
+        fn dec_mpi_reduce(values: *mut c_void, count: i64, kind: c_int, give_up: extern "C" fn() -> c_int) -> c_int;
+        fn dec_mpi_leave() -> c_int;
+    }
+
+    pub(super) fn join(launched: usize) -> Result<Ranks> {
+        let (mut rank, mut size) = (0, 0);
+        // SAFETY: the function writes two plain numbers, and is called once: the caller keeps what it returns.
+        let status = unsafe { dec_mpi_join(&mut rank, &mut size) };
+        match (status, usize::try_from(rank), usize::try_from(size)) {
+            (0, Ok(rank), Ok(size)) if size == launched && rank < size => Ok(Ranks { rank, size }),
+            (0, ..) => Err(Error::Config(format!(
+                "{launched} processes were started together, and MPI knows of {size}: start them by the mpirun of the MPI that dec \
+                 was built with, or by srun --mpi=pmix"
+            ))),
+            _ => Err(Error::Config("MPI cannot be set up in this process".to_owned())),
+        }
+    }
+
+    pub(super) fn leave() {
+        // SAFETY: no other call of MPI is at work: all are made from the main thread, which is here.
+        if unsafe { dec_mpi_leave() } != 0 {
+            tracing::debug!("MPI was not left in good order");
+        }
+    }
+
+    pub(super) fn sum(tensor: &Tensor) -> Result<()> {
+        let kind = match tensor.kind() {
+            Kind::Float => 0,
+            Kind::Double => 1,
+            other => return Err(Error::Fault(format!("a sum of {other:?} over processes"))),
+        };
+        if !tensor.is_contiguous() {
+            return Err(Error::Fault("a sum over processes into a tensor that is not contiguous".to_owned()));
+        }
+        // SAFETY: a contiguous CPU tensor of so many values of that type, which nobody else uses meanwhile.
+        done(unsafe { dec_mpi_reduce(tensor.data_ptr(), tensor.numel() as i64, kind, give_up) })
+    }
+
+    pub(super) fn max(values: &mut [i64]) -> Result<()> {
+        // SAFETY: so many int64 values, which are ours alone.
+        done(unsafe { dec_mpi_reduce(values.as_mut_ptr().cast(), values.len() as i64, 2, give_up) })
+    }
+
+    fn done(status: c_int) -> Result<()> {
+        let how = match status {
+            0 => return Ok(()),
+            2 => "do not answer: one has ended, or was told to stop apart from the others",
+            _ => "cannot be reached by MPI",
+        };
+        Err(Error::Training(format!(
+            "the other processes {how}; `dec resume` with the run's directory, under mpirun again or without, goes on from the last \
+             checkpoint"
+        )))
+    }
+
+    extern "C" fn give_up() -> c_int {
+        c_int::from(signals::requested_at().is_some_and(|at| at.elapsed() > PATIENCE))
+    }
+}
+
+#[cfg(not(feature = "mpi"))]
+mod mpi {
+    use super::{Error, Ranks, Result, Tensor};
+
+    pub(super) fn join(launched: usize) -> Result<Ranks> {
+        Err(Error::Config(format!(
+            "{launched} processes were started together, and this dec is built to train in one: build it with \
+             `cargo build --release --features mpi` (Debian: apt install libopenmpi-dev openmpi-bin), or start it without a launcher"
+        )))
+    }
+
+    pub(super) fn leave() {}
+
+    pub(super) fn sum(_: &Tensor) -> Result<()> {
+        Ok(())
+    }
+
+    pub(super) fn max(_: &mut [i64]) -> Result<()> {
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn a_batch_is_divided_without_rest() {
+        for (size, count) in [(1, 256), (2, 7), (3, 256), (4, 4), (5, 3)] {
+            let shares: Vec<_> = (0..size).map(|rank| Ranks { rank, size }.share(count)).collect();
+            assert_eq!((shares[0].start, shares[size - 1].end), (0, count));
+            assert!(shares.windows(2).all(|pair| pair[0].end == pair[1].start), "{shares:?}");
+            let lengths: Vec<i64> = shares.iter().map(|share| share.end - share.start).collect();
+            assert!(lengths.iter().max().unwrap() - lengths.iter().min().unwrap() <= 1, "{shares:?}");
+        }
+    }
+
+    #[test]
+    fn one_process_agrees_with_itself() {
+        let alone = world();
+        assert_eq!((alone.size(), alone.rank(), alone.is_first()), (1, 0, true));
+        let tensor = Tensor::from_slice(&[1.0f32, 2.0]);
+        alone.sum(&tensor).unwrap();
+        assert_eq!(Vec::<f32>::try_from(&tensor).unwrap(), [1.0, 2.0]);
+        assert_eq!(alone.any([true, false]).unwrap(), [true, false]);
+        assert!(alone.same(3).unwrap() && alone.check_same(&[tensor], "a test").is_ok());
+    }
+}

@@ -1,0 +1,197 @@
+//! Several processes that train together: the weights of one, whatever they are stopped by.
+//!
+//! Without the feature `mpi`, or without an mpirun, those tests skip themselves.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use crate::support::{events, Ran, Running, Scratch, SMALL};
+
+/// What is told where processes were started together and cannot train so.
+#[test]
+fn a_launcher_is_noticed_where_it_cannot_be_obeyed() {
+    let scratch = Scratch::blobs();
+    let started = |args: &[&str], rank: &str| {
+        let mut command = scratch.command(args);
+        Ran::from(command.env("WORLD_SIZE", "4").env("RANK", rank).output().unwrap())
+    };
+    let small: Vec<&str> = SMALL.to_vec();
+    let ran = started(&small, "0");
+    let words: &[&str] =
+        if cfg!(feature = "mpi") { &["4 processes", "mpirun"] } else { &["4 processes", "--features mpi"] };
+    ran.failed(2, words);
+    let other = started(&small, "2");
+    assert!(other.stderr.starts_with("error: process 3 of 4: "), "{other:#?}");
+    started(&["sweep", "--config=s.toml"], "0").failed(2, &["4 processes", "dec resume"]);
+    let mut alone = scratch.command(["config"]);
+    Ran::from(alone.env("WORLD_SIZE", "1").env("RANK", "0").output().unwrap()).ok();
+}
+
+/// `mpirun -n N dec …`; `None` where there is none, or dec is built without.
+fn mpirun(scratch: &Scratch, n: usize, args: &[&str]) -> Option<Command> {
+    let found = cfg!(feature = "mpi") && Command::new("mpirun").arg("--version").output().is_ok();
+    if !found {
+        eprintln!(
+            "skipped: wants `cargo test --features mpi` and an mpirun (Debian: apt install libopenmpi-dev openmpi-bin)"
+        );
+        return None;
+    }
+    let dec = scratch.command(args);
+    let mut command = Command::new("mpirun");
+    // Tests may run as root, and on machines of two processors, beside each other.
+    command.args(["--allow-run-as-root", "--oversubscribe", "--bind-to", "none", "--mca", "mpi_yield_when_idle", "1"]);
+    command.args(["-n", &n.to_string()]).arg(dec.get_program()).args(dec.get_args()).current_dir(scratch.path(""));
+    for (name, value) in dec.get_envs() {
+        command.env(name, value.unwrap());
+    }
+    command.stdin(Stdio::null());
+    Some(command)
+}
+
+/// The tensors of a run by name.
+fn tensors(run: &Path) -> BTreeMap<String, tch::Tensor> {
+    tch::Tensor::read_safetensors(run.join("weights.safetensors")).unwrap().into_iter().collect()
+}
+
+/// The greatest difference between the weights of two runs.
+fn apart(one: &Path, other: &Path) -> f64 {
+    let (one, other) = (tensors(one), tensors(other));
+    assert_eq!(one.len(), other.len());
+    let double = |tensor: &tch::Tensor| tensor.to_kind(tch::Kind::Double);
+    let difference = |(name, a): (&String, &tch::Tensor)| match (name.as_str(), double(a), double(&other[name])) {
+        (name, ..) if name.starts_with("training.") => 0.0, // a table of ranks, which jumps
+        // Which of equally large clusters has which number hangs on the last bits.
+        ("centroids", a, b) => {
+            let nearest = (a.unsqueeze(1) - b.unsqueeze(0)).abs().amax([2], false).amin([1], false);
+            nearest.max().double_value(&[])
+        }
+        (_, a, b) => (a - b).abs().max().double_value(&[]),
+    };
+    one.iter().map(difference).fold(0.0, f64::max)
+}
+
+/// Recipes of which each stage takes some 50 steps, with every loss and thing that is drawn at random, and how far apart weights may be. Adam
+/// divides by the size of gradients: in self-training, where clusters stand still, it makes steps of what is rounding.
+fn recipes() -> Vec<(&'static str, Vec<&'static str>, f64)> {
+    let layerwise = SMALL.iter().copied().chain(["--set=pretrain.steps=50", "--set=finetune.steps=50"]);
+    let end_to_end = [
+        "--data=rows.npy",
+        "--device=cpu",
+        "--clusters=3",
+        "--set=model.hidden=[16, 32]",
+        "--set=model.n_latent=4",
+        "--set=pretrain.steps=50",
+        "--set=pretrain.batch_size=50",
+        "--set=start.networks=1",
+        "--set=start.over_clustering=[2.0]",
+        "--set=start.over_clustering_epochs=10",
+        "--set=cluster.handover_epochs=5",
+        "--set=cluster.batch_size=50",
+        "--set=cluster.max_rounds=5",
+        "--set=cluster.patience=0",
+        "--set=output.report=false",
+    ];
+    let sgd = ["--set=cluster.optimiser=sgd", "--set=cluster.lr=0.01"];
+    let end_to_end = || end_to_end.iter().copied();
+    let noise = ["--set=augment.kind=noise"];
+    let images = end_to_end().chain(sgd).chain([
+        "--set=augment.image=[2,4]",
+        "--set=augment.kind=image",
+        "--set=cluster.cutmix=0.5",
+    ]);
+    let idec = end_to_end().chain(sgd).chain(["--set=cluster.objective=idec"]);
+    vec![
+        ("layerwise", layerwise.collect(), 1e-5),
+        ("noise", end_to_end().chain(sgd).chain(noise).collect(), 1e-5),
+        ("images", images.collect(), 1e-5),
+        ("idec", idec.collect(), 1e-5),
+        ("adam", end_to_end().chain(noise).collect(), 1e-3),
+    ]
+}
+
+#[test]
+fn several_processes_come_to_the_weights_of_one() {
+    for (name, recipe, tolerance) in recipes() {
+        let scratch = Scratch::blobs();
+        scratch.dec(recipe.iter().copied().chain(["--out", "one"])).ok();
+        for n in [2, 4] {
+            let out = format!("of{n}");
+            let args: Vec<&str> = recipe.iter().copied().chain(["--out", &out]).collect();
+            let Some(mut command) = mpirun(&scratch, n, &args) else { return };
+            let ran = Ran::from(command.output().unwrap()).ok();
+            assert!(ran.stderr.contains(&format!("in {n} processes")), "{ran:#?}");
+            assert_eq!(ran.stdout.matches("run directory").count(), 1, "one writes: {ran:#?}");
+            let apart = apart(&scratch.path("one"), &scratch.path(&out));
+            assert!(apart < tolerance, "{name}, {n} processes: {apart}");
+            assert_eq!(scratch.names("one"), scratch.names(&out));
+            assert!(apart > 0.0, "{name}: sums in another order give other bits; was it divided at all?");
+        }
+        // As many processes: the same bits.
+        let args: Vec<&str> = recipe.iter().copied().chain(["--out", "again"]).collect();
+        let Some(mut command) = mpirun(&scratch, 4, &args) else { return };
+        Ran::from(command.output().unwrap()).ok();
+        assert!(scratch.read("of4/weights.safetensors") == scratch.read("again/weights.safetensors"), "{name}");
+    }
+}
+
+/// The processes that an mpirun has started, in their order.
+fn ranks_of(mpirun: &Running) -> Vec<String> {
+    let children = fs::read_to_string(format!("/proc/{0}/task/{0}/children", mpirun.id())).unwrap();
+    children.split_whitespace().map(str::to_owned).collect()
+}
+
+#[test]
+fn what_four_processes_left_one_or_two_go_on_with() {
+    let scratch = Scratch::blobs();
+    let long = |out: &'static str| -> Vec<&str> {
+        let slow = ["--set=finetune.epochs=1000", "--set=finetune.lr=0.001", "--threads=1", "--out", out];
+        SMALL.iter().copied().chain(slow).collect()
+    };
+    scratch.dec(long("whole")).ok();
+    let Some(command) = mpirun(&scratch, 4, &long("run")) else { return };
+    let mut running = Running::start(command);
+    running.wait_for_line(&scratch.path("run/events.jsonl"), &["finetune", "epoch"]);
+    // One is told, and all stop at the same step.
+    crate::support::send("TERM", &ranks_of(&running)[0]);
+    let ran = running.end();
+    assert_eq!(scratch.json("run/summary.json")["status"], "interrupted", "{ran:#?}");
+    for n in [1, 2] {
+        let out = format!("by{n}");
+        let copied = Command::new("cp").arg("-r").arg(scratch.path("run")).arg(scratch.path(&out)).status().unwrap();
+        assert!(copied.success());
+        let Some(mut command) = mpirun(&scratch, n, &["resume", &out]) else { return };
+        Ran::from(command.output().unwrap()).ok();
+        // Thousands of steps make much of the last bits of the weights, and little of those of the losses.
+        let losses = |run: &str| -> Vec<f64> {
+            let told = events(&scratch.text(&format!("{run}/events.jsonl")));
+            told.iter().filter(|event| event["event"] == "epoch").map(|event| event["loss"].as_f64().unwrap()).collect()
+        };
+        let (here, whole) = (losses(&out), losses("whole"));
+        assert_eq!(here.len(), whole.len(), "every epoch once");
+        let apart = here.iter().zip(&whole).map(|(a, b)| (a / b - 1.0).abs()).fold(0.0, f64::max);
+        assert!(apart < 1e-3, "{n} processes: {apart}");
+    }
+}
+
+#[test]
+fn a_process_that_dies_ends_the_job() {
+    let scratch = Scratch::blobs();
+    let endless: Vec<&str> = SMALL.iter().copied().chain(["--set=finetune.epochs=300000", "--out", "run"]).collect();
+    let Some(command) = mpirun(&scratch, 2, &endless) else { return };
+    let mut running = Running::start(command);
+    running.wait_for_line(&scratch.path("run/events.jsonl"), &["finetune", "epoch"]);
+    let begun = Instant::now();
+    crate::support::send("KILL", ranks_of(&running).last().unwrap());
+    let ran = running.end();
+    assert!(begun.elapsed() < Duration::from_secs(30), "{ran:#?}");
+    assert_ne!(ran.code, Some(0), "{ran:#?}");
+    assert!(ran.stderr.contains("dec resume"), "{ran:#?}");
+    // What was kept is whole, and one process goes on with it.
+    let mut resumed = Running::start(scratch.command(["resume", "run"]));
+    resumed.wait_for_line(&scratch.path("run/events.jsonl"), &["resumed"]);
+    resumed.signal("TERM");
+    assert_eq!(resumed.end().code, Some(143));
+}
