@@ -22,19 +22,20 @@ pub struct Ranks {
 
 static WORLD: OnceLock<Ranks> = OnceLock::new();
 
-/// Variables by which launchers tell how many processes they have started, with the one that has the process's number: of Open MPI, of MPICH
-/// and its kin, of Slurm's `srun --mpi=pmix`, of PyTorch's `torchrun`.
-const LAUNCHERS: [(&str, &str); 4] = [
-    ("OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_RANK"),
-    ("PMI_SIZE", "PMI_RANK"),
-    ("SLURM_STEP_NUM_TASKS", "PMIX_RANK"),
-    ("WORLD_SIZE", "RANK"),
+/// Variables by which launchers tell how many processes they have started, with those that have the process's number, and one that is there
+/// with no other launcher: of Open MPI, of MPICH and its kin, of Slurm's `srun --mpi=pmix`, of PyTorch's `torchrun`.
+const LAUNCHERS: [[&str; 3]; 4] = [
+    ["OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_RANK"],
+    ["PMI_SIZE", "PMI_RANK", "PMI_RANK"],
+    ["SLURM_STEP_NUM_TASKS", "PMIX_RANK", "PMIX_RANK"],
+    ["WORLD_SIZE", "RANK", "TORCHELASTIC_RUN_ID"], // the first two are set by hand too, for other programs
 ];
 
 /// How many processes a launcher has started, and which this is, by the environment; 1 and 0 without a launcher.
 pub fn launched() -> (usize, usize) {
     let number = |name: &str| std::env::var(name).ok()?.parse::<usize>().ok();
-    let found = LAUNCHERS.iter().find_map(|(size, rank)| Some((number(size)?, number(rank)?)));
+    let launched = |[_, _, sign]: &&[&str; 3]| std::env::var_os(sign).is_some();
+    let found = LAUNCHERS.iter().filter(launched).find_map(|[size, rank, _]| Some((number(size)?, number(rank)?)));
     found.filter(|&(size, rank)| rank < size).unwrap_or((1, 0))
 }
 

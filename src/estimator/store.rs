@@ -42,7 +42,7 @@ impl Dec {
     }
 
     /// Writes the report, a page of HTML that needs nothing else, to `output`: what was found in the rows `x` of the fit, how sure
-    /// it is and why these rows are together. Where `x` is a [`Dataset`] with names of rows, or with classes, it tells of them too.
+    /// it is and why these rows are together. Where `x` is a [`Dataset`](crate::data::Dataset) with names of rows, or with classes, it tells of them too.
     ///
     /// # Errors
     /// [`Error::Shape`] and [`Error::Rows`] for rows that are not those of the fit; [`Error::Output`] for a page that cannot be

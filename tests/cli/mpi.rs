@@ -16,7 +16,8 @@ fn a_launcher_is_noticed_where_it_cannot_be_obeyed() {
     let scratch = Scratch::blobs();
     let started = |args: &[&str], rank: &str| {
         let mut command = scratch.command(args);
-        Ran::from(command.env("WORLD_SIZE", "4").env("RANK", rank).output().unwrap())
+        command.env("WORLD_SIZE", "4").env("RANK", rank).env("TORCHELASTIC_RUN_ID", "none");
+        Ran::from(command.output().unwrap())
     };
     let small: Vec<&str> = SMALL.to_vec();
     let ran = started(&small, "0");
@@ -27,7 +28,8 @@ fn a_launcher_is_noticed_where_it_cannot_be_obeyed() {
     assert!(other.stderr.starts_with("error: process 3 of 4: "), "{other:#?}");
     started(&["sweep", "--config=s.toml"], "0").failed(2, &["4 processes", "dec resume"]);
     let mut alone = scratch.command(["config"]);
-    Ran::from(alone.env("WORLD_SIZE", "1").env("RANK", "0").output().unwrap()).ok();
+    Ran::from(alone.env("WORLD_SIZE", "4").env("RANK", "0").output().unwrap()).ok();
+    // set for some other program
 }
 
 /// `mpirun -n N dec …`; `None` where there is none, or dec is built without.
