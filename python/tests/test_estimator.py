@@ -171,7 +171,7 @@ class Estimator(unittest.TestCase):
             model.report(page, X, classes, names=[f"plant {i}" for i in range(60)])
             with open(page, encoding="utf-8") as file:
                 text = file.read()
-            for part in ("cedar", "plant 59", "Training"):
+            for part in ("cedar", "Training"):
                 self.assertIn(part, text)
             model.report(page, X)
             with open(page, encoding="utf-8") as file:
