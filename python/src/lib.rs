@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use dec::data::{Dataset, Reading};
+use dec::data::{Dataset, Missing, Reading};
 use dec::{Dec, DecParams};
 use numpy::{IntoPyArray, PyArray1, PyArray2, PyReadonlyArray2};
 use pyo3::prelude::*;
@@ -31,16 +31,24 @@ impl Model {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Rows as the model takes them; missing values are treated as in the fit, or else refused.
+    fn read(&self, rows: &Bound<'_, PyAny>, as_in_fit: bool) -> PyResult<Dataset> {
+        let (intake, missing) = rows.py().detach(|| {
+            let dec = self.lock();
+            let missing = if as_in_fit { dec.config().data.missing } else { Missing::default() };
+            (dec.model().intake.clone(), missing)
+        });
+        rows::dataset(rows, &Reading { intake: Some(&intake), missing, ..Reading::default() })
+    }
+
     /// `work` on rows as the model takes them, without the interpreter's lock.
     fn on_rows<T: Send>(
         &self,
         rows: &Bound<'_, PyAny>,
-        work: impl FnOnce(&Dec, Dataset) -> dec::Result<T> + Send,
+        work: impl FnOnce(&Dec, &Dataset) -> dec::Result<T> + Send,
     ) -> PyResult<T> {
-        let py = rows.py();
-        let intake = py.detach(|| self.lock().model().intake.clone());
-        let dataset = rows::dataset(rows, &Reading { intake: Some(&intake), ..Reading::default() })?;
-        py.detach(|| work(&self.lock(), dataset)).map_err(to_python)
+        let dataset = self.read(rows, false)?;
+        rows.py().detach(|| work(&self.lock(), &dataset)).map_err(to_python)
     }
 }
 
@@ -91,20 +99,20 @@ impl Model {
     }
 
     fn predict<'py>(&self, py: Python<'py>, rows: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyArray1<i64>>> {
-        let labels = self.on_rows(rows, |dec, dataset| dec.try_predict(&dataset))?;
+        let labels = self.on_rows(rows, |dec, dataset| dec.try_predict(dataset))?;
         Ok(labels.mapv(|label| label as i64).into_pyarray(py))
     }
 
     fn transform<'py>(&self, py: Python<'py>, rows: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyArray2<f32>>> {
-        Ok(self.on_rows(rows, |dec, dataset| dec.transform(&dataset))?.into_pyarray(py))
+        Ok(self.on_rows(rows, |dec, dataset| dec.transform(dataset))?.into_pyarray(py))
     }
 
     fn soft_assignments<'py>(&self, py: Python<'py>, rows: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyArray2<f32>>> {
-        Ok(self.on_rows(rows, |dec, dataset| dec.soft_assignments(&dataset))?.into_pyarray(py))
+        Ok(self.on_rows(rows, |dec, dataset| dec.soft_assignments(dataset))?.into_pyarray(py))
     }
 
     fn reconstruct<'py>(&self, py: Python<'py>, rows: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyArray2<f64>>> {
-        Ok(self.on_rows(rows, |dec, dataset| dec.reconstruct(&dataset))?.into_pyarray(py))
+        Ok(self.on_rows(rows, |dec, dataset| dec.reconstruct(dataset))?.into_pyarray(py))
     }
 
     fn decode<'py>(&self, py: Python<'py>, z: PyReadonlyArray2<'py, f32>) -> PyResult<Bound<'py, PyArray2<f64>>> {
@@ -156,14 +164,8 @@ impl Model {
         classes: Vec<String>,
         ids: Vec<String>,
     ) -> PyResult<()> {
-        let py = rows.py();
-        let (intake, missing) = py.detach(|| {
-            let dec = self.lock();
-            (dec.model().intake.clone(), dec.config().data.missing)
-        });
-        let read = rows::dataset(rows, &Reading { intake: Some(&intake), missing, ..Reading::default() })?;
-        let dataset = Dataset { labels, classes, ids, ..read };
-        py.detach(|| self.lock().report(&dataset, path)).map_err(to_python)
+        let dataset = Dataset { labels, classes, ids, ..self.read(rows, true)? };
+        rows.py().detach(|| self.lock().report(&dataset, path)).map_err(to_python)
     }
 
     #[staticmethod]

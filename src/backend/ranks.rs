@@ -150,7 +150,7 @@ impl Ranks {
     ///
     /// # Errors
     /// [`Error::Training`] then, or where another process is gone.
-    pub fn check_same(self, tensors: &[Tensor], what: &str) -> Result<()> {
+    pub fn check_same(self, tensors: impl IntoIterator<Item = Tensor>, what: &str) -> Result<()> {
         if self.size == 1 {
             return Ok(());
         }
@@ -289,6 +289,6 @@ mod tests {
         alone.sum(&tensor).unwrap();
         assert_eq!(Vec::<f32>::try_from(&tensor).unwrap(), [1.0, 2.0]);
         assert_eq!(alone.any([true, false]).unwrap(), [true, false]);
-        assert!(alone.same(3).unwrap() && alone.check_same(&[tensor], "a test").is_ok());
+        assert!(alone.same(3).unwrap() && alone.check_same([tensor], "a test").is_ok());
     }
 }

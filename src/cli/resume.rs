@@ -37,8 +37,7 @@ pub struct ResumeArgs {
 
 impl ResumeArgs {
     pub fn run(&self, console: &Console) -> anyhow::Result<()> {
-        ranks::join()?;
-        let dir = ranks::world().is_first().then(|| RunDir::open(&self.run)).transpose()?;
+        let dir = ranks::join()?.is_first().then(|| RunDir::open(&self.run)).transpose()?;
         let Some(checkpoint) = Checkpoint::newest(&self.run)? else { return Err(nothing_to_resume(&self.run)) };
         let before: Config = toml::from_str(checkpoint.config())
             .map_err(|e| dec::Error::data(checkpoint.path(), format!("its recipe cannot be read: {}", e.message())))?;

@@ -190,8 +190,7 @@ impl Session {
             self.trainer.restore(state);
         }
         ranks::world().wait()?;
-        let ran = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| self.trainer.run(&mut Stoppable)));
-        ran.unwrap_or_else(|payload| Err(dec::Error::from_payload(&*payload)))?;
+        run_to_the_end(&mut self.trainer, &mut Stoppable, &mut ())?;
         Ok(())
     }
 
@@ -330,7 +329,7 @@ fn warn_of_little_room(dir: &RunDir, widths: &[i64], config: &Config) {
 
 /// Runs every stage. Memory that runs out inside the network is a panic of tch: it ends the run as a failure, so that what
 /// was reached is saved all the same.
-fn run_to_the_end(trainer: &mut Trainer, observer: &mut RunObserver, keeper: &mut dyn Keeper) -> dec::Result<Fitted> {
+fn run_to_the_end(trainer: &mut Trainer, observer: &mut dyn Observer, keeper: &mut dyn Keeper) -> dec::Result<Fitted> {
     let ran = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| trainer.run_and_keep(observer, keeper)));
     ran.unwrap_or_else(|payload| Err(dec::Error::from_payload(&*payload)))
 }

@@ -30,19 +30,18 @@ pub(super) fn runs(first: &Path, record: Record, others: &[PathBuf]) -> Result<R
     });
     let values = values.collect();
     let n = records.len();
-    let mut ari = vec![0.0; n * n];
+    let clusters: Vec<String> = (0..records[0].n_clusters()).map(|cluster| called(&records[0], cluster)).collect();
+    let (mut ari, mut found) = (vec![0.0; n * n], vec![None; clusters.len() * (n - 1)]);
     for i in 0..n {
         for j in i..n {
-            let value = agreement(records[i].assignment.as_ref(), records[j].assignment.as_ref())?;
+            let both = in_both(records[i].assignment.as_ref(), records[j].assignment.as_ref());
+            if i == 0 && j > 0 {
+                for (cluster, place) in places(&both, clusters.len(), &records[j]).into_iter().enumerate() {
+                    found[cluster * (n - 1) + j - 1] = place;
+                }
+            }
+            let value = agreement(both)?;
             (ari[i * n + j], ari[j * n + i]) = (value, value);
-        }
-    }
-    let (first, others) = (&records[0], &records[1..]);
-    let clusters: Vec<String> = (0..first.n_clusters()).map(|cluster| called(first, cluster)).collect();
-    let mut found = vec![None; clusters.len() * others.len()];
-    for (at, other) in others.iter().enumerate() {
-        for (cluster, place) in places(first, other).into_iter().enumerate() {
-            found[cluster * others.len() + at] = place;
         }
     }
     Ok(Runs { names: names(&paths), columns, values, ari, clusters, found })
@@ -64,9 +63,9 @@ fn called(record: &Record, cluster: usize) -> String {
     name.map_or_else(|| cluster.to_string(), |name| format!("{cluster} {name}"))
 }
 
-/// NaN where they have no rows in common.
-fn agreement(a: Option<&Assignment>, b: Option<&Assignment>) -> Result<f64> {
-    let (first, second): (Vec<i64>, Vec<i64>) = in_both(a, b).into_iter().unzip();
+/// Of the clusters of each row in two runs; NaN where they have no rows in common.
+fn agreement(both: Vec<(i64, i64)>) -> Result<f64> {
+    let (first, second): (Vec<i64>, Vec<i64>) = both.into_iter().unzip();
     match first.is_empty() {
         true => Ok(f64::NAN),
         false => Ok(Contingency::new(&first, &second)?.adjusted_rand_index()),
@@ -80,10 +79,11 @@ fn in_both(a: Option<&Assignment>, b: Option<&Assignment>) -> Vec<(i64, i64)> {
     a.rows.iter().zip(&a.labels).filter_map(|(row, &label)| Some((label, *of_row.get(row)?))).collect()
 }
 
-/// For each cluster of `first`: the cluster of `other` that most of its rows are in, and the share of them that are.
-fn places(first: &Record, other: &Record) -> Vec<Option<(String, f64)>> {
-    let mut counts = vec![BTreeMap::<i64, usize>::new(); first.n_clusters()];
-    for (label, there) in in_both(first.assignment.as_ref(), other.assignment.as_ref()) {
+/// For each of the `k` clusters of a run, given the clusters of each row in it and in `other`: the cluster of `other` that most of its rows
+/// are in, and the share of them that are.
+fn places(both: &[(i64, i64)], k: usize, other: &Record) -> Vec<Option<(String, f64)>> {
+    let mut counts = vec![BTreeMap::<i64, usize>::new(); k];
+    for &(label, there) in both {
         if let Some(counts) = usize::try_from(label).ok().and_then(|label| counts.get_mut(label)) {
             *counts.entry(there).or_default() += 1;
         }

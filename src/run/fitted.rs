@@ -262,9 +262,8 @@ impl Model {
             .map_err(|e| Error::data(run.join(SUMMARY), format!("is no summary of a run: {e}")))?;
         let path = run.join(WEIGHTS);
         let named = Tensor::read_safetensors(&path).map_err(|e| Error::data(&path, format!("cannot be read: {e}")))?;
-        let names = summary.names.clone();
         let model = Self::from_weights(&path, &named, &config, summary, device).map_err(|e| e.in_file(&path))?;
-        names.check(model.layer.n_clusters()).map_err(|problem| Error::data(run.join(SUMMARY), problem))?;
+        model.names.check(model.layer.n_clusters()).map_err(|problem| Error::data(run.join(SUMMARY), problem))?;
         Ok(model)
     }
 

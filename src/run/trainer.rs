@@ -293,14 +293,10 @@ impl Trainer {
 
     /// Makes sure that processes that train together have come to the same.
     fn check_ranks(&self, id: StageId) -> Result<()> {
-        let ranks = ranks::world();
-        if ranks.size() == 1 {
-            return Ok(());
-        }
         let networks = self.run.state.networks.iter().flatten().flat_map(|network| network.parameters());
         let centroids = self.run.state.layer.iter().map(|layer| layer.centroids().shallow_clone());
-        let tensors: Vec<Tensor> = networks.chain(centroids).collect();
-        ranks.check_same(&tensors, &stage::name(id).map_or_else(|| "the vote".to_owned(), |name| name.to_string()))
+        let what = stage::name(id).map_or_else(|| "the vote".to_owned(), |name| name.to_string());
+        ranks::world().check_same(networks.chain(centroids), &what)
     }
 
     /// Takes over what `control` has counted.

@@ -263,7 +263,8 @@ impl Engine {
         let b = batch.indices.size1()?;
         let share = ranks.share(b);
         let rows = share.end - share.start;
-        self.part = Part { first: share.start, portion: rows as f64 / b as f64, past: 1.0 / ranks.size() as f64 };
+        let (portion, past) = (rows as f64 / b as f64, 1.0 / ranks.size() as f64);
+        self.compute_on(Part { first: share.start, portion, past })?;
         let indices = batch.indices.f_narrow(0, share.start, rows)?;
         self.prepare(&Batch { indices: &indices, number: batch.number })?;
         self.read(Some(batch))?;
@@ -280,6 +281,15 @@ impl Engine {
         Ok(())
     }
 
+    /// From now on of each batch on this part.
+    fn compute_on(&mut self, part: Part) -> Result<()> {
+        if part.first != self.part.first {
+            let _ = self.key.f_narrow(0, 1, 1)?.f_fill_(part.first)?;
+        }
+        self.part = part;
+        Ok(())
+    }
+
     /// Writes down what the step depends on besides parameters and the optimiser's state.
     fn prepare(&mut self, batch: &Batch) -> Result<()> {
         let b = batch.indices.size1()?;
@@ -289,9 +299,7 @@ impl Engine {
         }
         if self.dropout > 0.0 || self.augmentation.is_some() {
             // Filled, and not copied to: a device need not be waited for.
-            for (place, value) in [step_key(self.seed, batch.number), self.part.first].into_iter().enumerate() {
-                let _ = self.key.f_narrow(0, place as i64, 1)?.f_fill_(value)?;
-            }
+            let _ = self.key.f_narrow(0, 0, 1)?.f_fill_(step_key(self.seed, batch.number))?;
         }
         Ok(self.views.indices.f_copy_(batch.indices)?)
     }
@@ -431,7 +439,7 @@ impl Step for Engine {
             return no_grad(|| self.step_together(batch, learning_rate));
         }
         no_grad(|| {
-            self.part = Part::WHOLE;
+            self.compute_on(Part::WHOLE)?;
             self.prepare(batch)?;
             self.optimiser.begin(learning_rate)?;
             let mut replay = std::mem::take(&mut self.replay);

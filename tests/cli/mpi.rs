@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use crate::support::{events, Ran, Running, Scratch, SMALL};
@@ -37,11 +38,12 @@ fn mpirun(scratch: &Scratch, n: usize, args: &[&str]) -> Option<Command> {
     // Tests may run as root, and on machines of two processors, beside each other.
     const OPTIONS: [&str; 7] =
         ["--allow-run-as-root", "--oversubscribe", "--bind-to", "none", "--mca", "mpi_yield_when_idle", "1"];
+    static WORKS: OnceLock<bool> = OnceLock::new();
     let works = || {
         let tried = Command::new("mpirun").args(OPTIONS).args(["-n", "2", "true"]).output();
         tried.is_ok_and(|tried| tried.status.success())
     };
-    if !cfg!(feature = "mpi") || !works() {
+    if !cfg!(feature = "mpi") || !*WORKS.get_or_init(works) {
         eprintln!(
             "skipped: wants `cargo test --features mpi` and an mpirun that works (Debian: apt install libopenmpi-dev \
              openmpi-bin)"
