@@ -20,8 +20,10 @@ const SHIM: [&str; 5] = [
     "src/backend/sparse.cpp",
     "src/backend/waiting.cpp",
 ];
-const DENSE: [&str; 3] = ["src/backend/dense.cpp", "src/backend/augment.cpp", "src/backend/graph.cpp"];
-const HEADERS: [&str; 6] = [
+const DENSE: [&str; 4] =
+    ["src/backend/dense.cpp", "src/backend/bf16.cpp", "src/backend/augment.cpp", "src/backend/graph.cpp"];
+const HEADERS: [&str; 7] = [
+    "src/backend/bf16.h",
     "src/backend/guard.h",
     "src/backend/hash.h",
     "src/backend/parallel.h",

@@ -12,7 +12,7 @@ use ndarray::Array2;
 use tch::{no_grad, Device, Kind, Tensor};
 
 use crate::backend::augment::{self, Warp};
-use crate::backend::dense::{self, AdamRule, Dropout, Sink};
+use crate::backend::dense::{self, AdamRule, Dropout, Factors, Sink};
 use crate::backend::{select, DeviceRequest};
 use crate::control::Control;
 use crate::data::{Batches, Features, Rows};
@@ -70,7 +70,7 @@ fn kernels_on_a_gpu_are_those_of_the_cpu() {
         let (x, w) = (noise(&[rows, 33]), noise(&[width, 33]));
         for keep in [0.0, 0.9, 1.0] {
             same_on_both(gpu, "product", &[noise(&shape), x.shallow_clone(), w.shallow_clone()], |t| {
-                dense::product(&t[0], &t[1], &t[2].tr(), keep).unwrap();
+                dense::product(&t[0], &t[1], &t[2].tr(), keep, Factors::Float32).unwrap();
                 Vec::new()
             });
         }
@@ -204,7 +204,15 @@ fn trained(device: Device, loss: &str, augmentation: Option<Augmentation>, graph
         false => Optimiser::Sgd { momentum: 0.9, decay: 0.0 },
     };
     let dropout = if matches!(loss, Loss::Reconstruction) { 0.2 } else { 0.0 };
-    let params = EngineParams { batch_size: 32, dropout, augmentation, optimiser, seed: 11, cuda_graphs: graphs };
+    let params = EngineParams {
+        batch_size: 32,
+        dropout,
+        augmentation,
+        optimiser,
+        seed: 11,
+        factors: Factors::Float32,
+        cuda_graphs: graphs,
+    };
     let mut engine = Engine::new(stack, loss, &rows, params).unwrap();
     let mut batches = Batches::new(110, 32, device, 3).unwrap();
     for number in 0..24 {

@@ -15,7 +15,7 @@ use dec::model::assignment::{
 };
 use dec::model::{Autoencoder, Init, Network};
 use dec::start::{self, NeighbourGraph};
-use dec::train::engine::{ClusteringTerm, Engine, EngineParams, Loss, Pull};
+use dec::train::engine::{ClusteringTerm, Engine, EngineParams, Factors, Loss, Pull};
 use dec::train::optimiser::{Optimiser, OptimiserState};
 use dec::train::step::{Batch, Step};
 use ndarray::Array2;
@@ -334,8 +334,15 @@ fn ten_steps_of_the_engine_match() {
             kind => Optimiser::Adam { beta1: momentum, decay, decoupled: kind == "adamw" },
         };
         let batch_size = rows.n_rows();
-        let params =
-            EngineParams { batch_size, dropout: 0.0, augmentation: None, optimiser, seed: 0, cuda_graphs: false };
+        let params = EngineParams {
+            batch_size,
+            dropout: 0.0,
+            augmentation: None,
+            optimiser,
+            seed: 0,
+            factors: Factors::Float32,
+            cuda_graphs: false,
+        };
         let mut engine = Engine::new(stack.unwrap(), loss, &rows, params).unwrap();
         let indices = Tensor::arange(batch_size, (Kind::Int64, Device::Cpu));
         assert_eq!(case.losses.len(), 10);

@@ -13,6 +13,7 @@
 #include <ATen/ATen.h>
 #include <ATen/core/grad_mode.h>
 
+#include "bf16.h"
 #include "guard.h"
 #include "hash.h"
 #include "parallel.h"
@@ -232,12 +233,14 @@ void student_t_row(const float* z, const float* centroids, int64_t k, int64_t m,
 
 extern "C" {
 
-// out = beta * out + a * b, on any device; a and b may be transposed views.
-char* dec_dense_product(const at::Tensor* out, const at::Tensor* a, const at::Tensor* b, float beta) {
+// out = beta * out + a * b, on any device; a and b may be transposed views. On the CPU with factors of bf16 if `bf16` says so.
+char* dec_dense_product(const at::Tensor* out, const at::Tensor* a, const at::Tensor* b, float beta, bool bf16) {
   return guarded([&] {
     at::NoGradGuard no_grad;
-    if (out->is_cpu() && dec::sparse_product(*out, *a, *b, beta)) {
-      return;
+    if (out->is_cpu()) {
+      if (dec::sparse_product(*out, *a, *b, beta, bf16) || (bf16 && dec::bf16_product(*out, *a, *b, beta))) {
+        return;
+      }
     }
     if (out->is_cpu() && onednn_is_faster()) {
       const dec::WholeTeam team;

@@ -8,7 +8,7 @@
 
 use std::ffi::c_char;
 
-pub use super::dense_rules::{AdamRule, Dropout, Sink};
+pub use super::dense_rules::{AdamRule, Dropout, Factors, Sink};
 use tch::{Device, Kind, TchError, Tensor};
 use torch_sys::C_tensor;
 
@@ -46,7 +46,13 @@ impl Dropout<'_> {
 
 // `C_tensor` is `at::Tensor` under torch-sys's name. The contract is at the head of guard.h.
 extern "C" {
-    fn dec_dense_product(out: *const C_tensor, a: *const C_tensor, b: *const C_tensor, beta: f32) -> *mut c_char;
+    fn dec_dense_product(
+        out: *const C_tensor,
+        a: *const C_tensor,
+        b: *const C_tensor,
+        beta: f32,
+        bf16: bool,
+    ) -> *mut c_char;
     fn dec_dense_gather(
         stored: *const C_tensor,
         indices: *const C_tensor,
@@ -123,9 +129,13 @@ extern "C" {
 /// `sparse.cpp`. Then a zero also hides an infinity or NaN of `b`. Else by oneDNN where it is the faster one (AMD processors
 /// with AVX-512), or by whatever libtorch multiplies with.
 ///
+/// `factors` says whether `a` and `b` may be rounded to bf16 first. On the CPU they are where all three sides are 64 or more
+/// ([`super::precision::bf16_is_native`] tells whether that is faster); sums are of float32 in either case, and what they come to is
+/// rounded to bf16 too on AMD's processors and on GPUs.
+///
 /// # Errors
 /// Shapes that do not fit each other.
-pub fn product(out: &Tensor, a: &Tensor, b: &Tensor, keep: f64) -> Result<()> {
+pub fn product(out: &Tensor, a: &Tensor, b: &Tensor, keep: f64, factors: Factors) -> Result<()> {
     let ((n, l), (l2, m)) = (a.size2()?, b.size2()?);
     require(l == l2 && out.size() == [n, m], || {
         format!("product of {:?} and {:?} into {:?}", a.size(), b.size(), out.size())
@@ -136,8 +146,12 @@ pub fn product(out: &Tensor, a: &Tensor, b: &Tensor, keep: f64) -> Result<()> {
         })?;
     }
     require(out.is_contiguous(), || "a product into a tensor that is not contiguous".to_owned())?;
+    let bf16 = factors == Factors::Bf16;
+    if bf16 && out.device() != Device::Cpu {
+        return generic::bf16_product(out, a, b, keep);
+    }
     // SAFETY: three live tensors of fitting shapes, kinds and devices; libtorch's own products write `out` alone.
-    unsafe { check(dec_dense_product(out.as_ptr(), a.as_ptr(), b.as_ptr(), keep as f32)) }
+    unsafe { check(dec_dense_product(out.as_ptr(), a.as_ptr(), b.as_ptr(), keep as f32, bf16)) }
 }
 
 /// `out` \[b, d\] ← `scale` · `stored`\[`indices`\], from uint8 or float32 rows \[n, d\] and int64 indices \[b\].
@@ -453,6 +467,7 @@ pub(super) fn require(holds: bool, problem: impl FnOnce() -> String) -> Result<(
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+    use crate::backend::precision;
 
     const FLOAT: (Kind, Device) = (Kind::Float, Device::Cpu);
 
@@ -479,17 +494,76 @@ mod tests {
             for keep in [0.0, 0.9, 1.0] {
                 let before = noise(&[n, m]);
                 let out = before.copy();
-                product(&out, &a, &b.tr(), keep).unwrap();
+                product(&out, &a, &b.tr(), keep, Factors::Float32).unwrap();
                 assert!(out.allclose(&(&before * keep + a.matmul(&b.tr())), 1e-5, 1e-4, false), "[{n}, {m}], {keep}");
                 let out = before.copy().tr().contiguous();
-                product(&out, &b, &a.tr(), keep).unwrap();
+                product(&out, &b, &a.tr(), keep, Factors::Float32).unwrap();
                 assert!(out.allclose(&(&before * keep + a.matmul(&b.tr())).tr(), 1e-5, 1e-4, false));
             }
         }
         // Nothing of what is overwritten shows.
         let out = Tensor::full([2, 2], f64::NAN, FLOAT);
-        product(&out, &noise(&[2, 3]), &noise(&[3, 2]), 0.0).unwrap();
+        product(&out, &noise(&[2, 3]), &noise(&[3, 2]), 0.0, Factors::Float32).unwrap();
         assert!(bool::try_from(out.isfinite().all()).unwrap());
+    }
+
+    #[test]
+    fn factors_in_bf16_are_rounded_and_their_sums_are_not() {
+        tch::manual_seed(8);
+        let rounded = |tensor: &Tensor| tensor.to_kind(Kind::BFloat16).to_kind(Kind::Float);
+        // Some libraries round what the sums come to.
+        let slack = |native: bool| if native { 0.0079 } else { 1e-5 };
+        for (n, l, m) in [(256, 500, 784), (64, 64, 64), (70, 700, 130)] {
+            let (a, b, before) = (noise(&[n, l]), noise(&[l, m]), noise(&[n, m]));
+            for (a, b) in [
+                (a.copy(), b.copy()),
+                (a.tr().contiguous().tr(), b.copy()),
+                (a.copy(), b.tr().contiguous().tr()),
+                (a.tr().contiguous().tr(), b.tr().contiguous().tr()),
+            ] {
+                for keep in [0.0, 0.9] {
+                    let begin = || if keep == 0.0 { before.full_like(f64::NAN) } else { before.copy() };
+                    let expected = rounded(&a).matmul(&rounded(&b));
+                    let kept = if keep == 0.0 { before.zeros_like() } else { &before * keep };
+                    let far = |out: &Tensor, slack: f64| {
+                        let beyond: Tensor = (out - &kept - &expected).abs() - expected.abs() * slack;
+                        beyond.max().double_value(&[])
+                    };
+                    let (out, elsewhere) = (begin(), begin());
+                    product(&out, &a, &b, keep, Factors::Bf16).unwrap();
+                    assert!(
+                        far(&out, slack(precision::bf16_is_native())) < 1e-4,
+                        "[{n}, {l}] x [{l}, {m}], keep {keep}"
+                    );
+                    generic::bf16_product(&elsewhere, &a, &b, keep).unwrap();
+                    assert!(far(&elsewhere, slack(true)) < 1e-4, "[{n}, {l}] x [{l}, {m}], keep {keep}");
+                    let exact = begin();
+                    product(&exact, &a, &b, keep, Factors::Float32).unwrap();
+                    assert!(far(&exact, 0.0) > 1e-2, "float32 cannot be told from bf16 here");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_no_number_and_what_is_small_is_the_same_in_bf16() {
+        tch::manual_seed(9);
+        let (a, b) = (noise(&[80, 90]), noise(&[90, 70]));
+        let _ = a.get(3).get(5).fill_(f64::NAN);
+        let _ = a.get(4).get(5).fill_(f64::INFINITY);
+        let _ = a.get(5).get(5).fill_(3.4e38); // rounds up, out of bf16's range
+        let out = Tensor::zeros([80, 70], FLOAT);
+        product(&out, &a, &b, 0.0, Factors::Bf16).unwrap();
+        assert!(bool::try_from(out.get(3).isnan().all()).unwrap());
+        assert!(bool::try_from(out.get(4).isinf().all()).unwrap() && bool::try_from(out.get(5).isinf().all()).unwrap());
+        let others = out.isfinite().all_dim(1, false).to_kind(Kind::Int64).sum(Kind::Int64);
+        assert_eq!(i64::try_from(others).unwrap(), 77);
+
+        let (a, b) = (noise(&[80, 10]), noise(&[10, 70]));
+        let out = [Tensor::zeros([80, 70], FLOAT), Tensor::zeros([80, 70], FLOAT)];
+        product(&out[0], &a, &b, 0.0, Factors::Bf16).unwrap();
+        product(&out[1], &a, &b, 0.0, Factors::Float32).unwrap();
+        assert_eq!(out[0], out[1], "ten terms a sum are not worth rounding");
     }
 
     /// This process's threads are what its environment said when it began: others are asked.
@@ -526,7 +600,7 @@ mod tests {
                 ] {
                     for keep in [0.0, 1.0, 0.9] {
                         let out = if keep == 0.0 { before.full_like(f64::NAN) } else { before.copy() };
-                        product(&out, &a, &b, keep).unwrap();
+                        product(&out, &a, &b, keep, Factors::Float32).unwrap();
                         let kept = if keep == 0.0 { before.zeros_like() } else { &before * keep };
                         let expected = kept + a.matmul(&b.nan_to_num(0.0, None, None));
                         // The NaN behind a column of zeros tells that these were left out.
@@ -540,7 +614,7 @@ mod tests {
         let a = mostly_zeros(200, 100, 0.1);
         let _ = a.get(7).get(5).fill_(f64::NAN);
         let out = noise(&[200, 50]);
-        product(&out, &a, &noise(&[100, 50]), 0.0).unwrap();
+        product(&out, &a, &noise(&[100, 50]), 0.0, Factors::Float32).unwrap();
         assert!(bool::try_from(out.get(7).isnan().all()).unwrap());
         assert_eq!(i64::try_from(out.isnan().sum(Kind::Int64)).unwrap(), 50);
     }
@@ -674,8 +748,8 @@ mod tests {
         let run = |threads: i32| {
             tch::set_num_threads(threads);
             let (forward, back_to_weights) = (Tensor::zeros([256, 500], FLOAT), Tensor::zeros([2000, 500], FLOAT));
-            product(&forward, &sparse, &weights.tr(), 0.0).unwrap();
-            product(&back_to_weights, &sparse.tr(), &y, 0.0).unwrap();
+            product(&forward, &sparse, &weights.tr(), 0.0, Factors::Float32).unwrap();
+            product(&back_to_weights, &sparse.tr(), &y, 0.0, Factors::Float32).unwrap();
             let (activated, error, sums) = (y.copy(), y.copy(), bias.copy());
             let (dropped, back, moved) = (y.copy(), y.copy(), y.copy());
             let drops = Dropout { p: 0.3, key: &key, site: 1 };
@@ -737,9 +811,12 @@ mod tests {
     fn what_does_not_fit_is_refused() {
         let problem = |result: Result<()>| result.unwrap_err().to_string();
         let t = |shape: &[i64]| Tensor::zeros(shape, FLOAT);
-        assert!(problem(product(&t(&[2, 2]), &t(&[2, 3]), &t(&[2, 2]), 0.0)).contains("[2, 3] and [2, 2]"));
-        assert!(problem(product(&t(&[3, 2]).tr(), &t(&[2, 4]), &t(&[4, 3]), 0.0)).contains("not contiguous"));
-        assert!(problem(product(&t(&[1, 1]), &t(&[1, 1]).to_kind(Kind::Double), &t(&[1, 1]), 0.0)).contains("Double"));
+        assert!(problem(product(&t(&[2, 2]), &t(&[2, 3]), &t(&[2, 2]), 0.0, Factors::Float32))
+            .contains("[2, 3] and [2, 2]"));
+        assert!(problem(product(&t(&[3, 2]).tr(), &t(&[2, 4]), &t(&[4, 3]), 0.0, Factors::Float32))
+            .contains("not contiguous"));
+        assert!(problem(product(&t(&[1, 1]), &t(&[1, 1]).to_kind(Kind::Double), &t(&[1, 1]), 0.0, Factors::Float32))
+            .contains("Double"));
         assert!(problem(activate(&t(&[2, 3]), &t(&[2]), true, None)).contains("needs Float [3], is Float [2]"));
         assert!(problem(activate(&t(&[3, 2]).tr(), &t(&[3]), true, None)).contains("not contiguous"));
         let key = key(0);

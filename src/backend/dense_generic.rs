@@ -16,6 +16,17 @@ pub(super) fn gather(stored: &Tensor, indices: &Tensor, scale: f64, out: &Tensor
     })
 }
 
+pub(super) fn bf16_product(out: &Tensor, a: &Tensor, b: &Tensor, keep: f64) -> Result<()> {
+    no_grad(|| {
+        let product = a.f_to_kind(Kind::BFloat16)?.f_mm(&b.f_to_kind(Kind::BFloat16)?)?;
+        let mut out = out.shallow_clone();
+        // Nothing of what is overwritten shows, a NaN neither.
+        let _ = if keep == 0.0 { out.f_zero_()? } else { out.f_mul_scalar_(keep)? };
+        let _ = out.f_add_(&product)?;
+        Ok(())
+    })
+}
+
 pub(super) fn dropout(from: &Tensor, to: &Tensor, dropout: Dropout) -> Result<()> {
     no_grad(|| set(to, &from.f_mul(&mask(&from.size(), dropout, from.device())?)?))
 }

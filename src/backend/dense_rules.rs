@@ -29,6 +29,15 @@ pub struct Sink<'a> {
     pub keep: f64,
 }
 
+/// What the factors of a product are rounded to before they are multiplied.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Factors {
+    /// Nothing: they are multiplied as they are.
+    Float32,
+    /// bf16: float32's range with 8 bits of fraction.
+    Bf16,
+}
+
 /// What stays the same from step to step of Adam.
 #[repr(C)]
 #[derive(Debug, Clone, Copy, PartialEq)]

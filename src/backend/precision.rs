@@ -1,7 +1,9 @@
-//! The precision of float32 products on a GPU.
+//! The precision of float32 products: TF32 on a GPU, bf16.
 #![allow(unsafe_code)]
 
 use std::ffi::c_char;
+
+use tch::Device;
 
 use super::shim::check;
 use crate::error::Result;
@@ -10,6 +12,25 @@ use crate::error::Result;
 extern "C" {
     fn dec_shim_set_tf32(allow: bool) -> *mut c_char;
     fn dec_shim_get_tf32(out: *mut bool) -> *mut c_char;
+    fn dec_bf16_is_native() -> bool;
+}
+
+/// The environment variable that has products in bf16 computed by processors without instructions for it too, slowly: what they do to
+/// a result can then be seen anywhere.
+const EVERYWHERE: &str = "DEC_BF16_EVERYWHERE";
+
+/// Whether this processor multiplies bf16 faster than float32: it has AVX512-BF16, and libtorch a library that uses it.
+pub fn bf16_is_native() -> bool {
+    // SAFETY: asks the processor, and multiplies matrices of its own.
+    unsafe { dec_bf16_is_native() }
+}
+
+/// Whether products on `device` are computed in bf16 where a recipe asks for it: on GPUs, and on processors where [`bf16_is_native`].
+pub fn multiplies_bf16(device: Device) -> bool {
+    match device {
+        Device::Cpu => bf16_is_native() || std::env::var_os(EVERYWHERE).is_some(),
+        other => other.is_cuda(),
+    }
 }
 
 /// Whether float32 products on a GPU may use TF32, for the whole process; libtorch's default is that they may not.

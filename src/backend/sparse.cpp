@@ -30,6 +30,8 @@ constexpr int64_t kPanel = 64;
 constexpr int64_t kBlock = 192;
 // With more of the left factor's values than that not 0, a dense product is faster.
 constexpr double kDense = 0.5;
+// The same where the dense product is bf16's, which multiplies some four times as fast.
+constexpr double kDenseBf16 = kDense / 4.0;
 // Values that are written to a list at a time, kept or not.
 constexpr int64_t kAtOnce = 16;
 
@@ -193,8 +195,8 @@ class Lists {
  public:
   explicit Lists(const Matrix& factor) : factor_(factor) {}
 
-  // Counts; false if there is too much.
-  bool count() {
+  // Counts; false if more than that part of the values are not zero.
+  bool count(double most) {
     const int64_t stored = by_rows() ? factor_.rows : factor_.columns;
     counts_.assign(static_cast<std::size_t>(by_rows() ? factor_.columns : factor_.rows), 0);
     at::parallel_for(0, static_cast<int64_t>(counts_.size()), row_grain(stored), [&](int64_t begin, int64_t end) {
@@ -203,7 +205,7 @@ class Lists {
       }
     });
     const int64_t total = std::accumulate(counts_.begin(), counts_.end(), int64_t{0});
-    return static_cast<double>(total) <= kDense * static_cast<double>(factor_.rows * factor_.columns);
+    return static_cast<double>(total) <= most * static_cast<double>(factor_.rows * factor_.columns);
   }
 
   void fill() {
@@ -395,13 +397,13 @@ void multiply(const Lists& lists, const Matrix& b, int64_t rows, float beta, flo
 
 }  // namespace
 
-bool sparse_product(const at::Tensor& out, const at::Tensor& a, const at::Tensor& b, float beta) {
+bool sparse_product(const at::Tensor& out, const at::Tensor& a, const at::Tensor& b, float beta, bool bf16) {
   Matrix left, right;
   if (!as_matrix(a, left) || !as_matrix(b, right) || right.columns < kPanel / 2 || left.rows * left.columns < kGrain) {
     return false;
   }
   Lists lists(left);
-  if (!lists.count()) {
+  if (!lists.count(bf16 ? kDenseBf16 : kDense)) {
     return false;
   }
   lists.fill();

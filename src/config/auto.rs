@@ -3,9 +3,34 @@
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
+use tch::Device;
 
-use crate::backend::threads;
+use crate::backend::dense::Factors;
+use crate::backend::{precision, threads};
 use crate::error::{Error, Result};
+
+/// What the factors of a training step's products are rounded to; sums, parameters, gradients and all that is not a step are float32.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Precision {
+    /// Whatever was measured to be faster and no worse: float32 so far.
+    #[default]
+    Auto,
+    /// Nothing.
+    Float32,
+    /// bf16 where the device multiplies it ([`precision::multiplies_bf16`]), else nothing.
+    Bf16,
+}
+
+impl Precision {
+    /// What it comes to on `device`.
+    pub fn factors(self, device: Device) -> Factors {
+        match self {
+            Self::Bf16 if precision::multiplies_bf16(device) => Factors::Bf16,
+            _ => Factors::Float32,
+        }
+    }
+}
 
 /// Declares the type of a setting that is a value or the word `auto`; `$expecting` is what any other value is told.
 macro_rules! given_or_auto {

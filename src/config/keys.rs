@@ -178,7 +178,7 @@ mod tests {
     #[test]
     fn every_setting_has_its_earliest_use() {
         let sections = [
-            (Use::Always, "seed device threads tf32 cuda_graphs n_clusters data model augment kmeans sweep"),
+            (Use::Always, "seed device threads tf32 precision cuda_graphs n_clusters data model augment kmeans sweep"),
             (Use::Pretraining, "pretrain"),
             (Use::Finetuning, "finetune"),
             (Use::Start, "start cluster"),

@@ -33,7 +33,7 @@ use serde::{Deserialize, Serialize};
 pub use crate::data::Scale;
 pub use crate::kmeans::Engine as KMeansEngine;
 pub use augment::{AugmentConfig, AugmentKind};
-pub use auto::{Count, OverClustering, Probability, Switch, Threads, Widths};
+pub use auto::{Count, OverClustering, Precision, Probability, Switch, Threads, Widths};
 pub use checked::CheckedConfig;
 pub use checkpoint::CheckpointConfig;
 pub use cluster::{ClusterConfig, ObjectiveKind};
@@ -66,6 +66,8 @@ pub struct Config {
     pub threads: Threads,
     /// Whether products on a GPU may use TF32: faster, with factors rounded to 10 bits of fraction. Default false.
     pub tf32: bool,
+    /// What the factors of a training step's products are rounded to. Default [`Precision::Auto`].
+    pub precision: Precision,
     /// Whether a training step on a GPU is one CUDA graph ([`crate::backend::cuda`]): the same bits, faster. Default true.
     pub cuda_graphs: bool,
     /// k, the number of clusters, at least 1. Default 10.
@@ -104,6 +106,7 @@ impl Default for Config {
             device: "auto".to_owned(),
             threads: Threads::Auto,
             tf32: false,
+            precision: Precision::Auto,
             cuda_graphs: true,
             n_clusters: 10,
             data: DataConfig::default(),

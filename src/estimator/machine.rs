@@ -3,7 +3,7 @@
 use tch::Device;
 
 use crate::backend::{self, device_name, precision, threads, waiting};
-use crate::config::Config;
+use crate::config::{Config, Precision};
 use crate::error::Result;
 
 /// Sets up the machine as `config` asks: the device, which it returns, threads and precision. Call it before anything else of
@@ -31,6 +31,11 @@ fn set_up(config: &Config, device: Device) -> Result<()> {
     precision::allow_tf32(config.tf32)?;
     if config.tf32 && !device.is_cuda() {
         tracing::warn!("tf32 is for GPUs and does nothing on this device, {}", device_name(device));
+    }
+    if config.precision == Precision::Bf16 && !precision::multiplies_bf16(device) {
+        tracing::warn!(
+            "precision: this processor does not multiply bf16 (AVX512-BF16, AMX), so that products are in float32"
+        );
     }
     Ok(())
 }

@@ -3,9 +3,11 @@
 //! What the step engine trains and what whole-data passes go through. The tensors are those of the `nn::Sequential`s that
 //! define the network, under another view.
 
+use std::ops::Range;
+
 use tch::{nn, no_grad, Kind, Tensor};
 
-use crate::backend::dense;
+use crate::backend::dense::{self, Factors};
 use crate::control::Control;
 use crate::data::Rows;
 use crate::error::Result;
@@ -14,6 +16,8 @@ use crate::error::Result;
 const BLOCK_VALUES: i64 = 1 << 22;
 /// The same on a GPU, which small blocks leave idle: 256 MiB.
 const GPU_BLOCK_VALUES: i64 = 1 << 26;
+/// Products behind each value of a pass from which on processes divide it: at 50 GFLOP/s they take as long as 4 bytes do at 0.8 GB/s.
+const WORTH_DIVIDING: i64 = 128;
 
 /// What stands between two layers.
 #[derive(Debug, Clone, Copy)]
@@ -94,39 +98,55 @@ impl DenseStack {
         self
     }
 
-    /// Applies the stack to all `rows`: \[n, d\] → \[n, m\] without a graph, in blocks that bound the memory.
+    /// Applies the stack to all `rows`: \[n, d\] → \[n, m\] without a graph, in blocks that bound the memory. Processes that work together
+    /// each do a part, where that takes longer than what it gives takes on its way to the others.
     ///
     /// # Errors
     /// [`crate::Error::Interrupted`], a libtorch failure (out of memory, say), rows of another width than the first layer's.
     pub fn map_rows(&self, rows: &Rows, control: &Control) -> Result<Tensor> {
         no_grad(|| {
-            let (n, device) = (rows.n_rows(), rows.device());
-            let float = (Kind::Float, device);
+            let n = rows.n_rows();
             let widths: Vec<i64> = std::iter::once(rows.n_features()).chain(self.widths()).collect();
-            let (widest, last) = (widths.iter().copied().max().unwrap_or(1), self.layers.len() - 1);
-            let room = if device.is_cuda() { GPU_BLOCK_VALUES } else { BLOCK_VALUES };
-            let size = (room / widest).clamp(1, n.max(1));
-            let result = Tensor::f_empty([n, widths[last + 1]], float)?;
-            // Input and output of a layer, by turns.
-            let scratch = [Tensor::f_empty([size * widest], float)?, Tensor::f_empty([size * widest], float)?];
-            for start in (0..n).step_by(size as usize) {
-                control.check()?;
-                let count = size.min(n - start);
-                let mut x = scratch[0].f_narrow(0, 0, count * widths[0])?.f_view([count, widths[0]])?;
-                rows.copy_range(start, &x)?;
-                for (i, layer) in self.layers.iter().enumerate() {
-                    let width = widths[i + 1];
-                    let y = if i == last {
-                        result.f_narrow(0, start, count)?
-                    } else {
-                        scratch[(i + 1) % 2].f_narrow(0, 0, count * width)?.f_view([count, width])?
-                    };
-                    dense::product(&y, &x, &layer.weight.f_tr()?, 0.0)?;
-                    dense::activate(&y, &layer.bias, layer.relu, None)?;
-                    x = y;
-                }
+            let last = widths[widths.len() - 1];
+            let result = Tensor::f_empty([n, last], (Kind::Float, rows.device()))?;
+            let products: i64 = widths.windows(2).map(|pair| pair[0] * pair[1]).sum();
+            if products < WORTH_DIVIDING * last {
+                self.map_range(rows, 0..n, &result, control)?;
+                return Ok(result);
             }
+            control.divided(self.map_range(rows, control.ranks().share(n), &result, control))?;
+            control.ranks().gather(&result)?;
             Ok(result)
         })
+    }
+
+    /// What the stack makes of the rows in `range`, into theirs of `result`.
+    fn map_range(&self, rows: &Rows, range: Range<i64>, result: &Tensor, control: &Control) -> Result<()> {
+        let (device, last) = (rows.device(), self.layers.len() - 1);
+        let widths: Vec<i64> = std::iter::once(rows.n_features()).chain(self.widths()).collect();
+        let widest = widths.iter().copied().max().unwrap_or(1);
+        let room = if device.is_cuda() { GPU_BLOCK_VALUES } else { BLOCK_VALUES };
+        let size = (room / widest).clamp(1, rows.n_rows().max(1));
+        // Input and output of a layer, by turns.
+        let empty = || Tensor::f_empty([size * widest], (Kind::Float, device));
+        let scratch = [empty()?, empty()?];
+        for start in range.clone().step_by(size as usize) {
+            control.check()?;
+            let count = size.min(range.end - start);
+            let mut x = scratch[0].f_narrow(0, 0, count * widths[0])?.f_view([count, widths[0]])?;
+            rows.copy_range(start, &x)?;
+            for (i, layer) in self.layers.iter().enumerate() {
+                let width = widths[i + 1];
+                let y = if i == last {
+                    result.f_narrow(0, start, count)?
+                } else {
+                    scratch[(i + 1) % 2].f_narrow(0, 0, count * width)?.f_view([count, width])?
+                };
+                dense::product(&y, &x, &layer.weight.f_tr()?, 0.0, Factors::Float32)?;
+                dense::activate(&y, &layer.bias, layer.relu, None)?;
+                x = y;
+            }
+        }
+        Ok(())
     }
 }

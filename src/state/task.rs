@@ -196,6 +196,7 @@ impl Task {
         StageRun {
             stage,
             seed: seed_for(self.network_seed(network), &stage.to_string()),
+            factors: self.config.precision.factors(self.rows.device()),
             cuda_graphs: self.config.cuda_graphs,
             augmentation: self.augmentation_of(stage),
             guard: self.config.guard,

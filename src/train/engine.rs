@@ -23,6 +23,7 @@ use super::augmentation::Augmentation;
 use super::optimiser::{Optimiser, OptimiserState};
 use super::replay::Replay;
 use super::step::{Batch, Step};
+pub use crate::backend::dense::Factors;
 use crate::backend::dense::{self, Dropout, Sink};
 use crate::backend::ranks::{self, Ranks};
 use crate::data::{hash, Rows};
@@ -119,6 +120,7 @@ pub struct Engine {
     dropout: f64,
     augmentation: Option<Augmentation>,
     seed: u64,
+    factors: Factors,
     /// Of weight and bias of each layer, then of the centroids.
     optimiser: OptimiserState,
     key: Tensor,
@@ -194,6 +196,8 @@ pub struct EngineParams {
     pub optimiser: Optimiser,
     /// Seed of the dropout masks and of the augmentation.
     pub seed: u64,
+    /// What the factors of the step's products are rounded to.
+    pub factors: Factors,
     /// On a CUDA device, record the step and start it as a whole ([`crate::backend::cuda`]).
     pub cuda_graphs: bool,
 }
@@ -235,6 +239,7 @@ impl Engine {
             dropout: params.dropout,
             augmentation: params.augmentation,
             seed: params.seed,
+            factors: params.factors,
             optimiser,
             key: Tensor::f_zeros([2], (Kind::Int64, device))?,
             loss_sum: Tensor::f_zeros([1], (Kind::Double, device))?,
@@ -336,7 +341,7 @@ impl Engine {
         }
         let last = self.stack.layers().len() - 1;
         for (i, (layer, y)) in self.stack.layers().iter().zip(&views.outputs).enumerate() {
-            dense::product(y, x, &layer.weight.f_tr()?, 0.0)?;
+            dense::product(y, x, &layer.weight.f_tr()?, 0.0, self.factors)?;
             // The reconstruction's bias and activation belong to its loss.
             if i != last || self.loss.reconstruction().is_none() {
                 let dropout = (self.dropout > 0.0 && i != last).then(|| self.mask(i + 1));
@@ -393,7 +398,7 @@ impl Engine {
             };
             let x = if i == 0 { corrupted.as_ref().unwrap_or(input) } else { &outputs[i - 1] };
             let sink = self.sink(2 * i);
-            dense::product(sink.tensor, &delta.f_tr()?, x, sink.keep)?;
+            dense::product(sink.tensor, &delta.f_tr()?, x, sink.keep, self.factors)?;
             if update == Update::AtOnce {
                 self.optimiser.update(&layer.weight, 2 * i)?;
                 self.optimiser.update(&layer.bias, 2 * i + 1)?;
@@ -408,7 +413,7 @@ impl Engine {
         let Views { outputs, deltas, latent_delta, .. } = &self.views;
         let layers = self.stack.layers();
         let next = &deltas[layer];
-        dense::product(next, delta, &layers[layer + 1].weight, 0.0)?;
+        dense::product(next, delta, &layers[layer + 1].weight, 0.0, self.factors)?;
         if let (Some(term), Some(dz)) = (self.loss.clustering(), latent_delta) {
             if term.layer == layer {
                 let _ = next.shallow_clone().f_add_(dz)?;

@@ -12,7 +12,7 @@ use super::augmentation::Augmentation;
 use super::engine::EngineParams;
 use super::optimiser::Optimiser;
 use super::step::{Batch, Step};
-use crate::backend::ranks;
+use crate::backend::dense::Factors;
 use crate::config::{GuardConfig, Optimisation, Schedule};
 use crate::control::{Control, Event, Rollback, StageName};
 use crate::data::{Batches, Rows};
@@ -31,6 +31,8 @@ pub struct StageRun {
     pub stage: StageName,
     /// Seed of the batches, of the dropout masks and of the augmentation.
     pub seed: u64,
+    /// What the factors of a step's products are rounded to.
+    pub factors: Factors,
     /// Whether to start steps on a GPU as CUDA graphs.
     pub cuda_graphs: bool,
     /// What the stage does to its rows at random.
@@ -56,6 +58,7 @@ impl StageRun {
             augmentation: self.augmentation,
             optimiser: Optimiser::from(settings),
             seed: self.seed,
+            factors: self.factors,
             cuda_graphs: self.cuda_graphs,
         }
     }
@@ -195,15 +198,9 @@ impl Steps {
     /// [`Error::Interrupted`] between two steps, [`Error::Training`] for training that diverged once too often, or a libtorch
     /// failure.
     pub fn train(&mut self, until: u64, control: &mut Control) -> Result<Trained> {
-        let ranks = ranks::world();
         while self.counters.done < until {
-            // Processes that train together stop, and save, at the same step.
-            let [save, stop] = ranks.any([control.should_save(), control.should_stop()])?;
-            if save {
+            if control.agree()? {
                 break;
-            }
-            if stop {
-                return Err(Error::Interrupted);
             }
             let indices = self.batches.next_batch()?;
             let number = self.counters.done;

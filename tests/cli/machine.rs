@@ -123,3 +123,24 @@ fn a_setting_for_gpus_is_said_to_do_nothing_on_the_cpu() {
     assert!(scratch.text("gpu/config.toml").contains("\ntf32 = true\n"));
     assert_eq!(scratch.read("gpu/weights.safetensors"), scratch.read("plain/weights.safetensors"), "it is true");
 }
+
+#[test]
+fn bf16_is_used_where_the_processor_has_it_and_said_to_be_missing_elsewhere() {
+    let scratch = Scratch::blobs();
+    let run = |out: &str, precision: &str, variables: &[(&str, &str)]| {
+        let more =
+            ["--threads=2", &format!("--out={out}"), "--set=model.hidden=[300, 700]", precision].map(str::to_owned);
+        let mut command = scratch.command(SMALL.iter().map(|&arg| arg.to_owned()).chain(more));
+        let ran = Ran::from(command.envs(variables.iter().copied()).output().unwrap()).ok();
+        (scratch.read(&format!("{out}/weights.safetensors")), ran.stderr)
+    };
+    let (plain, said) = run("plain", "--set=precision=auto", &[]);
+    assert!(!said.contains("bf16"), "{said}");
+    let (asked, said) = run("asked", "--set=precision=bf16", &[]);
+    let native = dec::backend::precision::bf16_is_native();
+    assert_eq!((said.contains("does not multiply bf16"), asked == plain), (!native, !native), "{said}");
+    // By way of the library that can everywhere, slowly: to see what it does to a result.
+    let (emulated, said) = run("emulated", "--set=precision=bf16", &[("DEC_BF16_EVERYWHERE", "1")]);
+    assert!(emulated != plain && !said.contains("bf16"), "{said}");
+    scratch.dec(["config", "--set=precision=half"]).failed(2, &["precision", "half", "bf16"]);
+}

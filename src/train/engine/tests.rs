@@ -32,7 +32,15 @@ fn network() -> Autoencoder {
 }
 
 fn params(dropout: f64) -> EngineParams {
-    EngineParams { batch_size: 32, dropout, augmentation: None, optimiser: SGD, seed: 11, cuda_graphs: false }
+    EngineParams {
+        batch_size: 32,
+        dropout,
+        augmentation: None,
+        optimiser: SGD,
+        seed: 11,
+        factors: Factors::Float32,
+        cuda_graphs: false,
+    }
 }
 
 /// Steps over shuffled batches, every third of them a small one; returns the sum of the losses.
@@ -296,4 +304,56 @@ fn dropout_keys_differ_by_seed_and_step() {
     let keys: std::collections::HashSet<_> =
         (0..20).flat_map(|seed| (0..500).map(move |step| step_key(seed, step))).collect();
     assert_eq!(keys.len(), 10_000);
+}
+
+/// A step of the autoencoder with all factors rounded to bf16, as its formulas have it.
+#[test]
+fn a_step_in_bf16_is_that_of_rounded_factors() {
+    let rounded = |tensor: &Tensor| tensor.to_kind(Kind::BFloat16).to_kind(Kind::Float);
+    let step = |factors: Factors| {
+        let autoencoder = Autoencoder::new(&[96, 80, 70], Device::Cpu, Init::Normal(0.3)).unwrap();
+        let draw = |shape: &[i64], salt: u64| {
+            let count = shape.iter().product::<i64>() as u64;
+            let value = |i: u64| (crate::data::hash(salt << 32 | i) >> 40) as f32 / (1 << 24) as f32 - 0.5;
+            Tensor::from_slice(&(0..count).map(value).collect::<Vec<f32>>()).view(shape)
+        };
+        for (place, parameter) in autoencoder.parameters().iter().enumerate() {
+            no_grad(|| parameter.shallow_clone().copy_(&draw(&parameter.size(), place as u64)));
+        }
+        let (rows, stack) = (Rows::from_tensor(draw(&[64, 96], 99)), autoencoder.stack().unwrap());
+        let before: Vec<Tensor> = stack.parameters().map(Tensor::copy).collect();
+        let optimiser = Optimiser::Sgd { momentum: 0.0, decay: 0.0 };
+        let params = EngineParams { batch_size: 64, optimiser, factors, ..params(0.0) };
+        let mut engine = Engine::new(stack, Loss::Reconstruction, &rows, params).unwrap();
+        let indices = Tensor::arange(64, (Kind::Int64, Device::Cpu));
+        engine.step(&Batch { indices: &indices, number: 0 }, 1.0).unwrap();
+        let moved = before.iter().zip(engine.parameters()).map(|(before, after)| before - after).collect::<Vec<_>>();
+        (before, rows.batch(&indices).unwrap(), moved)
+    };
+    let (parameters, x, moved) = step(Factors::Bf16);
+    let (_, _, in_float32) = step(Factors::Float32);
+    let layers: Vec<(&Tensor, &Tensor)> = parameters.chunks(2).map(|pair| (&pair[0], &pair[1])).collect();
+    let relu = |layer: usize| layer == 0 || layer == 2; // neither the latent nor the reconstruction
+    let mut inputs = vec![x.shallow_clone()];
+    for (i, (weight, bias)) in layers.iter().enumerate() {
+        let y = rounded(&inputs[i]).matmul(&rounded(weight).tr()) + *bias;
+        inputs.push(if relu(i) { y.relu() } else { y });
+    }
+    let mut delta: Tensor = (&inputs[4] - &x) * (2.0 / x.numel() as f64);
+    for (i, (weight, _)) in layers.iter().enumerate().rev() {
+        let expected =
+            [rounded(&delta).tr().matmul(&rounded(&inputs[i])), delta.sum_dim_intlist(0, false, Kind::Float)];
+        let far = |moved: &Tensor, expected: &Tensor| {
+            ((moved - expected).abs().max() / expected.abs().max()).double_value(&[])
+        };
+        let slack = if crate::backend::precision::bf16_is_native() { 0.02 } else { 2e-4 };
+        for (place, expected) in [2 * i, 2 * i + 1].into_iter().zip(&expected) {
+            assert!(far(&moved[place], expected) < slack, "layer {i}: {}", far(&moved[place], expected));
+        }
+        assert!(far(&in_float32[2 * i], &expected[0]) > 1e-3, "layer {i}: float32 cannot be told from bf16");
+        delta = rounded(&delta).matmul(&rounded(weight));
+        if i > 0 && relu(i - 1) {
+            delta *= inputs[i].gt(0.0).to_kind(Kind::Float);
+        }
+    }
 }

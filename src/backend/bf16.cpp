@@ -1,0 +1,154 @@
+// Products of float32 matrices whose factors are rounded to bf16, 8 bits of fraction in float32's range. Sums stay in float32.
+//
+// Processors with AVX512-BF16 or AMX multiply such factors several times as fast as float32. MKL does it on Intel's
+// processors, oneDNN on AMD's, where MKL keeps to AVX2; that one also rounds what the sums come to.
+
+#include "bf16.h"
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <vector>
+
+#if defined(__x86_64__)
+#include <cpuid.h>
+#endif
+
+#include "parallel.h"
+
+namespace at::native {
+// In libtorch_cpu, but in none of its headers; see dense.cpp.
+TORCH_API void mkldnn_matmul(const Tensor& mat1, const Tensor& mat2, const Tensor& result, float beta, float alpha);
+}  // namespace at::native
+
+// MKL's, inside libtorch_cpu where that was built with it. Row-major is 101; as it is and transposed, 111 and 112.
+extern "C" __attribute__((weak)) void cblas_gemm_bf16bf16f32(int layout, int a_transposed, int b_transposed, int m, int n,
+                                                             int k, float alpha, const uint16_t* a, int lda,
+                                                             const uint16_t* b, int ldb, float beta, float* c, int ldc);
+
+namespace dec {
+namespace {
+
+// With fewer rows, columns or terms a sum, rounding the factors costs what their product saves.
+constexpr int64_t kLeast = 64;
+
+// The nearest bf16, of two equally near ones the even one; NaN stays NaN.
+DEC_VECTORISED void round_row(const float* __restrict from, uint16_t* __restrict to, int64_t count) {
+  for (int64_t i = 0; i < count; ++i) {
+    uint32_t bits;
+    std::memcpy(&bits, from + i, sizeof bits);
+    const uint32_t rounded = (bits + 0x7fffU + (bits >> 16 & 1U)) >> 16;
+    const uint32_t quiet = bits >> 16 | 0x40U;
+    to[i] = static_cast<uint16_t>((bits & 0x7fffffffU) > 0x7f800000U ? quiet : rounded);
+  }
+}
+
+DEC_VECTORISED void add_rounded(float* __restrict out, const uint16_t* __restrict product, float beta, int64_t count) {
+  for (int64_t i = 0; i < count; ++i) {
+    const uint32_t bits = static_cast<uint32_t>(product[i]) << 16;
+    float value;
+    std::memcpy(&value, &bits, sizeof value);
+    out[i] = (beta == 0.0F ? 0.0F : beta * out[i]) + value;
+  }
+}
+
+// A factor as it lies in memory, rows of `stride` values, and whether its rows are the matrix's columns.
+struct Factor {
+  uint16_t* data;
+  int64_t stride;
+  bool transposed;
+};
+
+// Memory for a rounded matrix, kept from product to product.
+class Scratch {
+ public:
+  uint16_t* of(int64_t count) {
+    if (values_.size() < static_cast<std::size_t>(count)) {
+      values_.resize(static_cast<std::size_t>(count));
+    }
+    return values_.data();
+  }
+
+  Factor round(const at::Tensor& tensor) {
+    const int64_t count = tensor.numel();
+    const float* from = tensor.const_data_ptr<float>();
+    uint16_t* to = of(count);
+    at::parallel_for(0, count, kGrain, [&](int64_t begin, int64_t end) { round_row(from + begin, to + begin, end - begin); });
+    const bool transposed = !tensor.is_contiguous();
+    return {to, transposed ? tensor.size(0) : tensor.size(1), transposed};
+  }
+
+ private:
+  std::vector<uint16_t> values_;
+};
+
+at::Tensor view(uint16_t* data, int64_t rows, int64_t columns) {
+  return at::from_blob(data, {rows, columns}, at::TensorOptions().dtype(at::kBFloat16));
+}
+
+enum class Multiplier { kNone, kMkl, kOneDnn };
+
+bool processor_multiplies() {
+#if defined(__x86_64__)
+  unsigned a = 0, b = 0, c = 0, d = 0;
+  return __builtin_cpu_supports("avx512bw") && __get_cpuid_count(7, 1, &a, &b, &c, &d) != 0 && (a >> 5 & 1U) != 0;
+#else
+  return false;
+#endif
+}
+
+Multiplier multiplier() {
+  static const Multiplier answer = [] {
+#if defined(__x86_64__)
+    if (processor_multiplies() && __builtin_cpu_is("amd")) {
+      try {
+        const at::Tensor ones = at::ones({kLeast, kLeast}, at::kBFloat16);
+        at::native::mkldnn_matmul(ones, ones, at::zeros({kLeast, kLeast}, at::kBFloat16), 0.0F, 1.0F);
+        return Multiplier::kOneDnn;
+      } catch (const std::exception&) {
+        // Its environment variables can forbid it.
+      }
+    }
+#endif
+    return cblas_gemm_bf16bf16f32 == nullptr ? Multiplier::kNone : Multiplier::kMkl;
+  }();
+  return answer;
+}
+
+}  // namespace
+
+bool bf16_product(const at::Tensor& out, const at::Tensor& a, const at::Tensor& b, float beta) {
+  const int64_t n = a.size(0), terms = a.size(1), m = b.size(1);
+  const auto plain = [](const at::Tensor& tensor) { return tensor.is_contiguous() || tensor.t().is_contiguous(); };
+  if (std::min({n, terms, m}) < kLeast || !plain(a) || !plain(b) || multiplier() == Multiplier::kNone) {
+    return false;
+  }
+  thread_local Scratch scratch[3];
+  const Factor left = scratch[0].round(a), right = scratch[1].round(b);
+  float* sums = out.mutable_data_ptr<float>();
+  if (multiplier() == Multiplier::kMkl) {
+    const auto order = [](const Factor& factor) { return factor.transposed ? 112 : 111; };
+    const auto size = [](int64_t value) { return static_cast<int>(value); };
+    cblas_gemm_bf16bf16f32(101, order(left), order(right), size(n), size(m), size(terms), 1.0F, left.data, size(left.stride),
+                           right.data, size(right.stride), beta, sums, size(m));
+    return true;
+  }
+  const auto matrix = [](const Factor& factor, int64_t rows, int64_t columns) {
+    return factor.transposed ? view(factor.data, columns, rows).t() : view(factor.data, rows, columns);
+  };
+  uint16_t* product = scratch[2].of(n * m);
+  {
+    const WholeTeam team;
+    at::native::mkldnn_matmul(matrix(left, n, terms), matrix(right, terms, m), view(product, n, m), 0.0F, 1.0F);
+  }
+  at::parallel_for(0, n * m, kGrain, [&](int64_t begin, int64_t end) {
+    add_rounded(sums + begin, product + begin, beta, end - begin);
+  });
+  return true;
+}
+
+}  // namespace dec
+
+// Whether the processor has instructions for products of bf16, and something here uses them.
+extern "C" bool dec_bf16_is_native() { return dec::processor_multiplies() && dec::multiplier() != dec::Multiplier::kNone; }
