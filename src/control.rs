@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
+use crate::backend::ranks::{self, Meeting, Ranks};
 use crate::error::{Error, Result};
 
 /// The kinds of stages, in the order in which they come.
@@ -250,6 +251,8 @@ pub struct Control<'a> {
     before: f64,
     since: Instant,
     silent: bool,
+    /// The processes that work together, as far as this work is divided among them.
+    ranks: Ranks,
     /// Events told so far that a log keeps.
     told: u64,
     rollbacks: Vec<Rollback>,
@@ -267,6 +270,11 @@ impl<'a> Control<'a> {
         Self { observer: Some(observer), ..Control::ignored() }
     }
 
+    /// Tells and asks `observer`, in work that all processes that train together do at the same time: they divide it, and stop together.
+    pub fn together(observer: &'a mut dyn Observer) -> Self {
+        Self { ranks: ranks::world(), ..Control::new(observer) }
+    }
+
     /// Tells nobody and never stops.
     pub fn ignored() -> Control<'static> {
         Control {
@@ -275,6 +283,7 @@ impl<'a> Control<'a> {
             before: 0.0,
             since: Instant::now(),
             silent: false,
+            ranks: Ranks::ALONE,
             told: 0,
             rollbacks: Vec::new(),
         }
@@ -288,6 +297,7 @@ impl<'a> Control<'a> {
             before: self.before,
             since: self.since,
             silent: true,
+            ranks: self.ranks,
             told: 0,
             rollbacks: Vec::new(),
         }
@@ -359,6 +369,43 @@ impl<'a> Control<'a> {
     /// The rollbacks since the last call.
     pub fn take_rollbacks(&mut self) -> Vec<Rollback> {
         std::mem::take(&mut self.rollbacks)
+    }
+
+    /// Asked between two steps or pieces of work: whether to save. Processes that work together stop, and save, at the same place.
+    ///
+    /// # Errors
+    /// [`Error::Interrupted`] where an observer wants the work to stop; [`Error::Training`] where another process is gone.
+    pub fn agree(&self) -> Result<bool> {
+        let Meeting { save, stop, .. } = self.ranks.meet(self.should_save(), self.should_stop(), 0)?;
+        if stop {
+            return Err(Error::Interrupted);
+        }
+        Ok(save)
+    }
+
+    /// After this process's part of work that is divided among [`Control::ranks`], given how it ended: passes that on once all are there, of
+    /// whom none was interrupted then. What the parts gave can be gathered.
+    ///
+    /// # Errors
+    /// That of `part`; as for [`Control::agree`].
+    pub fn divided<T>(&self, part: Result<T>) -> Result<T> {
+        let interrupted = matches!(part, Err(Error::Interrupted));
+        if self.ranks.size() > 1 && (part.is_ok() || interrupted) && self.ranks.meet(false, interrupted, 0)?.stop {
+            return Err(Error::Interrupted);
+        }
+        part
+    }
+
+    /// Tells the other processes that this one was told to stop, if they do not know it.
+    pub fn leave(&self) {
+        if let Err(problem) = self.ranks.meet(false, true, 0) {
+            tracing::debug!("other processes: {problem}");
+        }
+    }
+
+    /// The processes that the work is divided among.
+    pub fn ranks(&self) -> Ranks {
+        self.ranks
     }
 
     /// Asked between two pieces of work of a fraction of a second.

@@ -35,9 +35,15 @@ fn run() -> u8 {
         Ok(Err(error)) if cli::is_unread(&error) => 0, // `dec config | head` is no failure
         Ok(Err(error)) => {
             if let Some(dec::Error::Interrupted) = error.downcast_ref() {
-                ranks::leave(); // for whom the first may still be writing
+                let together = ranks::stopped_together();
+                if together {
+                    ranks::leave(); // for whom the first may still be writing
+                }
                 if let Some(signal) = signals::requested() {
                     return signal.exit_code();
+                }
+                if together {
+                    return dec::Error::Interrupted.exit_code(); // another was told, and says so
                 }
             }
             let remedy =

@@ -1,12 +1,14 @@
 //! The processes that train together, started by `mpirun` or `srun`: data-parallel training over MPI.
 //!
-//! Each process, a *rank*, has all rows, and takes an equal part of every batch; what their parts give is summed once a step. All else is
-//! computed by each, with the same bits. The first rank writes.
+//! Each process, a *rank*, has all rows, and takes an equal part of every batch; what their parts give is summed once a step. Passes over all rows
+//! (codes, neighbours) and restarts of k-means are divided too, and what they give is gathered. All else is computed by each, with the same
+//! bits. The first rank writes.
 //!
 //! Without the cargo feature `mpi`, and in a program that was not started so, there is one rank, and nothing here does anything.
 #![allow(unsafe_code)]
 
 use std::ops::Range;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::OnceLock;
 
 use tch::{Device, Kind, Tensor};
@@ -21,6 +23,7 @@ pub struct Ranks {
 }
 
 static WORLD: OnceLock<Ranks> = OnceLock::new();
+static STOPPED_TOGETHER: AtomicBool = AtomicBool::new(false);
 
 /// Variables by which launchers tell how many processes they have started, with those that have the process's number, and one that is there
 /// with no other launcher: of Open MPI, of MPICH and its kin, of Slurm's `srun --mpi=pmix`, of PyTorch's `torchrun`.
@@ -57,7 +60,12 @@ pub fn world() -> Ranks {
     WORLD.get().copied().unwrap_or(Ranks::ALONE)
 }
 
-/// Takes leave of the other processes, for which it waits. To be called when the work is done.
+/// Whether all processes have agreed to stop.
+pub fn stopped_together() -> bool {
+    STOPPED_TOGETHER.load(Ordering::Relaxed)
+}
+
+/// Takes leave of the other processes, for which it waits. To be called when the work is done, or all [`stopped_together`].
 pub fn leave() {
     if world().size > 1 {
         mpi::leave();
@@ -66,7 +74,7 @@ pub fn leave() {
 
 impl Ranks {
     /// One process.
-    const ALONE: Self = Self { rank: 0, size: 1 };
+    pub const ALONE: Self = Self { rank: 0, size: 1 };
 
     /// One of so many, for tests that put their parts together themselves.
     #[cfg(test)]
@@ -103,47 +111,74 @@ impl Ranks {
         if self.size == 1 {
             return Ok(());
         }
+        let mut sum = tensor.shallow_clone();
+        if tensor.kind() == Kind::Double {
+            // Few values: those of each, in the order of the processes.
+            let all = Tensor::f_zeros([self.size as i64, tensor.numel() as i64], (Kind::Double, Device::Cpu))?;
+            all.f_get(self.rank as i64)?.f_copy_(&tensor.f_reshape([-1])?)?;
+            self.gather(&all)?;
+            return Ok(sum.f_copy_(&all.f_sum_dim_intlist(0, false, Kind::Double)?.f_view_as(tensor)?)?);
+        }
         if tensor.device() == Device::Cpu {
             return mpi::sum(tensor);
         }
         let staged = tensor.f_to_device(Device::Cpu)?.f_contiguous()?;
         mpi::sum(&staged)?;
+        Ok(sum.f_copy_(&staged)?)
+    }
+
+    /// Completes `tensor` (contiguous), of whose rows each process has filled its [`Ranks::share`].
+    ///
+    /// # Errors
+    /// [`Error::Interrupted`] where this process was told to stop and others do not come; [`Error::Training`] where one is gone or MPI
+    /// fails.
+    pub fn gather(self, tensor: &Tensor) -> Result<()> {
+        if self.size == 1 {
+            return Ok(());
+        }
+        if tensor.device() == Device::Cpu {
+            return mpi::gather(tensor);
+        }
+        let staged = tensor.f_to_device(Device::Cpu)?.f_contiguous()?;
+        mpi::gather(&staged)?;
         Ok(tensor.shallow_clone().f_copy_(&staged)?)
     }
 
-    /// For each flag whether any process has it.
+    /// Where all processes come to between two pieces of work. All that goes from one to another begins so, and a process that was told to stop
+    /// goes through here once more before it leaves: the others, wherever they wait, then know. Of `value` only whether all have the same
+    /// matters.
     ///
     /// # Errors
     /// [`Error::Training`] where another process is gone or MPI fails.
-    pub fn any<const N: usize>(self, flags: [bool; N]) -> Result<[bool; N]> {
+    pub fn meet(self, save: bool, stop: bool, value: u64) -> Result<Meeting> {
         if self.size == 1 {
-            return Ok(flags);
+            return Ok(Meeting { save, stop, same: true });
         }
-        let mut values = flags.map(i64::from);
-        mpi::max(&mut values)?;
-        Ok(values.map(|value| value != 0))
+        const STOPPED: Meeting = Meeting { save: false, stop: true, same: true };
+        if stopped_together() {
+            return Ok(STOPPED);
+        }
+        let value = (value >> 1) as i64; // it has a negative then
+        let mut most = [i64::from(save), i64::from(stop), value, -value];
+        match mpi::max(&mut most) {
+            Ok(()) => {}
+            Err(Error::Interrupted) => return Ok(STOPPED),
+            Err(problem) => return Err(problem),
+        }
+        let [save, stop, highest, lowest] = most;
+        STOPPED_TOGETHER.store(stop != 0, Ordering::Relaxed);
+        Ok(Meeting { save: save != 0, stop: stop != 0, same: highest == -lowest })
     }
 
     /// Waits until all processes have come here.
     ///
     /// # Errors
-    /// [`Error::Training`] where another process is gone or MPI fails.
+    /// As for [`Ranks::meet`]; [`Error::Interrupted`] where one was told to stop.
     pub fn wait(self) -> Result<()> {
-        self.any([false]).map(drop)
-    }
-
-    /// Whether all processes have the same value.
-    ///
-    /// # Errors
-    /// [`Error::Training`] where another process is gone or MPI fails.
-    pub fn same(self, value: u64) -> Result<bool> {
-        if self.size == 1 {
-            return Ok(true);
+        match self.meet(false, false, 0)?.stop {
+            true => Err(Error::Interrupted),
+            false => Ok(()),
         }
-        let value = (value >> 1) as i64; // it has a negative then
-        let mut ends = [value, -value];
-        mpi::max(&mut ends)?;
-        Ok(ends[0] == -ends[1])
     }
 
     /// Refuses to go on where processes hold different `tensors`, after the piece of work called `what`.
@@ -159,15 +194,27 @@ impl Ranks {
             let sum = f64::try_from(tensor.f_to_kind(Kind::Double)?.f_sum(Kind::Double)?)?;
             hash = crate::data::hash(hash ^ sum.to_bits());
         }
-        match self.same(hash)? {
-            true => Ok(()),
-            false => Err(Error::Training(format!(
-                "the {} processes have come to different values in {what}: run them on processors of one kind, with the same number \
-                 of threads and the same libtorch",
-                self.size
-            ))),
+        let Meeting { stop, same, .. } = self.meet(false, false, hash)?;
+        if same || stop {
+            return Ok(()); // the next meeting ends the work
         }
+        Err(Error::Training(format!(
+            "the {} processes have come to different values in {what}: run them on processors of one kind, with the same number \
+             of threads and the same libtorch",
+            self.size
+        )))
     }
+}
+
+/// What processes tell each other where they [`Ranks::meet`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Meeting {
+    /// Whether one wants a checkpoint.
+    pub save: bool,
+    /// Whether one was told to stop.
+    pub stop: bool,
+    /// Whether all have the same value.
+    pub same: bool,
 }
 
 #[cfg(feature = "mpi")]
@@ -183,7 +230,9 @@ mod mpi {
 
     extern "C" {
         fn dec_mpi_join(rank: *mut c_int, size: *mut c_int) -> c_int;
-        fn dec_mpi_reduce(values: *mut c_void, count: i64, kind: c_int, give_up: extern "C" fn() -> c_int) -> c_int;
+        fn dec_mpi_sum(values: *mut f32, count: i64, give_up: extern "C" fn() -> c_int) -> c_int;
+        fn dec_mpi_gather(values: *mut c_void, count: i64, bytes: i64, give_up: extern "C" fn() -> c_int) -> c_int;
+        fn dec_mpi_max(values: *mut i64, count: i64, give_up: extern "C" fn() -> c_int) -> c_int;
         fn dec_mpi_leave() -> c_int;
     }
 
@@ -209,33 +258,47 @@ mod mpi {
     }
 
     pub(super) fn sum(tensor: &Tensor) -> Result<()> {
-        let kind = match tensor.kind() {
-            Kind::Float => 0,
-            Kind::Double => 1,
-            other => return Err(Error::Fault(format!("a sum of {other:?} over processes"))),
-        };
-        if !tensor.is_contiguous() {
-            return Err(Error::Fault("a sum over processes into a tensor that is not contiguous".to_owned()));
+        if tensor.kind() != Kind::Float || !tensor.is_contiguous() {
+            return Err(Error::Fault(format!("a sum of {:?} over processes, or of values apart", tensor.kind())));
         }
-        // SAFETY: a contiguous CPU tensor of so many values of that type, which nobody else uses meanwhile.
-        done(unsafe { dec_mpi_reduce(tensor.data_ptr(), tensor.numel() as i64, kind, give_up) })
+        // SAFETY: a contiguous CPU tensor of so many float32 values, which nobody else uses meanwhile.
+        match done(unsafe { dec_mpi_sum(tensor.data_ptr().cast(), tensor.numel() as i64, give_up) }) {
+            // Half a step is nothing to go on from.
+            Err(Error::Interrupted) => {
+                Err(others("do not answer: one has ended, or was told to stop apart from the others"))
+            }
+            done => done,
+        }
+    }
+
+    pub(super) fn gather(tensor: &Tensor) -> Result<()> {
+        let Some(&rows) = tensor.size().first().filter(|_| tensor.is_contiguous()) else {
+            return Err(Error::Fault("parts of a tensor without rows, or whose rows lie apart".to_owned()));
+        };
+        let bytes = tensor.numel() as i64 / rows.max(1) * tensor.kind().elt_size_in_bytes() as i64;
+        // SAFETY: a contiguous CPU tensor of so many rows of so many bytes, which nobody else uses meanwhile.
+        done(unsafe { dec_mpi_gather(tensor.data_ptr(), rows, bytes, give_up) })
     }
 
     pub(super) fn max(values: &mut [i64]) -> Result<()> {
         // SAFETY: so many int64 values, which are ours alone.
-        done(unsafe { dec_mpi_reduce(values.as_mut_ptr().cast(), values.len() as i64, 2, give_up) })
+        done(unsafe { dec_mpi_max(values.as_mut_ptr(), values.len() as i64, give_up) })
     }
 
+    /// [`Error::Interrupted`] where this process was told to stop and others did not come.
     fn done(status: c_int) -> Result<()> {
-        let how = match status {
-            0 => return Ok(()),
-            2 => "do not answer: one has ended, or was told to stop apart from the others",
-            _ => "cannot be reached by MPI",
-        };
-        Err(Error::Training(format!(
+        match status {
+            0 => Ok(()),
+            2 => Err(Error::Interrupted),
+            _ => Err(others("cannot be reached by MPI")),
+        }
+    }
+
+    fn others(how: &str) -> Error {
+        Error::Training(format!(
             "the other processes {how}; `dec resume` with the run's directory, under mpirun again or without, goes on from the last \
              checkpoint"
-        )))
+        ))
     }
 
     extern "C" fn give_up() -> c_int {
@@ -257,6 +320,10 @@ mod mpi {
     pub(super) fn leave() {}
 
     pub(super) fn sum(_: &Tensor) -> Result<()> {
+        Ok(())
+    }
+
+    pub(super) fn gather(_: &Tensor) -> Result<()> {
         Ok(())
     }
 
@@ -288,7 +355,7 @@ mod tests {
         let tensor = Tensor::from_slice(&[1.0f32, 2.0]);
         alone.sum(&tensor).unwrap();
         assert_eq!(Vec::<f32>::try_from(&tensor).unwrap(), [1.0, 2.0]);
-        assert_eq!(alone.any([true, false]).unwrap(), [true, false]);
-        assert!(alone.same(3).unwrap() && alone.check_same([tensor], "a test").is_ok());
+        assert_eq!(alone.meet(true, false, 3).unwrap(), Meeting { save: true, stop: false, same: true });
+        assert!(alone.wait().is_ok() && alone.check_same([tensor], "a test").is_ok() && !stopped_together());
     }
 }

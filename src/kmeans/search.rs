@@ -1,7 +1,7 @@
 //! A search by restarts, in pieces that can be told apart: so many restarts at a time, then the winner's exact end.
 
 use ndarray::Array2;
-use tch::{no_grad, Device, Tensor};
+use tch::{no_grad, Device, Kind, Tensor};
 
 use super::fused::{Fused, Norms};
 use super::linfa::Restarts;
@@ -11,7 +11,7 @@ use super::plain::Plain;
 use super::{check_params, check_rows, exact, seeding, Engine, KMeans, KMeansParams};
 use crate::backend::precision;
 use crate::control::Control;
-use crate::data::{array_of, tensor_of, Rows};
+use crate::data::{array_of, tensor_of, values_of, Rows};
 use crate::error::{Error, Result};
 
 /// Memory for what the search keeps of restarts that it runs together.
@@ -112,13 +112,13 @@ impl Search {
             }
             Prepared::Fused(space, norms) => {
                 let count = together(space, params).min(params.n_init - first);
-                let passes = Fused::new(space, norms, count as i64, params.n_clusters as i64)?;
-                (count, best_of(space, passes, params, first, count, lowest, control)?)
+                let passes = |count| Fused::new(space, norms, count, params.n_clusters as i64);
+                (count, best_of_all(space, passes, params, first, count, lowest, control)?)
             }
             Prepared::Plain(space) => {
                 let count = together(space, params).min(params.n_init - first);
-                let passes = Plain::new(space, count as i64, params.n_clusters as i64)?;
-                (count, best_of(space, passes, params, first, count, lowest, control)?)
+                let passes = |count| Plain::new(space, count, params.n_clusters as i64);
+                (count, best_of_all(space, passes, params, first, count, lowest, control)?)
             }
         };
         if best.inertia < lowest {
@@ -140,6 +140,54 @@ impl Search {
         };
         exact::finish(&self.rows, centroids, max_iter, control)
     }
+}
+
+/// [`best_of`], divided among the processes that work together.
+fn best_of_all<P: Passes>(
+    space: &Space,
+    passes: impl FnOnce(i64) -> Result<P>,
+    params: &KMeansParams,
+    first: usize,
+    count: usize,
+    lowest: f64,
+    control: &mut Control,
+) -> Result<Best> {
+    let ranks = control.ranks();
+    let share = ranks.share(count as i64);
+    let (begin, own) = (first + share.start as usize, share.end - share.start);
+    let part = match own {
+        0 => None, // more processes than restarts
+        _ => Some(passes(own).and_then(|passes| best_of(space, passes, params, begin, own as usize, lowest, control))),
+    };
+    let part = control.divided(part.transpose())?;
+    if ranks.size() == 1 {
+        return part.ok_or_else(|| Error::Training("k-means: no restart ended".to_owned()));
+    }
+    // A row for each process; of equals the first counts, as in one process.
+    let size = ranks.size() as i64;
+    let inertias = Tensor::f_full([size], f64::INFINITY, (Kind::Double, Device::Cpu))?;
+    let shape = [size, params.n_clusters as i64, space.n_features()];
+    let centroids = Tensor::f_zeros(shape, (Kind::Float, Device::Cpu))?;
+    if let Some(Best { inertia, centroids: own }) = part {
+        let _ = inertias.f_get(ranks.rank() as i64)?.f_fill_(inertia)?;
+        centroids.f_get(ranks.rank() as i64)?.f_copy_(&own)?;
+    }
+    ranks.gather(&inertias)?;
+    ranks.gather(&centroids)?;
+    let inertias: Vec<f64> = values_of(&inertias)?;
+    let mut winner = 0;
+    for (process, inertia) in inertias.iter().enumerate() {
+        if *inertia < inertias[winner] {
+            winner = process;
+        }
+    }
+    for restart in share.end as usize..count {
+        control.restart(first + restart + 1, inertias[winner].min(lowest));
+    }
+    Ok(Best {
+        inertia: inertias[winner],
+        centroids: centroids.f_get(winner as i64)?.f_to_device(space.stored.device())?,
+    })
 }
 
 /// The best of the restarts from `first` on, `count` of them, by `passes`.

@@ -6,7 +6,6 @@ use tch::{Device, Tensor};
 
 use super::fitted::{input_order, rows_at, Assignment, Fitted, Image, Model, Reached};
 use super::keeper::{Keeper, Moment, Part};
-use crate::backend::ranks;
 use crate::choose::{self, Choice, KRange};
 use crate::config::{CheckedConfig, Config};
 use crate::control::{Control, Deadline, Event, Method, Observer, StageName, StageTime};
@@ -77,14 +76,29 @@ impl Trainer {
     /// # Errors
     /// As for [`Trainer::run`].
     pub fn pretrain(&mut self, observer: &mut dyn Observer) -> Result<()> {
-        let control = &mut Control::new(observer);
+        self.together(observer, |trainer, control| {
+            for id in stage::pretraining(&trainer.run.task, 0) {
+                trainer.run_stage(id, control, &mut ())?;
+            }
+            trainer.run.state.cursor = 0;
+            trainer.run.state.pretrained = true;
+            Ok(())
+        })
+    }
+
+    /// Does `work`, which all processes that train together do at the same time. One that was told to stop tells the others.
+    fn together<T>(
+        &mut self,
+        observer: &mut dyn Observer,
+        work: impl FnOnce(&mut Self, &mut Control) -> Result<T>,
+    ) -> Result<T> {
+        let control = &mut Control::together(observer);
         control.count_from(self.run.state.events);
-        for id in stage::pretraining(&self.run.task, 0) {
-            self.run_stage(id, control, &mut ())?;
+        let done = work(self, control);
+        if matches!(done, Err(Error::Interrupted)) {
+            control.leave();
         }
-        self.run.state.cursor = 0;
-        self.run.state.pretrained = true;
-        Ok(())
+        done
     }
 
     /// Looks for the number of clusters in the latent rows of the first network, which [`Trainer::pretrain`] has trained. The weights
@@ -94,15 +108,15 @@ impl Trainer {
     /// [`Error::Config`] for numbers that the rows cannot be clustered into, [`Error::Interrupted`], latent rows that cannot be
     /// clustered, or a libtorch failure.
     pub fn choose_k(&mut self, range: KRange, observer: &mut dyn Observer) -> Result<Choice> {
-        let control = &mut Control::new(observer);
-        control.count_from(self.run.state.events);
-        control.enter(StageName::ChooseK, 0.0);
-        let choice = choose::choose(&mut self.run, range, control)?;
-        let time = StageTime { name: StageName::ChooseK.to_string(), seconds: control.seconds(), steps: 1 };
-        control.tell(&Event::StageFinished { stage: StageName::ChooseK, time: &time });
-        self.run.state.stages.push(time);
-        self.note(control);
-        Ok(choice)
+        self.together(observer, |trainer, control| {
+            control.enter(StageName::ChooseK, 0.0);
+            let choice = choose::choose(&mut trainer.run, range, control)?;
+            let time = StageTime { name: StageName::ChooseK.to_string(), seconds: control.seconds(), steps: 1 };
+            control.tell(&Event::StageFinished { stage: StageName::ChooseK, time: &time });
+            trainer.run.state.stages.push(time);
+            trainer.note(control);
+            Ok(choice)
+        })
     }
 
     /// Clusters into `k` from here on. Pretraining does not depend on it.
@@ -130,8 +144,10 @@ impl Trainer {
     /// # Errors
     /// As for [`Trainer::run`].
     pub fn run_and_keep(&mut self, observer: &mut dyn Observer, keeper: &mut dyn Keeper) -> Result<Fitted> {
-        let control = &mut Control::new(observer);
-        control.count_from(self.run.state.events);
+        self.together(observer, |trainer, control| trainer.run_stages(control, keeper))
+    }
+
+    fn run_stages(&mut self, control: &mut Control, keeper: &mut dyn Keeper) -> Result<Fitted> {
         let before = if self.run.state.pretrained { stage::pretraining(&self.run.task, 0) } else { Vec::new() };
         let mut resumed = true; // or new: this process knows of no part yet
         while let Some(&id) = self.stages.get(self.run.state.cursor) {
@@ -161,6 +177,10 @@ impl Trainer {
                 keeper.keep(&self.run, Moment::Stopped);
             }
             return Err(problem);
+        }
+        match control.agree() {
+            Err(Error::Interrupted) => {} // all is done
+            agreed => drop(agreed?),
         }
         self.fitted()
     }
@@ -246,7 +266,7 @@ impl Trainer {
         }
         let steps = loop {
             let started = Instant::now();
-            let advanced = work.advance(&mut self.run, control);
+            let advanced = control.agree().and_then(|_| work.advance(&mut self.run, control));
             self.run.state.seconds += started.elapsed().as_secs_f64();
             if advanced.is_ok() {
                 self.note(control); // what an interrupted piece has told comes again
@@ -285,18 +305,18 @@ impl Trainer {
             self.run.state.stages.push(time);
         }
         work.close(&mut self.run, control)?;
-        self.check_ranks(id)?;
+        self.check_ranks(id, control)?;
         self.run.state.seconds = 0.0;
         self.run.state.cursor += 1;
         Ok(())
     }
 
     /// Makes sure that processes that train together have come to the same.
-    fn check_ranks(&self, id: StageId) -> Result<()> {
+    fn check_ranks(&self, id: StageId, control: &Control) -> Result<()> {
         let networks = self.run.state.networks.iter().flatten().flat_map(|network| network.parameters());
         let centroids = self.run.state.layer.iter().map(|layer| layer.centroids().shallow_clone());
         let what = stage::name(id).map_or_else(|| "the vote".to_owned(), |name| name.to_string());
-        ranks::world().check_same(networks.chain(centroids), &what)
+        control.ranks().check_same(networks.chain(centroids), &what)
     }
 
     /// Takes over what `control` has counted.

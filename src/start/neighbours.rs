@@ -127,7 +127,7 @@ fn by_products(queries: Option<&Tensor>, rows: &Tensor, k: i64, control: &mut Co
     })
 }
 
-/// What `find` writes for every `block` of q queries: it gets the first of them, how many they are, and their part of the result.
+/// What `find` writes for every `block` of q queries, divided among the processes that work together: it gets the first of them, how many they are, and their part of the result.
 fn in_blocks(
     q: i64,
     k: i64,
@@ -139,11 +139,18 @@ fn in_blocks(
         indices: Tensor::f_empty([q, k], (Kind::Int64, Device::Cpu))?,
         distances: Tensor::f_empty([q, k], (Kind::Float, Device::Cpu))?,
     };
-    for start in (0..q).step_by(block as usize) {
-        control.check()?;
-        let count = block.min(q - start);
-        find(start, count, &found.indices.f_narrow(0, start, count)?, &found.distances.f_narrow(0, start, count)?)?;
-    }
+    let share = control.ranks().share(q);
+    let part = || {
+        for start in share.clone().step_by(block as usize) {
+            control.check()?;
+            let count = block.min(share.end - start);
+            find(start, count, &found.indices.f_narrow(0, start, count)?, &found.distances.f_narrow(0, start, count)?)?;
+        }
+        Ok(())
+    };
+    control.divided(part())?;
+    control.ranks().gather(&found.indices)?;
+    control.ranks().gather(&found.distances)?;
     Ok(found)
 }
 

@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
@@ -33,11 +34,12 @@ fn a_launcher_is_noticed_where_it_cannot_be_obeyed() {
     // set for some other program
 }
 
+/// Tests may run as root, and on machines of two processors, beside each other.
+const OPTIONS: [&str; 7] =
+    ["--allow-run-as-root", "--oversubscribe", "--bind-to", "none", "--mca", "mpi_yield_when_idle", "1"];
+
 /// `mpirun -n N dec …`; `None` where there is none, or dec is built without.
 fn mpirun(scratch: &Scratch, n: usize, args: &[&str]) -> Option<Command> {
-    // Tests may run as root, and on machines of two processors, beside each other.
-    const OPTIONS: [&str; 7] =
-        ["--allow-run-as-root", "--oversubscribe", "--bind-to", "none", "--mca", "mpi_yield_when_idle", "1"];
     static WORKS: OnceLock<bool> = OnceLock::new();
     let works = || {
         let tried = Command::new("mpirun").args(OPTIONS).args(["-n", "2", "true"]).output();
@@ -50,19 +52,19 @@ fn mpirun(scratch: &Scratch, n: usize, args: &[&str]) -> Option<Command> {
         );
         return None;
     }
-    let dec = scratch.command(args);
     let mut command = Command::new("mpirun");
-    command
-        .args(OPTIONS)
-        .args(["-n", &n.to_string()])
-        .arg(dec.get_program())
-        .args(dec.get_args())
-        .current_dir(scratch.path(""));
+    command.args(OPTIONS).args(["-n", &n.to_string()]);
+    Some(with_dec(command, scratch, args))
+}
+
+/// `command` and then `dec …`, in the scratch directory.
+fn with_dec(mut command: Command, scratch: &Scratch, args: &[&str]) -> Command {
+    let dec = scratch.command(args);
+    command.arg(dec.get_program()).args(dec.get_args()).current_dir(scratch.path("")).stdin(Stdio::null());
     for (name, value) in dec.get_envs() {
         command.env(name, value.unwrap());
     }
-    command.stdin(Stdio::null());
-    Some(command)
+    command
 }
 
 /// The tensors of a run by name.
@@ -209,4 +211,101 @@ fn a_process_that_dies_ends_the_job() {
     resumed.wait_for_line(&scratch.path("run/events.jsonl"), &["resumed"]);
     resumed.signal("TERM");
     assert_eq!(resumed.end().code, Some(143));
+}
+
+/// A signal to one process, in the midst of work that processes divide (k-means) or do each for themselves (steps, the search).
+#[test]
+fn what_one_is_told_all_do() {
+    let scratch = Scratch::blobs();
+    let cases = [
+        ("kmeans", "--set=kmeans.n_init=3000000", None, 0),
+        ("first", "--set=finetune.epochs=300000", Some("finetune"), 0),
+        ("last", "--set=finetune.epochs=300000", Some("finetune"), 2),
+    ];
+    for (out, endless, seen, rank) in cases {
+        let args: Vec<&str> = SMALL.iter().copied().chain([endless, "--threads=1", "--out", out]).collect();
+        let Some(command) = mpirun(&scratch, 3, &args) else { return };
+        let mut running = Running::start(command);
+        let log = scratch.path(&format!("{out}/events.jsonl"));
+        match seen {
+            Some(word) => running.wait_for_line(&log, &[word]),
+            // The first line of the log comes before k-means, the second behind it.
+            None => while fs::metadata(&log).map_or(0, |log| log.len()) == 0 && running.goes_on() {},
+        }
+        std::thread::sleep(Duration::from_millis(500));
+        let begun = Instant::now();
+        crate::support::send("TERM", &ranks_of(&running)[rank]);
+        let ran = running.end();
+        assert!(begun.elapsed() < Duration::from_secs(30), "{out}: {ran:#?}");
+        assert_eq!(scratch.json(&format!("{out}/summary.json"))["status"], "interrupted", "{out}: {ran:#?}");
+        assert!(!ran.stderr.contains("error: process"), "{out}: {ran:#?}");
+        let mut resumed = Running::start(scratch.command(["resume", out]));
+        resumed.wait_for_line(&log, &["resumed"]);
+        resumed.signal("TERM");
+        assert_eq!(resumed.end().code, Some(143), "{out}");
+    }
+}
+
+/// Two network namespaces with a cable between them, which go with this.
+struct TwoHosts([String; 2]);
+
+impl TwoHosts {
+    /// `None` where they cannot be made: that wants root and iproute2.
+    fn new() -> Option<Self> {
+        let hosts = Self(["a", "b"].map(|end| format!("dec-{}-{end}", std::process::id())));
+        let [a, b] = &hosts.0;
+        let made = [
+            format!("netns add {a}"),
+            format!("netns add {b}"),
+            format!("link add name dec0 netns {a} type veth peer name dec0 netns {b}"),
+            format!("-n {a} address add 10.77.0.1/24 dev dec0"),
+            format!("-n {b} address add 10.77.0.2/24 dev dec0"),
+        ]
+        .into_iter()
+        .chain(hosts.0.iter().flat_map(|host| ["lo", "dec0"].map(|name| format!("-n {host} link set {name} up"))))
+        .all(|arguments| ip(&arguments));
+        if !made {
+            eprintln!("skipped: two hosts want root and network namespaces (Debian: apt install iproute2)");
+        }
+        made.then_some(hosts)
+    }
+}
+
+impl Drop for TwoHosts {
+    fn drop(&mut self) {
+        self.0.iter().for_each(|host| {
+            ip(&format!("netns del {host}"));
+        });
+    }
+}
+
+fn ip(arguments: &str) -> bool {
+    Command::new("ip").args(arguments.split(' ')).output().is_ok_and(|output| output.status.success())
+}
+
+#[test]
+fn two_hosts_train_together() {
+    let scratch = Scratch::blobs();
+    let (_, recipe, tolerance) = recipes().swap_remove(1);
+    let args = |out: &'static str| -> Vec<&'static str> { recipe.iter().copied().chain(["--out", out]).collect() };
+    let Some(mut on_one_host) = mpirun(&scratch, 2, &args("one_host")) else { return };
+    let Some(hosts) = TwoHosts::new() else { return };
+    Ran::from(on_one_host.output().unwrap()).ok();
+    scratch.dec(args("alone")).ok();
+
+    // What mpirun starts on the other host, by ssh elsewhere.
+    let agent = scratch.path("agent");
+    fs::write(&agent, format!("#!/bin/sh\nshift\nexec ip netns exec {} sh -c \"$*\"\n", hosts.0[1])).unwrap();
+    fs::set_permissions(&agent, fs::Permissions::from_mode(0o755)).unwrap();
+    let mut command = Command::new("ip");
+    command.args(["netns", "exec", &hosts.0[0], "mpirun"]).args(OPTIONS).args(["--mca", "plm_rsh_agent"]).arg(&agent);
+    for option in ["btl tcp,self", "btl_tcp_if_include 10.77.0.0/24", "oob_tcp_if_include 10.77.0.0/24"] {
+        command.arg("--mca").args(option.split(' '));
+    }
+    command.args(["-H", "10.77.0.1:1,10.77.0.2:1", "-n", "2"]);
+    let ran = Ran::from(with_dec(command, &scratch, &args("two_hosts")).output().unwrap()).ok();
+    assert!(ran.stderr.contains("in 2 processes"), "{ran:#?}");
+    assert!(scratch.read("two_hosts/weights.safetensors") == scratch.read("one_host/weights.safetensors"));
+    let apart = apart(&scratch.path("alone"), &scratch.path("two_hosts"));
+    assert!(apart > 0.0 && apart < tolerance, "{apart}");
 }
