@@ -2,8 +2,9 @@
 
 Both sides go through the notebook's schedule (configs/notebook.toml) with fewer epochs, as processes of their own and
 in turn: dec's release binary, scripts/peer.py (eager PyTorch, scikit-learn), the bare matrix products by torch.mm and
-by oneDNN (the floor), and the peer once more with torch.compile and fused SGD. Both run on the same rows, the same
-number of threads and the same processors. The times are those of every epoch, from the run's own event log; the first
+by oneDNN (the floor), and the peer once more with torch.compile and fused SGD. Where the machine multiplies bf16, dec, the
+bare products and the compiled peer (under torch.autocast) do so too. All run on the same rows, the same number of
+threads and the same processors. The times are those of every epoch, from the run's own event log; the first
 epoch of a phase warms up and is not counted. The table says the median of all counted epochs and, in brackets, the
 least and the most.
 
@@ -23,6 +24,7 @@ import sys
 import time
 
 import bench_report as report
+from machine import processor
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 QUICK_SECONDS = 285  # what --quick may take
@@ -102,6 +104,8 @@ class Bench:
         self.samples: dict[str, dict[str, list[list[float]]]] = {}
         self.runs_of: dict[str, list[dict]] = {}
         self.load = os.getloadavg()[0]
+        native = {"avx512_bf16", "amx_tile"} & set(processor()[1]) or args.device != "cpu"
+        self.bf16 = bool(native or os.environ.get("DEC_BF16_EVERYWHERE"))
 
     def process(self, name: str, command: list) -> dict:
         """Runs a process to its end; returns its summary.json with the wall-clock seconds and the load before."""
@@ -147,10 +151,13 @@ class Bench:
 
         run = self.dec(f"dec-{turn}", data, **schedule)
         self.keep("dec", run)
+        if self.bf16:
+            self.keep("dec_bf16", self.dec(f"dec-bf16-{turn}", data, **schedule, precision="bf16"))
         eager = peer if args.full else [*peer, *peer_schedule]
         self.keep("eager", self.peer(f"eager-{turn}", "run", *eager, "--save-latent", latent))
         repeats = 10 if args.quick else 40
-        floor = self.peer(f"floor-{turn}", "floor", "--device", args.device, "--repeats", repeats)
+        options = ["--bf16"] if self.bf16 else []
+        floor = self.peer(f"floor-{turn}", "floor", "--device", args.device, "--repeats", repeats, *options)
         self.runs_of.setdefault("floor", []).append(floor)
         for phase, timed in floor["phases"].items():
             for way, seconds in timed["seconds"].items():
@@ -172,6 +179,8 @@ class Bench:
             options = [*peer, *peer_schedule, "--compile", "--skip-raw"]
             try:
                 self.keep("compiled", self.peer(f"compiled-{turn}", "run", *options))
+                if self.bf16:
+                    self.keep("compiled_bf16", self.peer(f"compiled-bf16-{turn}", "run", *options, "--bf16"))
             except Failed as failure:  # it needs a compiler and Python's headers
                 say(f"torch.compile is left out: {failure}")
                 args.no_compile = True

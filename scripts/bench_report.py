@@ -15,8 +15,9 @@ LAYERS = ["pretrain_1", "pretrain_2", "pretrain_3", "pretrain_4"]
 PHASES = [*LAYERS, "finetune", "cluster", "refresh"]
 WHOLE_EPOCHS = 50  # of every phase, in the notebook; its self-training is one refresh and one round of as many
 BATCH = 256
-SIDES = {"dec": "dec", "eager": "PyTorch", "compiled": "compiled", "mm": "`torch.mm`", "onednn": "oneDNN"}
-FLOORS = ("mm", "onednn")
+SIDES = {"dec": "dec", "dec_bf16": "dec, bf16", "eager": "PyTorch", "compiled": "compiled", "compiled_bf16": "compiled, bf16",
+         "mm": "`torch.mm`", "onednn": "oneDNN", "mm_bf16": "`torch.mm`, bf16"}
+FLOORS = ("mm", "onednn", "mm_bf16")
 MAX_OTHERS = 0.05  # of the machine that other programs may use
 
 
@@ -43,7 +44,7 @@ class Figures:
             "raw": self.kmeans_of("dec", "eager"),
             "latent": self.kmeans_of("latent_dec", "latent_eager"),
         }
-        self.whole = {side: self.whole_of(side) for side in ("dec", "eager")}
+        self.whole = {side: self.whole_of(side) for side in ("dec", "dec_bf16", "eager") if side in bench.samples}
         self.losses = {side: self.losses_of(side) for side in ("dec", "eager")}
         self.per_row_change = self.scaling()
         self.targets = self.targets_of()
@@ -103,8 +104,8 @@ class Figures:
                           for side in ("half", "dec"))
         return sum(all_rows) / sum(half) - 1.0
 
-    def ratio(self, phase: str, side: str = "eager") -> float:
-        return self.steps[side][phase]["median"] / self.steps["dec"][phase]["median"]
+    def ratio(self, phase: str, side: str = "eager", ours: str = "dec") -> float:
+        return self.steps[side][phase]["median"] / self.steps[ours][phase]["median"]
 
     def best(self, phase: str) -> float:
         """The faster of the two peers over dec."""
@@ -127,6 +128,14 @@ class Figures:
             ("k-means on the latent rows, scikit-learn ÷ dec", 2.0, ratio["latent"]),
             ("The notebook's run, eager ÷ dec", 1.6, total),
         ]
+        if "dec_bf16" in self.steps:
+            total = self.whole["eager"][whole]["median"] / self.whole["dec_bf16"][whole]["median"]
+            at_least.append(("bf16, the notebook's run, eager in float32 ÷ dec", 3.0, total))
+            at_least += [(f"bf16, {name}, torch.mm in bf16 ÷ dec", 0.85, self.ratio(phase, "mm_bf16", "dec_bf16"))
+                         for name, phase in (("layer-wise", "layerwise"), ("fine-tuning", "finetune"))]
+        if "compiled_bf16" in self.steps:
+            at_least += [(f"bf16, {name}, compiled autocast ÷ dec", 1.3, self.ratio(phase, "compiled_bf16", "dec_bf16"))
+                         for name, phase in (("layer-wise", "layerwise"), ("fine-tuning", "finetune"))]
         at_most = [
             ("k-means on the raw rows, inertia over scikit-learn's", 0.001, self.kmeans["raw"]["excess"]),
             ("Peak memory, dec ÷ eager", 0.6, memory),
@@ -247,6 +256,8 @@ def step_section(figures: Figures) -> str:
         rows.append([name, *(f"{ratio:.2f}" for ratio in ratios)])
     ratios = table(["ratio to dec", "PyTorch", "faster peer", *(SIDES[floor] for floor in floors)], rows)
     compiled = "; *compiled* is `torch.compile` with `fused=True`" if "compiled" in steps else ""
+    if "dec_bf16" in steps:
+        compiled += "; *bf16* is `precision = \"bf16\"` in dec, `torch.autocast` in PyTorch"
     speed = {side: BATCH * 1e3 / steps[side]["refresh"]["median"] for side in ("dec", "eager")}
     return f"""## A step
 

@@ -236,9 +236,10 @@ def beside_cpu(check: Check) -> dict:
 
 
 def speeds(check: Check) -> dict:
-    """Seconds of an epoch: dec as it is, without graphs, with TF32; PyTorch eager."""
+    """Seconds of an epoch: dec as it is, without graphs, with TF32, in bf16; PyTorch eager."""
     found = {}
-    for name, options in {"graphs": [], "plain": ["--set", "cuda_graphs=false"], "graphs_tf32": ["--set", "tf32=true"]}.items():
+    for name, options in {"graphs": [], "plain": ["--set", "cuda_graphs=false"], "graphs_tf32": ["--set", "tf32=true"],
+                          "graphs_bf16": ["--set", "precision=bf16"]}.items():
         run = check.dec(f"speed-{name}", *check.full, *check.short(3), *options)
         found[name] = {"epochs": epochs(run), "stages": stages(run), "losses": losses(run)}
         if "no CUDA graphs" in (check.out / f"speed-{name}.log").read_text():
@@ -280,8 +281,11 @@ def best(check: Check) -> dict:
 
 def default(check: Check) -> dict:
     extra = ["--set", "pretrain.epochs=2", "--set", "cluster.max_rounds=2"] if check.args.rehearse else []
-    run = check.dec("default", *check.full, *extra, recipe="default")
-    return {"stages": stages(run), "seconds": round(run["seconds"], 2), "scores": scores(run)}
+    found = {}
+    for precision in ("float32", "bf16"):
+        run = check.dec(f"default-{precision}", *check.full, *extra, "--set", f"precision={precision}", recipe="default")
+        found[precision] = {"stages": stages(run), "seconds": round(run["seconds"], 2), "scores": scores(run)}
+    return found
 
 
 def predict(check: Check) -> dict:
@@ -304,7 +308,7 @@ def table(check: Check) -> str:
         lines.append(f"| {name} | {state} | {result.get('seconds', '')} | `{json.dumps(rest)[:700]}` |")
     speed = check.steps.get("speeds", {})
     if speed.get("ok"):
-        ways = [way for way in ("graphs", "plain", "graphs_tf32", "eager") if way in speed]
+        ways = [way for way in ("graphs", "plain", "graphs_tf32", "graphs_bf16", "eager") if way in speed]
         lines += ["", "Milliseconds of an epoch:", "", "| phase | " + " | ".join(ways) + " |", "|---" * (len(ways) + 1) + "|"]
         for phase in (*PHASES, "refresh"):
             cells = [f"{1000 * speed[way]['epochs'].get(phase, float('nan')):.1f}" for way in ways]

@@ -170,6 +170,12 @@ class Peer:
         return torch.optim.SGD(parameters, lr=LR, momentum=MOMENTUM, fused=True if self.args.compile else None)
 
     def compiled(self, f):
+        if self.args.bf16:
+            exact = f
+
+            def f(*tensors):
+                with torch.autocast(self.rows.device.type, torch.bfloat16):
+                    return exact(*tensors)
         if not self.args.compile:
             return f
         torch._dynamo.reset()  # each phase has graphs of its own
@@ -318,6 +324,10 @@ def floor(args: argparse.Namespace) -> None:
             calls.append((a, b, torch.empty(a.shape[0], b.shape[1], device=device)))
             flop += 2 * rows * n_in * n_out
         ways = {"mm": lambda a, b, out: torch.mm(a, b, out=out)}
+        rounded = {}
+        if args.bf16:
+            rounded = {id(tensor): tensor.bfloat16() for call in calls for tensor in call}
+            ways["mm_bf16"] = lambda a, b, out: torch.mm(rounded[id(a)], rounded[id(b)], out=rounded[id(out)])
         if device.type == "cpu" and torch.backends.mkldnn.is_available():
             # oneDNN's own product; the one way to it from Python, a private one that allocates its result.
             ways["onednn"] = lambda a, b, out: torch.ops.mkldnn._linear_pointwise(a, b.t(), None, "none", [], "")
@@ -357,6 +367,8 @@ def arguments() -> argparse.Namespace:
         sub.add_argument("--out", type=pathlib.Path, required=True, metavar="DIR", help="where the JSON goes")
         sub.add_argument("--seed", type=int, default=0, metavar="N", help="of everything random [default: 0]")
         sub.add_argument("--device", default="cpu", help="where to compute, cpu or cuda [default: cpu]")
+        if command is not kmeans:
+            sub.add_argument("--bf16", action="store_true", help="products in bf16: by autocast; beside float32's in floor")
         if command is floor:
             sub.add_argument("--features", type=int, default=784, metavar="D", help="d [default: 784]")
             sub.add_argument("--repeats", type=int, default=30, metavar="N", help="timings of each [default: 30]")

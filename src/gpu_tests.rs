@@ -61,6 +61,24 @@ fn noise(shape: &[i64]) -> Tensor {
 const SHAPES: [[i64; 2]; 5] = [[1, 1], [3, 7], [65, 129], [256, 500], [17, 2000]];
 
 #[test]
+fn products_in_bf16_on_a_gpu_are_of_rounded_factors() {
+    let Some(gpu) = gpu() else { return };
+    tch::manual_seed(2);
+    let rounded = |tensor: &Tensor| tensor.to_kind(Kind::BFloat16).to_kind(Kind::Float);
+    for [n, l, m] in [[3, 7, 5], [256, 500, 784]] {
+        let (a, b, before) = (noise(&[n, l]), noise(&[l, m]), noise(&[n, m]));
+        let expected = &before * 0.9 + rounded(&a).matmul(&rounded(&b));
+        let out = before.to_device(gpu);
+        dense::product(&out, &a.to_device(gpu), &b.to_device(gpu), 0.9, Factors::Bf16).unwrap();
+        // What sums come to is rounded too: to 8 bits.
+        assert!(
+            out.to_device(Device::Cpu).allclose(&expected, 1e-2, 1e-2 * (l as f64).sqrt(), false),
+            "[{n}, {l}] x [{l}, {m}]"
+        );
+    }
+}
+
+#[test]
 fn kernels_on_a_gpu_are_those_of_the_cpu() {
     let Some(gpu) = gpu() else { return };
     tch::manual_seed(1);

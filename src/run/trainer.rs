@@ -178,10 +178,7 @@ impl Trainer {
             }
             return Err(problem);
         }
-        match control.agree() {
-            Err(Error::Interrupted) => {} // all is done
-            agreed => drop(agreed?),
-        }
+        control.ranks().meet(false, false, 0)?; // one may have been told to stop; but all is done
         self.fitted()
     }
 

@@ -12,9 +12,9 @@ use parquet::file::metadata::ParquetMetaData;
 use super::record::{self, Each, Source};
 use super::{Pick, Table};
 use crate::error::{Error, Result};
-use depth::Footer;
+use headers::Footer;
 
-mod depth;
+mod headers;
 
 /// As many values are decoded at once, about.
 const BATCH_VALUES: usize = 1 << 20;
@@ -106,7 +106,7 @@ impl Part {
     fn open(path: PathBuf) -> Result<Self> {
         let mut file = opened(&path)?;
         let length = file.metadata().map_err(|error| cannot_open(&path, &error))?.len();
-        let footer = depth::of_file(&mut file).map_err(|error| cannot_open(&path, &error))?;
+        let footer = headers::of_file(&mut file).map_err(|error| cannot_open(&path, &error))?;
         let failed = |error: &dyn std::fmt::Display| {
             Error::data(&path, format!("not a whole Parquet file ({error}); copy it again, or write it anew"))
         };
@@ -115,7 +115,7 @@ impl Part {
         }
         if let Footer::Deep(levels) = footer {
             let problem =
-                format!("its columns lie {levels} levels deep in each other, but {} are read", depth::MOST_DEPTH);
+                format!("its columns lie {levels} levels deep in each other, but {} are read", headers::MOST_DEPTH);
             return Err(Error::data(&path, format!("{problem}; it is damaged, or write it again with plain columns")));
         }
         let metadata = record::guarded(|| ArrowReaderMetadata::load(&file, ArrowReaderOptions::new()))
@@ -135,8 +135,18 @@ impl Part {
             let problem = format!("cannot be read to its end ({error}); the file is damaged, or its codec unsupported");
             Error::data(&self.path, format!("{problem}; write it again with snappy, zstd, gzip or lz4"))
         };
-        let file = opened(&self.path)?;
+        let mut file = opened(&self.path)?;
         let mask = ProjectionMask::roots(self.metadata.parquet_schema(), fields.iter().copied());
+        for group in self.metadata.metadata().row_groups() {
+            for (_, column) in group.columns().iter().enumerate().filter(|&(leaf, _)| mask.leaf_included(leaf)) {
+                let (start, length) = column.byte_range();
+                if !headers::pages_are_sound(&mut file, start, length)
+                    .map_err(|error| cannot_open(&self.path, &error))?
+                {
+                    return Err(failed(&format!("a page of column {} is damaged", column.column_path())));
+                }
+            }
+        }
         let leaves = self.metadata.parquet_schema().num_columns().max(1);
         let mut reader = ParquetRecordBatchReaderBuilder::new_with_metadata(file, self.metadata.clone())
             .with_projection(mask)
@@ -257,7 +267,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("deep.parquet");
         for (groups, part) in [(90, "holds no rows"), (100_000, "100001 levels deep")] {
-            std::fs::write(&path, depth::tests::nested(groups)).unwrap();
+            std::fs::write(&path, headers::tests::nested(groups)).unwrap();
             let text = read(&path, &ROOMY).unwrap_err().to_string();
             assert!(text.contains(part), "{text}");
         }

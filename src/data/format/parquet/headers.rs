@@ -1,9 +1,9 @@
-//! How deep the columns of a Parquet file lie in each other, as its footer says.
+//! The footer of a Parquet file and the headers of its pages, looked at before the crate that reads them.
 //!
-//! The crate that reads footers goes down by recursion. A footer of some hundred kilobytes can take that beyond the stack, which
+//! That crate goes down by recursion. A footer of some hundred kilobytes can take that beyond the stack, which
 //! ends the process; so the depth is counted here first. And it passes over lists that it does not know item by item, however many they
-//! claim, truth values without taking a byte: a footer of a kilobyte can keep it busy for ever. So the footer is gone through here,
-//! where every item takes a byte at least, and truth values in lists, which no footer has, are refused.
+//! claim, truth values without taking a byte: a kilobyte can keep it busy for ever. So all is gone through here,
+//! where every item takes a byte at least, and truth values in lists, which neither has, are refused.
 
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
@@ -79,6 +79,44 @@ fn of_footer(bytes: &[u8]) -> Option<usize> {
         depth = Some(deepest);
     }
     depth
+}
+
+/// Bytes of a page's header that are read at first, and at the most: it may hold the least and the greatest of the page's values.
+const PAGE_HEADER: [u64; 2] = [1 << 10, 1 << 26];
+
+/// Whether the headers of all pages in `length` bytes of `file` from `start` on, those of a column, can be given to their reader.
+pub(super) fn pages_are_sound(file: &mut File, start: u64, length: u64) -> io::Result<bool> {
+    let (mut at, end) = (start, start.saturating_add(length));
+    let mut bytes = Vec::new();
+    while at < end {
+        let mut room = PAGE_HEADER[0];
+        let page = loop {
+            bytes.clear();
+            file.seek(SeekFrom::Start(at))?;
+            file.by_ref().take(room.min(end - at)).read_to_end(&mut bytes)?;
+            let found = page(&bytes);
+            if found.is_some() || room >= PAGE_HEADER[1] || (bytes.len() as u64) < room {
+                break found;
+            }
+            room *= 16;
+        };
+        let Some(page) = page else { return Ok(false) };
+        at = at.saturating_add(page);
+    }
+    Ok(true)
+}
+
+/// Bytes of a page that begins here, with its header: a struct whose field 3 is the size of what follows.
+fn page(bytes: &[u8]) -> Option<u64> {
+    let mut thrift = Thrift { bytes };
+    let (mut id, mut size) = (0, None);
+    while let Some(kind) = thrift.field(&mut id)? {
+        match (id, kind) {
+            (3, I32) => size = u64::try_from(thrift.signed()?).ok(),
+            _ => thrift.skip(kind, LEVELS)?,
+        }
+    }
+    Some((bytes.len() - thrift.bytes.len()) as u64 + size?)
 }
 
 const TRUE: u8 = 1;
@@ -209,6 +247,7 @@ impl Thrift<'_> {
 
 #[cfg(test)]
 pub(super) mod tests {
+    #![allow(clippy::unwrap_used)]
     use super::*;
 
     /// A Parquet file without rows, whose one column lies in so many groups.
@@ -225,6 +264,27 @@ pub(super) mod tests {
         footer.extend(b"\x15\x02\x25\0\x18\x01x\0\x16\0\x19\x0c\0");
         let length = (footer.len() as u32).to_le_bytes();
         [b"PAR1", &footer[..], &length, b"PAR1"].concat()
+    }
+
+    #[test]
+    fn pages_are_gone_through_to_the_end_of_their_column() {
+        // The type, both sizes, a header of its own with a truth value, what comes behind it, and four bytes of values.
+        let page = |more: &[u8]| [b"\x15\x06\x15\x08\x15\x08\x5c\x11\x00", more, b"\x00abcd"].concat();
+        let endless = [0xd9, 0xf1, 0xff, 0xff, 0xff, 0xff, 0x07]; // 2^31 truths
+        let long = [&[0x88, 0x80, 0x40][..], &[7; 8192]].concat(); // a text of 8 KiB
+        let cases = [
+            (vec![page(&[]), page(&[]), page(&long)], true),
+            (vec![page(&[]), page(&endless)], false),
+            (vec![page(&[]), page(&[])[..8].to_vec()], false),
+            (vec![b"\x15\x06\x00".to_vec()], false), // of no size
+            (vec![], true),
+        ];
+        for (pages, sound) in cases {
+            let mut file = tempfile::tempfile().unwrap();
+            io::Write::write_all(&mut file, &[b"PAR1".as_slice(), &pages.concat()].concat()).unwrap();
+            let length = pages.concat().len() as u64;
+            assert_eq!(pages_are_sound(&mut file, 4, length).unwrap(), sound, "{pages:02x?}");
+        }
     }
 
     #[test]
