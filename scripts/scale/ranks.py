@@ -14,10 +14,10 @@ EPILOG = """\
 A step of end-to-end pretraining of the 784-500-500-2000-10 network on the built-in digits (recipe fast), each process with one
 thread, all settings by turns. The model, for N processes on C processors and a batch of b rows:
 
-    t = a + r * b / min(N, C) + N / min(N, C) * (2 (N - 1) / N * 4 P / w)
+    t(N, b) = N / min(N, C) * (t(1, b / N) + 2 (N - 1) / N * 4 P / w)
 
-a, r from one process at all batch sizes; w, the bytes a second that a process passes on and adds, from two; what it then says of four
-is a prediction. P is the number of parameters. Strong scaling: the same batch; weak: as many rows a process.
+t(1, b / N) is measured; w, the bytes a second that a process passes on and adds, is fitted to two processes; what it then says of
+four is a prediction. P is the number of parameters. Strong scaling: the same batch; weak: as many rows a process.
 
 Needs an mpirun (Debian: apt install openmpi-bin) and a release build with the feature mpi."""
 WIDTHS = [784, 500, 500, 2000, 10]
@@ -34,20 +34,10 @@ def measure(dec, processes, batch, steps, scratch):
     command = [dec, "--quiet", "--config=fast", "--device=cpu", "--threads=1", "--out", run, "--force",
                *(f"--set={setting}" for setting in settings)]
     launcher = [*MPIRUN, "-n", processes] if processes > 1 else []
-    subprocess.run([str(word) for word in launcher + command], check=True, stdout=subprocess.DEVNULL)
+    subprocess.run([str(word) for word in launcher + command], check=True, stdout=subprocess.DEVNULL,
+                   stderr=subprocess.DEVNULL)
     stages = {stage["name"]: stage for stage in json.loads((run / "summary.json").read_text())["stages"]}
     return 1e3 * stages["pretrain"]["seconds"] / stages["pretrain"]["steps"]
-
-
-def line(points):
-    """Least squares in relative error: y = a + r x."""
-    weights = [1 / y**2 for _, y in points]
-    total = sum(weights)
-    x0 = sum(w * x for w, (x, _) in zip(weights, points)) / total
-    y0 = sum(w * y for w, (_, y) in zip(weights, points)) / total
-    slope = (sum(w * (x - x0) * (y - y0) for w, (x, y) in zip(weights, points))
-             / sum(w * (x - x0)**2 for w, (x, _) in zip(weights, points)))
-    return y0 - slope * x0, slope
 
 
 def main():
@@ -59,34 +49,31 @@ def main():
     parser.add_argument("--rows", type=int, default=20480, help="rows that a timing goes through [default: 20480]")
     parser.add_argument("--repeats", type=int, default=3, help="turns [default: 3]")
     args = parser.parse_args()
-    if not {1, 2} <= set(args.processes) or len(args.batches) < 2:
-        parser.error("the model wants 1 and 2 processes and two sizes of batches at least")
+    if not {1, 2} <= set(args.processes):
+        parser.error("the model wants 1 and 2 processes")
     cores = len(os.sched_getaffinity(0))
-    times = {(n, b): [] for b in args.batches for n in args.processes}
+    settings = {(n, b) for b in args.batches for n in args.processes} | {(1, b // n) for b in args.batches for n in args.processes}
+    times = {setting: [] for setting in sorted(settings)}
     with tempfile.TemporaryDirectory() as scratch:
         for _ in range(args.repeats):
             for (n, b), found in times.items():
                 found.append(measure(args.dec, n, b, max(8, args.rows // b), scratch))
     found = {key: statistics.median(all_) for key, all_ in times.items()}
 
-    a, r = line([(b, found[1, b]) for b in args.batches])
-    at_work = lambda n: min(n, cores)
-    moved = lambda n: 2 * (n - 1) / n * 4 * PARAMETERS * n / at_work(n)
-    left = [found[2, b] - a - r * b / at_work(2) for b in args.batches]
-    w = moved(2) / statistics.median(left) * 1e3 if statistics.median(left) > 0 else float("inf")
-    model = lambda n, b: a + r * b / at_work(n) + moved(n) / w * 1e3
+    at_once = lambda n: n / min(n, cores)
+    moved = lambda n: 2 * (n - 1) / n * 4 * PARAMETERS
+    left = statistics.median(found[2, b] / at_once(2) - found[1, b // 2] for b in args.batches)
+    w = moved(2) / left * 1e3 if left > 0 else float("inf")
+    model = lambda n, b: at_once(n) * (found[1, b // n] + moved(n) / w * 1e3)
 
     print(f"{PARAMETERS:,} parameters; {cores} processors; {args.repeats} turns, medians; load average {os.getloadavg()[0]:.1f}")
-    print(f"a = {a:.1f} ms, r = {1e3 * r:.0f} us a row, w = {w / 1e9:.2f} GB/s: a sum over two takes {moved(2) / w * 1e3:.1f} ms\n")
-    print("| batch | " + " | ".join(f"{n} process{'es' if n > 1 else ''}, ms (model)" for n in args.processes)
-          + " | strong: 1 ÷ 2 | weak: 1 ÷ 2 |")
-    print("| ---: |" + " ---: |" * (len(args.processes) + 2))
+    print(f"w = {w / 1e9:.2f} GB/s: a sum over two processes takes {left:.1f} ms\n")
+    several = [n for n in args.processes if n > 1]
+    print("| batch | 1 process, ms | " + " | ".join(f"{n} processes, ms (model)" for n in several) + " | strong: 1 ÷ 2 | weak: 1 ÷ 2 |")
+    print("| ---: |" + " ---: |" * (len(several) + 3))
     for b in args.batches:
-        cells = [f"{found[n, b]:.1f} ({model(n, b):.1f})" for n in args.processes]
-        weak = f"{found[1, b // 2] / found[2, b]:.2f}" if (1, b // 2) in found else ""
-        print(f"| {b:,} | " + " | ".join(cells) + f" | {found[1, b] / found[2, b]:.2f} | {weak} |")
-    threshold = 9 * moved(2) / w * 1e3 / r
-    print(f"\nAt {threshold:,.0f} rows a process the sum is 10 % of a step.")
+        cells = [f"{found[1, b]:.1f}", *(f"{found[n, b]:.1f} ({model(n, b):.1f})" for n in several)]
+        print(f"| {b:,} | " + " | ".join(cells) + f" | {found[1, b] / found[2, b]:.2f} | {found[1, b // 2] / found[2, b]:.2f} |")
 
 
 if __name__ == "__main__":
