@@ -289,7 +289,7 @@ impl<'a> Control<'a> {
         }
     }
 
-    /// The same wish to stop, without events: for a search within a search.
+    /// The same wish to stop, without events or a wish to save: for a search within a search.
     pub fn silenced(&mut self) -> Control<'_> {
         Control {
             observer: self.observer.as_mut().map(|observer| &mut **observer as &mut dyn Observer),
@@ -346,7 +346,7 @@ impl<'a> Control<'a> {
 
     /// Whether the observer wants a checkpoint now.
     pub fn should_save(&self) -> bool {
-        self.observer.as_ref().is_some_and(|observer| observer.should_save())
+        !self.silent && self.observer.as_ref().is_some_and(|observer| observer.should_save())
     }
 
     /// The checkpoint that the observer wanted has been tried.
@@ -374,7 +374,7 @@ impl<'a> Control<'a> {
     /// Asked between two steps or pieces of work: whether to save. Processes that work together stop, and save, at the same place.
     ///
     /// # Errors
-    /// [`Error::Interrupted`] where an observer wants the work to stop; [`Error::Training`] where another process is gone.
+    /// [`Error::Interrupted`] where an observer wants the work to stop; [`Error::Processes`] where another process is gone.
     pub fn agree(&self) -> Result<bool> {
         let Meeting { save, stop, .. } = self.ranks.meet(self.should_save(), self.should_stop(), 0)?;
         if stop {
@@ -384,7 +384,7 @@ impl<'a> Control<'a> {
     }
 
     /// After this process's part of work that is divided among [`Control::ranks`], given how it ended: passes that on once all are there, of
-    /// whom none was interrupted then. What the parts gave can be gathered.
+    /// whom none was interrupted then. What the parts gave can be gathered. (Another error than an interruption has to end the process.)
     ///
     /// # Errors
     /// That of `part`; as for [`Control::agree`].

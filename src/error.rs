@@ -97,6 +97,10 @@ pub enum Error {
     #[error("{0}")]
     Memory(String),
 
+    /// Processes that train together and lost each other, or came to different values.
+    #[error("{0}")]
+    Processes(String),
+
     /// The user asked to stop (Ctrl-C, SIGTERM).
     #[error("interrupted")]
     Interrupted,
@@ -169,7 +173,7 @@ impl Error {
             Self::Memory(_) => 6,
             Self::Outliers(_) => 7,
             Self::Interrupted => 130,
-            Self::Fetch(_) | Self::Torch(_) | Self::Fault(_) => 1,
+            Self::Fetch(_) | Self::Torch(_) | Self::Fault(_) | Self::Processes(_) => 1,
         }
     }
 }

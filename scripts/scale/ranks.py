@@ -34,8 +34,9 @@ def measure(dec, processes, batch, steps, scratch):
     command = [dec, "--quiet", "--config=fast", "--device=cpu", "--threads=1", "--out", run, "--force",
                *(f"--set={setting}" for setting in settings)]
     launcher = [*MPIRUN, "-n", processes] if processes > 1 else []
-    subprocess.run([str(word) for word in launcher + command], check=True, stdout=subprocess.DEVNULL,
-                   stderr=subprocess.DEVNULL)
+    done = subprocess.run([str(word) for word in launcher + command], capture_output=True, text=True)
+    if done.returncode:
+        sys.exit(f"ranks: error: {' '.join(map(str, launcher + command))}:\n{done.stderr[-2000:]}")
     stages = {stage["name"]: stage for stage in json.loads((run / "summary.json").read_text())["stages"]}
     return 1e3 * stages["pretrain"]["seconds"] / stages["pretrain"]["steps"]
 
@@ -77,7 +78,4 @@ def main():
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except subprocess.CalledProcessError as error:
-        sys.exit(f"ranks: error: {error}")
+    main()

@@ -9,7 +9,6 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
-#include <vector>
 
 #if defined(__x86_64__)
 #include <cpuid.h>
@@ -64,10 +63,10 @@ struct Factor {
 class Scratch {
  public:
   uint16_t* of(int64_t count) {
-    if (values_.size() < static_cast<std::size_t>(count)) {
-      values_.resize(static_cast<std::size_t>(count));
+    if (!values_.defined() || values_.numel() < count) {
+      values_ = at::empty({count}, at::kBFloat16);
     }
-    return values_.data();
+    return static_cast<uint16_t*>(values_.mutable_data_ptr());
   }
 
   Factor round(const at::Tensor& tensor) {
@@ -80,7 +79,7 @@ class Scratch {
   }
 
  private:
-  std::vector<uint16_t> values_;
+  at::Tensor values_;
 };
 
 at::Tensor view(uint16_t* data, int64_t rows, int64_t columns) {
@@ -118,12 +117,13 @@ Multiplier multiplier() {
 
 }  // namespace
 
-bool bf16_product(const at::Tensor& out, const at::Tensor& a, const at::Tensor& b, float beta) {
-  const int64_t n = a.size(0), terms = a.size(1), m = b.size(1);
+bool multiplies_in_bf16(const at::Tensor& a, const at::Tensor& b) {
   const auto plain = [](const at::Tensor& tensor) { return tensor.is_contiguous() || tensor.t().is_contiguous(); };
-  if (std::min({n, terms, m}) < kLeast || !plain(a) || !plain(b) || multiplier() == Multiplier::kNone) {
-    return false;
-  }
+  return std::min({a.size(0), a.size(1), b.size(1)}) >= kLeast && plain(a) && plain(b) && multiplier() != Multiplier::kNone;
+}
+
+void bf16_product(const at::Tensor& out, const at::Tensor& a, const at::Tensor& b, float beta) {
+  const int64_t n = a.size(0), terms = a.size(1), m = b.size(1);
   thread_local Scratch scratch[3];
   const Factor left = scratch[0].round(a), right = scratch[1].round(b);
   float* sums = out.mutable_data_ptr<float>();
@@ -132,7 +132,7 @@ bool bf16_product(const at::Tensor& out, const at::Tensor& a, const at::Tensor& 
     const auto size = [](int64_t value) { return static_cast<int>(value); };
     cblas_gemm_bf16bf16f32(101, order(left), order(right), size(n), size(m), size(terms), 1.0F, left.data, size(left.stride),
                            right.data, size(right.stride), beta, sums, size(m));
-    return true;
+    return;
   }
   const auto matrix = [](const Factor& factor, int64_t rows, int64_t columns) {
     return factor.transposed ? view(factor.data, columns, rows).t() : view(factor.data, rows, columns);
@@ -145,10 +145,12 @@ bool bf16_product(const at::Tensor& out, const at::Tensor& a, const at::Tensor& 
   at::parallel_for(0, n * m, kGrain, [&](int64_t begin, int64_t end) {
     add_rounded(sums + begin, product + begin, beta, end - begin);
   });
-  return true;
 }
 
 }  // namespace dec
 
+// Whether anything here multiplies bf16, fast or not.
+extern "C" bool dec_bf16_is_there() { return dec::multiplier() != dec::Multiplier::kNone; }
+
 // Whether the processor has instructions for products of bf16, and something here uses them.
-extern "C" bool dec_bf16_is_native() { return dec::processor_multiplies() && dec::multiplier() != dec::Multiplier::kNone; }
+extern "C" bool dec_bf16_is_native() { return dec::processor_multiplies() && dec_bf16_is_there(); }

@@ -5,9 +5,12 @@
 
 namespace dec {
 
-// out = beta * out + a * b for float32 tensors on the CPU, `out` contiguous, `a` and `b` contiguous or the transposed views of
-// such: both factors rounded to bf16, what they give summed in float32. If the product is too small for that to pay, or nothing
-// here multiplies bf16, nothing is done and the answer is false.
-bool bf16_product(const at::Tensor& out, const at::Tensor& a, const at::Tensor& b, float beta);
+// Whether bf16_product takes a * b, both contiguous or transposed views of such: something here multiplies bf16, and the product
+// is large enough for that to pay.
+bool multiplies_in_bf16(const at::Tensor& a, const at::Tensor& b);
+
+// out = beta * out + a * b for float32 tensors on the CPU, `out` contiguous: both factors rounded to bf16, what they give
+// summed in float32.
+void bf16_product(const at::Tensor& out, const at::Tensor& a, const at::Tensor& b, float beta);
 
 }  // namespace dec

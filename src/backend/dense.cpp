@@ -238,7 +238,12 @@ char* dec_dense_product(const at::Tensor* out, const at::Tensor* a, const at::Te
   return guarded([&] {
     at::NoGradGuard no_grad;
     if (out->is_cpu()) {
-      if (dec::sparse_product(*out, *a, *b, beta, bf16) || (bf16 && dec::bf16_product(*out, *a, *b, beta))) {
+      const bool rounds = bf16 && dec::multiplies_in_bf16(*a, *b);
+      if (dec::sparse_product(*out, *a, *b, beta, rounds)) {
+        return;
+      }
+      if (rounds) {
+        dec::bf16_product(*out, *a, *b, beta);
         return;
       }
     }

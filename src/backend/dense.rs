@@ -129,9 +129,9 @@ extern "C" {
 /// `sparse.cpp`. Then a zero also hides an infinity or NaN of `b`. Else by oneDNN where it is the faster one (AMD processors
 /// with AVX-512), or by whatever libtorch multiplies with.
 ///
-/// `factors` says whether `a` and `b` may be rounded to bf16 first. On the CPU they are where all three sides are 64 or more
-/// ([`super::precision::bf16_is_native`] tells whether that is faster); sums are of float32 in either case, and what they come to is
-/// rounded to bf16 too on AMD's processors and on GPUs.
+/// `factors` says whether `a` and `b` may be rounded to bf16 first. On the CPU they are where all three sides are 64 or more and more than an
+/// eighth of `a` is not 0 ([`super::precision::bf16_is_native`] tells whether that is faster); sums are of float32 in either case, and what
+/// they come to is rounded to bf16 too on AMD's processors and on GPUs.
 ///
 /// # Errors
 /// Shapes that do not fit each other.

@@ -12,6 +12,7 @@ use crate::error::Result;
 extern "C" {
     fn dec_shim_set_tf32(allow: bool) -> *mut c_char;
     fn dec_shim_get_tf32(out: *mut bool) -> *mut c_char;
+    fn dec_bf16_is_there() -> bool;
     fn dec_bf16_is_native() -> bool;
 }
 
@@ -28,7 +29,8 @@ pub fn bf16_is_native() -> bool {
 /// Whether products on `device` are computed in bf16 where a recipe asks for it: on GPUs, and on processors where [`bf16_is_native`].
 pub fn multiplies_bf16(device: Device) -> bool {
     match device {
-        Device::Cpu => bf16_is_native() || std::env::var_os(EVERYWHERE).is_some(),
+        // SAFETY: as above.
+        Device::Cpu => bf16_is_native() || std::env::var_os(EVERYWHERE).is_some() && unsafe { dec_bf16_is_there() },
         other => other.is_cuda(),
     }
 }

@@ -10,6 +10,7 @@
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::OnceLock;
+use std::time::Duration;
 
 use tch::{Device, Kind, Tensor};
 
@@ -24,6 +25,17 @@ pub struct Ranks {
 
 static WORLD: OnceLock<Ranks> = OnceLock::new();
 static STOPPED_TOGETHER: AtomicBool = AtomicBool::new(false);
+/// Whether this process has given up waiting for the others. What they exchange may be half done, and it calls them no more.
+static APART: AtomicBool = AtomicBool::new(false);
+
+/// How long a process that was told to stop waits for the others.
+const SOON: Duration = Duration::from_millis(300);
+/// The same where more hangs on their coming.
+const LATE: Duration = Duration::from_secs(20);
+
+fn apart() -> bool {
+    APART.load(Ordering::Relaxed)
+}
 
 /// Variables by which launchers tell how many processes they have started, with those that have the process's number, and one that is there
 /// with no other launcher: of Open MPI, of MPICH and its kin, of Slurm's `srun --mpi=pmix`, of PyTorch's `torchrun`.
@@ -106,8 +118,18 @@ impl Ranks {
     /// `tensor` (contiguous float32 or float64) ← its sum over all processes.
     ///
     /// # Errors
-    /// [`Error::Training`] where another process is gone or MPI fails; another kind of tensor.
+    /// [`Error::Processes`] where another process is gone or MPI fails; another kind of tensor. It is never [`Error::Interrupted`]: half a
+    /// sum is nothing to go on from.
     pub fn sum(self, tensor: &Tensor) -> Result<()> {
+        match self.sum_up(tensor) {
+            Err(Error::Interrupted) => {
+                Err(mpi::others("do not answer: one has ended, or was told to stop apart from the others"))
+            }
+            done => done,
+        }
+    }
+
+    fn sum_up(self, tensor: &Tensor) -> Result<()> {
         if self.size == 1 {
             return Ok(());
         }
@@ -130,7 +152,7 @@ impl Ranks {
     /// Completes `tensor` (contiguous), of whose rows each process has filled its [`Ranks::share`].
     ///
     /// # Errors
-    /// [`Error::Interrupted`] where this process was told to stop and others do not come; [`Error::Training`] where one is gone or MPI
+    /// [`Error::Interrupted`] where this process was told to stop and others do not come; [`Error::Processes`] where one is gone or MPI
     /// fails.
     pub fn gather(self, tensor: &Tensor) -> Result<()> {
         if self.size == 1 {
@@ -149,18 +171,19 @@ impl Ranks {
     /// matters.
     ///
     /// # Errors
-    /// [`Error::Training`] where another process is gone or MPI fails.
+    /// [`Error::Processes`] where another process is gone or MPI fails.
     pub fn meet(self, save: bool, stop: bool, value: u64) -> Result<Meeting> {
         if self.size == 1 {
             return Ok(Meeting { save, stop, same: true });
         }
         const STOPPED: Meeting = Meeting { save: false, stop: true, same: true };
-        if stopped_together() {
+        if stopped_together() || apart() {
             return Ok(STOPPED);
         }
         let value = (value >> 1) as i64; // it has a negative then
         let mut most = [i64::from(save), i64::from(stop), value, -value];
-        match mpi::max(&mut most) {
+        // The first saves alone if need be. Another's end would end the job, and so it waits for a piece of work of the others.
+        match mpi::max(&mut most, if self.is_first() { SOON } else { LATE }) {
             Ok(()) => {}
             Err(Error::Interrupted) => return Ok(STOPPED),
             Err(problem) => return Err(problem),
@@ -184,7 +207,7 @@ impl Ranks {
     /// Refuses to go on where processes hold different `tensors`, after the piece of work called `what`.
     ///
     /// # Errors
-    /// [`Error::Training`] then, or where another process is gone.
+    /// [`Error::Processes`] then, or where another process is gone.
     pub fn check_same(self, tensors: impl IntoIterator<Item = Tensor>, what: &str) -> Result<()> {
         if self.size == 1 {
             return Ok(());
@@ -198,7 +221,7 @@ impl Ranks {
         if same || stop {
             return Ok(()); // the next meeting ends the work
         }
-        Err(Error::Training(format!(
+        Err(Error::Processes(format!(
             "the {} processes have come to different values in {what}: run them on processors of one kind, with the same number \
              of threads and the same libtorch",
             self.size
@@ -219,20 +242,21 @@ pub struct Meeting {
 
 #[cfg(feature = "mpi")]
 mod mpi {
+    use std::cell::Cell;
     use std::ffi::{c_int, c_void};
-    use std::time::Duration;
+    use std::sync::atomic::Ordering;
+    use std::time::{Duration, Instant};
 
-    use super::{Error, Kind, Ranks, Result, Tensor};
+    use super::{apart, Error, Kind, Ranks, Result, Tensor, APART, LATE};
     use crate::backend::signals;
 
-    /// How long a process that was told to stop waits for the others to come.
-    const PATIENCE: Duration = Duration::from_millis(300);
+    type GiveUp = extern "C" fn() -> c_int;
 
     extern "C" {
         fn dec_mpi_join(rank: *mut c_int, size: *mut c_int) -> c_int;
-        fn dec_mpi_sum(values: *mut f32, count: i64, give_up: extern "C" fn() -> c_int) -> c_int;
-        fn dec_mpi_gather(values: *mut c_void, count: i64, bytes: i64, give_up: extern "C" fn() -> c_int) -> c_int;
-        fn dec_mpi_max(values: *mut i64, count: i64, give_up: extern "C" fn() -> c_int) -> c_int;
+        fn dec_mpi_sum(values: *mut f32, count: i64, give_up: GiveUp) -> c_int;
+        fn dec_mpi_gather(values: *mut c_void, count: i64, bytes: i64, give_up: GiveUp) -> c_int;
+        fn dec_mpi_max(values: *mut i64, count: i64, give_up: GiveUp) -> c_int;
         fn dec_mpi_leave() -> c_int;
     }
 
@@ -261,14 +285,8 @@ mod mpi {
         if tensor.kind() != Kind::Float || !tensor.is_contiguous() {
             return Err(Error::Fault(format!("a sum of {:?} over processes, or of values apart", tensor.kind())));
         }
-        // SAFETY: a contiguous CPU tensor of so many float32 values, which nobody else uses meanwhile.
-        match done(unsafe { dec_mpi_sum(tensor.data_ptr().cast(), tensor.numel() as i64, give_up) }) {
-            // Half a step is nothing to go on from.
-            Err(Error::Interrupted) => {
-                Err(others("do not answer: one has ended, or was told to stop apart from the others"))
-            }
-            done => done,
-        }
+        // SAFETY: a contiguous CPU tensor of so many float32 values, which nobody else uses meanwhile and which is kept (`kept`).
+        kept(tensor, LATE, || unsafe { dec_mpi_sum(tensor.data_ptr().cast(), tensor.numel() as i64, give_up) })
     }
 
     pub(super) fn gather(tensor: &Tensor) -> Result<()> {
@@ -276,39 +294,60 @@ mod mpi {
             return Err(Error::Fault("parts of a tensor without rows, or whose rows lie apart".to_owned()));
         };
         let bytes = tensor.numel() as i64 / rows.max(1) * tensor.kind().elt_size_in_bytes() as i64;
-        // SAFETY: a contiguous CPU tensor of so many rows of so many bytes, which nobody else uses meanwhile.
-        done(unsafe { dec_mpi_gather(tensor.data_ptr(), rows, bytes, give_up) })
+        // SAFETY: a contiguous CPU tensor of so many rows of so many bytes, which nobody else uses meanwhile and which is kept.
+        kept(tensor, LATE, || unsafe { dec_mpi_gather(tensor.data_ptr(), rows, bytes, give_up) })
     }
 
-    pub(super) fn max(values: &mut [i64]) -> Result<()> {
-        // SAFETY: so many int64 values, which are ours alone.
-        done(unsafe { dec_mpi_max(values.as_mut_ptr(), values.len() as i64, give_up) })
+    pub(super) fn max(values: &mut [i64; 4], patience: Duration) -> Result<()> {
+        // SAFETY: four int64 values that are ours alone; the function exchanges a copy of them, which it keeps.
+        exchanged(patience, || unsafe { dec_mpi_max(values.as_mut_ptr(), 4, give_up) })
     }
 
-    /// [`Error::Interrupted`] where this process was told to stop and others did not come.
-    fn done(status: c_int) -> Result<()> {
-        match status {
+    /// [`exchanged`], after which `tensor` stays in memory where that was not done: MPI may write there still.
+    fn kept(tensor: &Tensor, patience: Duration, exchange: impl FnOnce() -> c_int) -> Result<()> {
+        let done = exchanged(patience, exchange);
+        if done.is_err() {
+            std::mem::forget(tensor.shallow_clone());
+        }
+        done
+    }
+
+    /// [`Error::Interrupted`] where this process was told to stop and the others did not come within `patience`.
+    fn exchanged(patience: Duration, exchange: impl FnOnce() -> c_int) -> Result<()> {
+        if apart() {
+            return Err(Error::Interrupted);
+        }
+        WAITING.set(Some((Instant::now(), patience)));
+        match exchange() {
             0 => Ok(()),
-            2 => Err(Error::Interrupted),
-            _ => Err(others("cannot be reached by MPI")),
+            status => {
+                APART.store(true, Ordering::Relaxed);
+                Err(if status == 2 { Error::Interrupted } else { others("cannot be reached by MPI") })
+            }
         }
     }
 
-    fn others(how: &str) -> Error {
-        Error::Training(format!(
+    pub(super) fn others(how: &str) -> Error {
+        Error::Processes(format!(
             "the other processes {how}; `dec resume` with the run's directory, under mpirun again or without, goes on from the last \
              checkpoint"
         ))
     }
 
+    thread_local! {
+        /// Since when this thread waits for the others, and how long it does once it was told to stop.
+        static WAITING: Cell<Option<(Instant, Duration)>> = const { Cell::new(None) };
+    }
+
     extern "C" fn give_up() -> c_int {
-        c_int::from(signals::requested_at().is_some_and(|at| at.elapsed() > PATIENCE))
+        let (Some(told), Some((since, patience))) = (signals::requested_at(), WAITING.get()) else { return 0 };
+        c_int::from(told.max(since).elapsed() > patience)
     }
 }
 
 #[cfg(not(feature = "mpi"))]
 mod mpi {
-    use super::{Error, Ranks, Result, Tensor};
+    use super::{Duration, Error, Ranks, Result, Tensor};
 
     pub(super) fn join(launched: usize) -> Result<Ranks> {
         Err(Error::Config(format!(
@@ -327,8 +366,12 @@ mod mpi {
         Ok(())
     }
 
-    pub(super) fn max(_: &mut [i64]) -> Result<()> {
+    pub(super) fn max(_: &mut [i64; 4], _: Duration) -> Result<()> {
         Ok(())
+    }
+
+    pub(super) fn others(how: &str) -> Error {
+        Error::Processes(format!("the other processes {how}"))
     }
 }
 

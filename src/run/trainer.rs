@@ -166,6 +166,7 @@ impl Trainer {
                 Err(problem) if self.can_do_without(id, &problem) => self.drop_network(id, &problem),
                 Err(Error::Interrupted) => {
                     keeper.keep(&self.run, Moment::Stopped);
+                    control.leave();
                     self.end_early();
                     return Err(Error::Interrupted);
                 }

@@ -127,7 +127,8 @@ fn by_products(queries: Option<&Tensor>, rows: &Tensor, k: i64, control: &mut Co
     })
 }
 
-/// What `find` writes for every `block` of q queries, divided among the processes that work together: it gets the first of them, how many they are, and their part of the result.
+/// What `find` writes for every `block` of q queries: it gets the first of them, how many they are, and their part of the result.
+/// Processes that work together divide the queries.
 fn in_blocks(
     q: i64,
     k: i64,

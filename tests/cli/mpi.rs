@@ -213,12 +213,13 @@ fn a_process_that_dies_ends_the_job() {
     assert_eq!(resumed.end().code, Some(143));
 }
 
-/// A signal to one process, in the midst of work that processes divide (k-means) or do each for themselves (steps, the search).
+/// A signal to one process, in the midst of work that processes divide (k-means) and of steps.
 #[test]
 fn what_one_is_told_all_do() {
     let scratch = Scratch::blobs();
     let cases = [
         ("kmeans", "--set=kmeans.n_init=3000000", None, 0),
+        ("kmeans_last", "--set=kmeans.n_init=60000", None, 2),
         ("first", "--set=finetune.epochs=300000", Some("finetune"), 0),
         ("last", "--set=finetune.epochs=300000", Some("finetune"), 2),
     ];
@@ -230,7 +231,11 @@ fn what_one_is_told_all_do() {
         match seen {
             Some(word) => running.wait_for_line(&log, &[word]),
             // The first line of the log comes before k-means, the second behind it.
-            None => while fs::metadata(&log).map_or(0, |log| log.len()) == 0 && running.goes_on() {},
+            None => {
+                while fs::metadata(&log).map_or(0, |log| log.len()) == 0 && running.goes_on() {
+                    std::thread::sleep(Duration::from_millis(20));
+                }
+            }
         }
         std::thread::sleep(Duration::from_millis(500));
         let begun = Instant::now();
@@ -238,7 +243,9 @@ fn what_one_is_told_all_do() {
         let ran = running.end();
         assert!(begun.elapsed() < Duration::from_secs(30), "{out}: {ran:#?}");
         assert_eq!(scratch.json(&format!("{out}/summary.json"))["status"], "interrupted", "{out}: {ran:#?}");
-        assert!(!ran.stderr.contains("error: process"), "{out}: {ran:#?}");
+        assert!(!ran.stderr.contains("error: "), "{out}: {ran:#?}");
+        // Only where the first was told in the midst of long work does it leave without the others.
+        assert!(out == "kmeans" || !ran.stderr.contains("finalize"), "{out}: {ran:#?}");
         let mut resumed = Running::start(scratch.command(["resume", out]));
         resumed.wait_for_line(&log, &["resumed"]);
         resumed.signal("TERM");

@@ -137,25 +137,26 @@ impl Part {
         };
         let mut file = opened(&self.path)?;
         let mask = ProjectionMask::roots(self.metadata.parquet_schema(), fields.iter().copied());
-        for group in self.metadata.metadata().row_groups() {
+        let leaves = self.metadata.parquet_schema().num_columns().max(1);
+        for (number, group) in self.metadata.metadata().row_groups().iter().enumerate() {
             for (_, column) in group.columns().iter().enumerate().filter(|&(leaf, _)| mask.leaf_included(leaf)) {
                 let (start, length) = column.byte_range();
-                if !headers::pages_are_sound(&mut file, start, length)
-                    .map_err(|error| cannot_open(&self.path, &error))?
-                {
+                let sound = headers::pages_are_sound(&mut file, start, length);
+                if !sound.map_err(|error| cannot_open(&self.path, &error))? {
                     return Err(failed(&format!("a page of column {} is damaged", column.column_path())));
                 }
             }
-        }
-        let leaves = self.metadata.parquet_schema().num_columns().max(1);
-        let mut reader = ParquetRecordBatchReaderBuilder::new_with_metadata(file, self.metadata.clone())
-            .with_projection(mask)
-            .with_batch_size((BATCH_VALUES / leaves).clamp(64, 8192))
-            .build()
-            .map_err(|error| failed(&error))?;
-        while let Some(batch) = record::guarded(|| reader.next()).map_err(|error| failed(&error))? {
-            if each(&batch.map_err(|error| failed(&error))?)?.is_break() {
-                return Ok(ControlFlow::Break(()));
+            let file = file.try_clone().map_err(|error| cannot_open(&self.path, &error))?;
+            let mut reader = ParquetRecordBatchReaderBuilder::new_with_metadata(file, self.metadata.clone())
+                .with_projection(mask.clone())
+                .with_row_groups(vec![number])
+                .with_batch_size((BATCH_VALUES / leaves).clamp(64, 8192))
+                .build()
+                .map_err(|error| failed(&error))?;
+            while let Some(batch) = record::guarded(|| reader.next()).map_err(|error| failed(&error))? {
+                if each(&batch.map_err(|error| failed(&error))?)?.is_break() {
+                    return Ok(ControlFlow::Break(()));
+                }
             }
         }
         Ok(ControlFlow::Continue(()))
