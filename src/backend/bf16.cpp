@@ -1,7 +1,8 @@
 // Products of float32 matrices whose factors are rounded to bf16, 8 bits of fraction in float32's range. Sums stay in float32.
 //
 // Processors with AVX512-BF16 or AMX multiply such factors several times as fast as float32. MKL does it on Intel's
-// processors, oneDNN on AMD's, where MKL keeps to AVX2; that one also rounds what the sums come to.
+// processors, oneDNN on AMD's, where MKL keeps to AVX2; that one also rounds what the sums come to. On other processors the
+// rounded factors are multiplied as float32, which is slower than to leave them as they are, and shows what rounding does.
 
 #include "bf16.h"
 
@@ -86,7 +87,7 @@ at::Tensor view(uint16_t* data, int64_t rows, int64_t columns) {
   return at::from_blob(data, {rows, columns}, at::TensorOptions().dtype(at::kBFloat16));
 }
 
-enum class Multiplier { kNone, kMkl, kOneDnn };
+enum class Multiplier { kFloat32, kMkl, kOneDnn };
 
 bool processor_multiplies() {
 #if defined(__x86_64__)
@@ -99,18 +100,21 @@ bool processor_multiplies() {
 
 Multiplier multiplier() {
   static const Multiplier answer = [] {
+    if (!processor_multiplies()) {
+      return Multiplier::kFloat32;
+    }
 #if defined(__x86_64__)
-    if (processor_multiplies() && __builtin_cpu_is("amd")) {
+    if (__builtin_cpu_is("amd")) {
       try {
         const at::Tensor ones = at::ones({kLeast, kLeast}, at::kBFloat16);
         at::native::mkldnn_matmul(ones, ones, at::zeros({kLeast, kLeast}, at::kBFloat16), 0.0F, 1.0F);
         return Multiplier::kOneDnn;
       } catch (const std::exception&) {
-        // Its environment variables can forbid it.
+        return Multiplier::kFloat32;  // its environment variables can forbid it
       }
     }
 #endif
-    return cblas_gemm_bf16bf16f32 == nullptr ? Multiplier::kNone : Multiplier::kMkl;
+    return cblas_gemm_bf16bf16f32 == nullptr ? Multiplier::kFloat32 : Multiplier::kMkl;
   }();
   return answer;
 }
@@ -119,10 +123,16 @@ Multiplier multiplier() {
 
 bool multiplies_in_bf16(const at::Tensor& a, const at::Tensor& b) {
   const auto plain = [](const at::Tensor& tensor) { return tensor.is_contiguous() || tensor.t().is_contiguous(); };
-  return std::min({a.size(0), a.size(1), b.size(1)}) >= kLeast && plain(a) && plain(b) && multiplier() != Multiplier::kNone;
+  return std::min({a.size(0), a.size(1), b.size(1)}) >= kLeast && plain(a) && plain(b);
 }
 
 void bf16_product(const at::Tensor& out, const at::Tensor& a, const at::Tensor& b, float beta) {
+  if (multiplier() == Multiplier::kFloat32) {
+    const auto rounded = [](const at::Tensor& tensor) { return tensor.to(at::kBFloat16).to(at::kFloat); };
+    at::Tensor result = out;
+    at::addmm_out(result, result, rounded(a), rounded(b), beta, 1.0F);
+    return;
+  }
   const int64_t n = a.size(0), terms = a.size(1), m = b.size(1);
   thread_local Scratch scratch[3];
   const Factor left = scratch[0].round(a), right = scratch[1].round(b);
@@ -149,8 +159,5 @@ void bf16_product(const at::Tensor& out, const at::Tensor& a, const at::Tensor& 
 
 }  // namespace dec
 
-// Whether anything here multiplies bf16, fast or not.
-extern "C" bool dec_bf16_is_there() { return dec::multiplier() != dec::Multiplier::kNone; }
-
 // Whether the processor has instructions for products of bf16, and something here uses them.
-extern "C" bool dec_bf16_is_native() { return dec::processor_multiplies() && dec_bf16_is_there(); }
+extern "C" bool dec_bf16_is_native() { return dec::multiplier() != dec::Multiplier::kFloat32; }

@@ -5,8 +5,7 @@
 
 namespace dec {
 
-// Whether bf16_product takes a * b, both contiguous or transposed views of such: something here multiplies bf16, and the product
-// is large enough for that to pay.
+// Whether bf16_product takes a * b: both are contiguous or transposed views of such, and large enough for that to pay.
 bool multiplies_in_bf16(const at::Tensor& a, const at::Tensor& b);
 
 // out = beta * out + a * b for float32 tensors on the CPU, `out` contiguous: both factors rounded to bf16, what they give

@@ -12,12 +12,11 @@ use crate::error::Result;
 extern "C" {
     fn dec_shim_set_tf32(allow: bool) -> *mut c_char;
     fn dec_shim_get_tf32(out: *mut bool) -> *mut c_char;
-    fn dec_bf16_is_there() -> bool;
     fn dec_bf16_is_native() -> bool;
 }
 
-/// The environment variable that has products in bf16 computed by processors without instructions for it too, slowly: what they do to
-/// a result can then be seen anywhere.
+/// The environment variable that has factors rounded to bf16 on processors without instructions for it too, which is slower than float32:
+/// what rounding does to a result can then be seen anywhere.
 const EVERYWHERE: &str = "DEC_BF16_EVERYWHERE";
 
 /// Whether this processor multiplies bf16 faster than float32: it has AVX512-BF16, and libtorch a library that uses it.
@@ -29,8 +28,7 @@ pub fn bf16_is_native() -> bool {
 /// Whether products on `device` are computed in bf16 where a recipe asks for it: on GPUs, and on processors where [`bf16_is_native`].
 pub fn multiplies_bf16(device: Device) -> bool {
     match device {
-        // SAFETY: as above.
-        Device::Cpu => bf16_is_native() || std::env::var_os(EVERYWHERE).is_some() && unsafe { dec_bf16_is_there() },
+        Device::Cpu => bf16_is_native() || std::env::var_os(EVERYWHERE).is_some(),
         other => other.is_cuda(),
     }
 }

@@ -139,7 +139,7 @@ fn bf16_is_used_where_the_processor_has_it_and_said_to_be_missing_elsewhere() {
     let (asked, said) = run("asked", "--set=precision=bf16", &[]);
     let native = dec::backend::precision::bf16_is_native();
     assert_eq!((said.contains("does not multiply bf16"), asked == plain), (!native, !native), "{said}");
-    // By way of the library that can everywhere, slowly: to see what it does to a result.
+    // Rounded factors multiplied as float32: to see what it does to a result.
     let (emulated, said) = run("emulated", "--set=precision=bf16", &[("DEC_BF16_EVERYWHERE", "1")]);
     assert!(emulated != plain && !said.contains("bf16"), "{said}");
     scratch.dec(["config", "--set=precision=half"]).failed(2, &["precision", "half", "bf16"]);
