@@ -29,7 +29,7 @@ def measure(dec, processes, batch, steps, scratch):
     """Milliseconds a step."""
     run = pathlib.Path(scratch) / f"run-{processes}-{batch}"
     settings = [f"pretrain.steps={steps}", f"pretrain.batch_size={batch}", "kmeans.n_init=1", "start.method=kmeans",
-                "start.over_clustering=[]", "cluster.handover_epochs=0", "cluster.max_rounds=1", "cluster.batch_size=8192",
+                "start.over_clustering=[]", "cluster.handover_epochs=0", "cluster.max_rounds=1", "cluster.lr=1e-9",
                 "output.report=false"]
     command = [dec, "--quiet", "--config=fast", "--device=cpu", "--threads=1", "--out", run, "--force",
                *(f"--set={setting}" for setting in settings)]
