@@ -29,10 +29,10 @@ using dec::guarded;
 
 namespace {
 
-// Columns that one task sums: four cache lines.
-constexpr int64_t kColumns = 64;
-// Rows that one task sums.
-constexpr int64_t kRows = 64;
+// Rows that one task sums: enough tasks for the threads, and few sums beside the rows.
+constexpr int64_t kRows = 32;
+// Columns of them that it goes through at a time.
+constexpr int64_t kColumns = 256;
 
 // Dropout without its key; see dense.rs.
 struct Rule {
@@ -185,23 +185,28 @@ DEC_VECTORISED void adam(float* __restrict w, const float* __restrict g, float* 
 
 int64_t parts(int64_t count, int64_t size) { return (count + size - 1) / size; }
 
-// For each part of the columns of a [rows, width] table, in parallel: body(first column, columns).
-template <typename Body>
-void for_columns(int64_t rows, int64_t width, const Body& body) {
-  const int64_t grain = std::max<int64_t>(1, dec::kGrain / std::max<int64_t>(1, rows * kColumns));
-  at::parallel_for(0, parts(width, kColumns), grain, [&](int64_t begin, int64_t end) {
-    for (int64_t part = begin; part < end; ++part) {
-      const int64_t first = part * kColumns;
-      body(first, std::min(kColumns, width - first));
-    }
-  });
-}
-
 void accumulate(float* gradient, const float* sums, int64_t count, float beta) {
   for (int64_t j = 0; j < count; ++j) {
     // beta 0 means "overwrite", whatever was there.
     gradient[j] = (beta == 0.0F ? 0.0F : beta * gradient[j]) + sums[j];
   }
+}
+
+// The gradient of a bias, beta * gradient + the sums over all rows of a [rows, width] table, which body(first row, rows, sums [width]) adds
+// for each part of the rows, in parallel. Row by row, since a row's values follow each other in memory: those of a column do not.
+template <typename Body>
+void sum_columns(int64_t rows, int64_t width, float* gradient, float beta, const Body& body) {
+  const int64_t count = parts(rows, kRows), grain = std::max<int64_t>(1, dec::kGrain / std::max<int64_t>(1, kRows * width));
+  std::vector<float> sums(static_cast<std::size_t>(count * width));
+  at::parallel_for(0, count, grain, [&](int64_t begin, int64_t end) {
+    for (int64_t part = begin; part < end; ++part) {
+      body(part * kRows, std::min(kRows, rows - part * kRows), sums.data() + part * width);
+    }
+  });
+  for (int64_t part = 1; part < count; ++part) {
+    add_columns(sums.data() + part * width, sums.data(), width);
+  }
+  accumulate(gradient, sums.data(), width, beta);
 }
 
 // One row's log q: returns the squared distances in `distances`, log q in `log_q`.
@@ -332,21 +337,18 @@ char* dec_dense_activate_backward(const at::Tensor* delta, const at::Tensor* act
     float* d = delta->mutable_data_ptr<float>();
     const float* a = activation->const_data_ptr<float>();
     float* gradient = bias_gradient->mutable_data_ptr<float>();
-    for_columns(rows, width, [&](int64_t first, int64_t columns) {
-      float sums[kColumns] = {};
-      for (int64_t i = 0; i < rows; ++i) {
-        float* row = d + i * width + first;
+    sum_columns(rows, width, gradient, beta, [&](int64_t first, int64_t count, float* sums) {
+      for (int64_t i = first; i < first + count; ++i) {
+        float* row = d + i * width;
         if (relu) {
-          relu_backward_columns(row, a + i * width + first, sums, columns, drops ? mask.scale : 1.0F);
+          relu_backward_columns(row, a + i * width, sums, width, drops ? mask.scale : 1.0F);
           continue;
         }
         if (drops) {
-          const uint32_t place = (mask.first + static_cast<uint32_t>(i)) * static_cast<uint32_t>(width);
-          drop(row, row, place + static_cast<uint32_t>(first), columns, &mask);
+          drop(row, row, (mask.first + static_cast<uint32_t>(i)) * static_cast<uint32_t>(width), width, &mask);
         }
-        add_columns(row, sums, columns);
+        add_columns(row, sums, width);
       }
-      accumulate(gradient + first, sums, columns, beta);
     });
   });
 }
@@ -363,20 +365,21 @@ char* dec_dense_mse(const at::Tensor* y, const at::Tensor* bias, bool relu, cons
     float* gradient = bias_gradient->mutable_data_ptr<float>();
     const double count = static_cast<double>(rows) * static_cast<double>(width);
     const auto factor = static_cast<float>(2.0 * weight / count);
-    std::vector<double> losses(static_cast<std::size_t>(parts(width, kColumns)));
-    for_columns(rows, width, [&](int64_t first, int64_t columns) {
-      float sums[kColumns] = {};
-      float squares[kColumns] = {};
-      for (int64_t i = 0; i < rows; ++i) {
-        const int64_t at = i * width + first;
-        mse_columns(values + at, b + first, t + at, sums, squares, columns, relu, factor);
-      }
-      accumulate(gradient + first, sums, columns, beta);
+    std::vector<double> losses(static_cast<std::size_t>(parts(rows, kRows)));
+    sum_columns(rows, width, gradient, beta, [&](int64_t first, int64_t part, float* sums) {
       double loss = 0.0;
-      for (int64_t j = 0; j < columns; ++j) {
-        loss += squares[j];
+      for (int64_t column = 0; column < width; column += kColumns) {
+        const int64_t columns = std::min(kColumns, width - column);
+        float squares[kColumns] = {};
+        for (int64_t i = first; i < first + part; ++i) {
+          const int64_t at = i * width + column;
+          mse_columns(values + at, b + column, t + at, sums + column, squares, columns, relu, factor);
+        }
+        for (int64_t j = 0; j < columns; ++j) {
+          loss += squares[j];
+        }
       }
-      losses[static_cast<std::size_t>(first / kColumns)] = loss;
+      losses[static_cast<std::size_t>(first / kRows)] = loss;
     });
     double loss = 0.0;
     for (const double part : losses) {

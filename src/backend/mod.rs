@@ -15,6 +15,8 @@ pub(crate) mod graph;
 pub(crate) mod lloyd;
 pub(crate) mod locked_file;
 pub mod memory;
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+mod mkl;
 pub mod precision;
 mod process;
 pub mod ranks;

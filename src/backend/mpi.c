@@ -1,6 +1,6 @@
 /* The few calls of MPI that training needs: joining, sums, maxima and parts over all processes, leaving. See ranks.rs.
 
-   Large sums go round a ring (Patarasuk & Yuan 2009): each process adds its values to a part as it comes by, then the finished parts go
+   Sums go round a ring (Patarasuk & Yuan 2009): each process adds its values to a part as it comes by, then the finished parts go
    round. So each sends and receives twice the values, however many processes there are, and the order of every sum is fixed. Between two
    processes of one machine that takes less than half of what Open MPI's own MPI_Iallreduce does, and unlike MPI_Allreduce it can be given up:
    MPI may then still write where it was going to, so that the caller keeps that memory. */
@@ -19,8 +19,6 @@ typedef int (*GiveUp)(void);
 static const int64_t kMessage = 1 << 28;
 /* Values that go round together: what is added to is still in the cache then. */
 static const int64_t kRound = 1 << 20;
-/* Values below which MPI's own sum is as good. */
-static const int64_t kFew = 1 << 14;
 /* Looks for an end between two questions whether to give up. */
 static const unsigned kLooks = 1000;
 
@@ -59,9 +57,9 @@ static int wait_for(int count, MPI_Request *requests, GiveUp give_up) {
   return DONE;
 }
 
-/* Sends to the next process of the ring and receives from the one before. */
-static int pass(const char *out, int64_t sent, char *in, int64_t received, GiveUp give_up) {
-  const int next = (s_rank + 1) % s_size, previous = (s_rank + s_size - 1) % s_size;
+/* Sends to the process that is so far ahead in the ring, and receives from the one as far behind. */
+static int pass(int far, const char *out, int64_t sent, char *in, int64_t received, GiveUp give_up) {
+  const int next = (s_rank + far) % s_size, previous = (s_rank + s_size - far) % s_size;
   for (int64_t at = 0; at < sent || at < received; at += kMessage) {
     MPI_Request requests[2] = {MPI_REQUEST_NULL, MPI_REQUEST_NULL};
     const int64_t come = received - at < kMessage ? received - at : kMessage, go = sent - at < kMessage ? sent - at : kMessage;
@@ -88,7 +86,7 @@ static int collect(char *values, int64_t count, int64_t item, int ahead, GiveUp 
   for (int step = 0; step < s_size - 1; ++step) {
     const int out = (s_rank + ahead - step + s_size) % s_size, in = (out + s_size - 1) % s_size;
     const int64_t from = first_of(count, out), to = first_of(count, in);
-    const int ended = pass(values + from * item, (first_of(count, out + 1) - from) * item, values + to * item,
+    const int ended = pass(1, values + from * item, (first_of(count, out + 1) - from) * item, values + to * item,
                            (first_of(count, in + 1) - to) * item, give_up);
     if (ended != DONE) {
       return ended;
@@ -108,7 +106,7 @@ static int sum_round(float *values, int64_t count, float *scratch, GiveUp give_u
   for (int step = 0; step < s_size - 1; ++step) {
     const int out = (s_rank - step + s_size) % s_size, in = (out + s_size - 1) % s_size;
     const int64_t from = first_of(count, out), to = first_of(count, in), come = first_of(count, in + 1) - to;
-    const int ended = pass((const char *)(values + from), (first_of(count, out + 1) - from) * item, (char *)scratch, come * item, give_up);
+    const int ended = pass(1, (const char *)(values + from), (first_of(count, out + 1) - from) * item, (char *)scratch, come * item, give_up);
     if (ended != DONE) {
       return ended;
     }
@@ -119,13 +117,6 @@ static int sum_round(float *values, int64_t count, float *scratch, GiveUp give_u
 
 /* values[i] = the sum over all processes, in place. */
 int dec_mpi_sum(float *values, int64_t count, GiveUp give_up) {
-  if (count < kFew) {
-    MPI_Request request;
-    if (MPI_Iallreduce(MPI_IN_PLACE, values, (int)count, MPI_FLOAT, MPI_SUM, MPI_COMM_WORLD, &request) != MPI_SUCCESS) {
-      return REFUSED;
-    }
-    return wait_for(1, &request, give_up);
-  }
   float *scratch = malloc((size_t)(kRound / s_size + 1) * sizeof(float));
   if (scratch == NULL) {
     return REFUSED;
@@ -142,6 +133,28 @@ int dec_mpi_sum(float *values, int64_t count, GiveUp give_up) {
 
 /* Of `count` rows of so many bytes each process has filled its share; all of them have all rows in the end. */
 int dec_mpi_gather(void *values, int64_t count, int64_t bytes, GiveUp give_up) { return collect(values, count, bytes, 0, give_up); }
+
+/* Of the rows `out`, of so many bytes, sent[p] go to each process p, in the order of the processes; received[p] come from each. */
+int dec_mpi_exchange(const char *out, const int64_t *sent, char *in, const int64_t *received, int64_t bytes, GiveUp give_up) {
+  int64_t *const starts = malloc(2 * (size_t)s_size * sizeof(int64_t));
+  if (starts == NULL) {
+    return REFUSED;
+  }
+  int64_t *const goes = starts, *const comes = starts + s_size;
+  goes[0] = comes[0] = 0;
+  for (int process = 1; process < s_size; ++process) {
+    goes[process] = goes[process - 1] + sent[process - 1] * bytes;
+    comes[process] = comes[process - 1] + received[process - 1] * bytes;
+  }
+  memcpy(in + comes[s_rank], out + goes[s_rank], (size_t)(sent[s_rank] * bytes));
+  int ended = DONE;
+  for (int far = 1; far < s_size && ended == DONE; ++far) {
+    const int next = (s_rank + far) % s_size, previous = (s_rank + s_size - far) % s_size;
+    ended = pass(far, out + goes[next], sent[next] * bytes, in + comes[previous], received[previous] * bytes, give_up);
+  }
+  free(starts);
+  return ended;
+}
 
 /* values[i] = the greatest over all processes, in place; 4 of them at the most. */
 int dec_mpi_max(int64_t *values, int64_t count, GiveUp give_up) {

@@ -1,8 +1,8 @@
 //! The processes that train together, started by `mpirun` or `srun`: data-parallel training over MPI.
 //!
-//! Each process, a *rank*, has all rows, and takes an equal part of every batch; what their parts give is summed once a step. Passes over all rows
-//! (codes, neighbours) and restarts of k-means are divided too, and what they give is gathered. All else is computed by each, with the same
-//! bits. The first rank writes.
+//! Each process, a *rank*, holds an equal part of the rows, and takes an equal part of every batch, whose rows come from whoever holds them; what
+//! the parts give is summed once a step. Passes over all rows (codes, neighbours) and restarts of k-means are divided too, and what they give
+//! is gathered. All else is computed by each, with the same bits. The first rank writes.
 //!
 //! Without the cargo feature `mpi`, and in a program that was not started so, there is one rank, and nothing here does anything.
 #![allow(unsafe_code)]
@@ -111,8 +111,18 @@ impl Ranks {
 
     /// Which of `count` rows are this process's: as many as the others', but for one.
     pub fn share(self, count: i64) -> Range<i64> {
+        self.share_of(self.rank, count)
+    }
+
+    /// Which of `count` rows are those of `process`.
+    pub fn share_of(self, process: usize, count: i64) -> Range<i64> {
         let at = |rank: usize| count * rank as i64 / self.size as i64;
-        at(self.rank)..at(self.rank + 1)
+        at(process)..at(process + 1)
+    }
+
+    /// The process whose [`Ranks::share`] of `count` rows has `row`, one of them.
+    pub fn owner(self, row: i64, count: i64) -> usize {
+        ((self.size as i64 * (row + 1) - 1) / count) as usize
     }
 
     /// `tensor` (contiguous float32 or float64) ← its sum over all processes.
@@ -121,32 +131,19 @@ impl Ranks {
     /// [`Error::Processes`] where another process is gone or MPI fails; another kind of tensor. It is never [`Error::Interrupted`]: half a
     /// sum is nothing to go on from.
     pub fn sum(self, tensor: &Tensor) -> Result<()> {
-        match self.sum_up(tensor) {
-            Err(Error::Interrupted) => {
-                Err(mpi::others("do not answer: one has ended, or was told to stop apart from the others"))
-            }
-            done => done,
-        }
+        half_done(self.sum_up(tensor))
     }
 
     fn sum_up(self, tensor: &Tensor) -> Result<()> {
         if self.size == 1 {
             return Ok(());
         }
-        let mut sum = tensor.shallow_clone();
         if tensor.kind() == Kind::Double {
-            // Few values: those of each, in the order of the processes.
-            let all = Tensor::f_zeros([self.size as i64, tensor.numel() as i64], (Kind::Double, Device::Cpu))?;
-            all.f_get(self.rank as i64)?.f_copy_(&tensor.f_reshape([-1])?)?;
-            self.gather(&all)?;
-            return Ok(sum.f_copy_(&all.f_sum_dim_intlist(0, false, Kind::Double)?.f_view_as(tensor)?)?);
+            let mut values = Vec::try_from(tensor.f_to_device(Device::Cpu)?.f_reshape([-1])?)?;
+            self.fold(&mut values, |a, b| a + b)?;
+            return Ok(tensor.shallow_clone().f_copy_(&Tensor::f_from_slice(&values)?.f_view_as(tensor)?)?);
         }
-        if tensor.device() == Device::Cpu {
-            return mpi::sum(tensor);
-        }
-        let staged = tensor.f_to_device(Device::Cpu)?.f_contiguous()?;
-        mpi::sum(&staged)?;
-        Ok(sum.f_copy_(&staged)?)
+        by_way_of_the_host(tensor, mpi::sum)
     }
 
     /// Completes `tensor` (contiguous), of whose rows each process has filled its [`Ranks::share`].
@@ -158,12 +155,52 @@ impl Ranks {
         if self.size == 1 {
             return Ok(());
         }
-        if tensor.device() == Device::Cpu {
-            return mpi::gather(tensor);
+        by_way_of_the_host(tensor, mpi::gather)
+    }
+
+    /// Each of `values` (few, as many in all processes) ← `f` of those of all processes, in their order.
+    ///
+    /// # Errors
+    /// As for [`Ranks::gather`].
+    pub fn fold(self, values: &mut [f64], f: impl Fn(f64, f64) -> f64) -> Result<()> {
+        if self.size == 1 {
+            return Ok(());
         }
-        let staged = tensor.f_to_device(Device::Cpu)?.f_contiguous()?;
-        mpi::gather(&staged)?;
-        Ok(tensor.shallow_clone().f_copy_(&staged)?)
+        let all = self.join(values, (self.size * values.len()) as i64)?;
+        for (place, value) in values.iter_mut().enumerate() {
+            let of_each = all[place..].iter().step_by(all.len() / self.size).copied();
+            *value = of_each.reduce(&f).unwrap_or(*value);
+        }
+        Ok(())
+    }
+
+    /// `count` values one after the other, of which `own` are this process's [`Ranks::share`].
+    ///
+    /// # Errors
+    /// As for [`Ranks::gather`].
+    pub fn join<T: tch::kind::Element + Clone>(self, own: &[T], count: i64) -> Result<Vec<T>>
+    where
+        Vec<T>: TryFrom<Tensor, Error = tch::TchError>,
+    {
+        if self.size == 1 {
+            return Ok(own.to_vec());
+        }
+        let all = Tensor::f_zeros([count], (T::KIND, Device::Cpu))?;
+        all.f_narrow(0, self.share(count).start, own.len() as i64)?.f_copy_(&Tensor::f_from_slice(own)?)?;
+        self.gather(&all)?;
+        Ok(Vec::try_from(all)?)
+    }
+
+    /// Gives each process its rows of `out`, of which `sent` are for each, in the order of the processes, and takes `received` from each into
+    /// `into`. Both are contiguous, on the CPU, and have rows of the same size.
+    ///
+    /// # Errors
+    /// As for [`Ranks::sum`].
+    pub fn exchange(self, out: &Tensor, sent: &[i64], into: &Tensor, received: &[i64]) -> Result<()> {
+        if self.size == 1 {
+            return Ok(into.shallow_clone().f_copy_(out)?);
+        }
+        half_done(mpi::exchange(out, sent, into, received))
     }
 
     /// Where all processes come to between two pieces of work. All that goes from one to another begins so, and a process that was told to stop
@@ -229,6 +266,26 @@ impl Ranks {
     }
 }
 
+/// An interruption within what is nothing to go on from when it is half done is an error.
+fn half_done(done: Result<()>) -> Result<()> {
+    match done {
+        Err(Error::Interrupted) => {
+            Err(mpi::others("do not answer: one has ended, or was told to stop apart from the others"))
+        }
+        done => done,
+    }
+}
+
+/// Has `exchange` work on a tensor's values where MPI reaches them.
+fn by_way_of_the_host(tensor: &Tensor, exchange: impl FnOnce(&Tensor) -> Result<()>) -> Result<()> {
+    if tensor.device() == Device::Cpu {
+        return exchange(tensor);
+    }
+    let staged = tensor.f_to_device(Device::Cpu)?.f_contiguous()?;
+    exchange(&staged)?;
+    Ok(tensor.shallow_clone().f_copy_(&staged)?)
+}
+
 /// What processes tell each other where they [`Ranks::meet`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Meeting {
@@ -247,7 +304,7 @@ mod mpi {
     use std::sync::atomic::Ordering;
     use std::time::{Duration, Instant};
 
-    use super::{apart, Error, Kind, Ranks, Result, Tensor, APART, LATE};
+    use super::{apart, Device, Error, Kind, Ranks, Result, Tensor, APART, LATE};
     use crate::backend::signals;
 
     type GiveUp = extern "C" fn() -> c_int;
@@ -256,6 +313,14 @@ mod mpi {
         fn dec_mpi_join(rank: *mut c_int, size: *mut c_int) -> c_int;
         fn dec_mpi_sum(values: *mut f32, count: i64, give_up: GiveUp) -> c_int;
         fn dec_mpi_gather(values: *mut c_void, count: i64, bytes: i64, give_up: GiveUp) -> c_int;
+        fn dec_mpi_exchange(
+            out: *const c_void,
+            sent: *const i64,
+            into: *mut c_void,
+            received: *const i64,
+            bytes: i64,
+            give_up: GiveUp,
+        ) -> c_int;
         fn dec_mpi_max(values: *mut i64, count: i64, give_up: GiveUp) -> c_int;
         fn dec_mpi_leave() -> c_int;
     }
@@ -286,7 +351,7 @@ mod mpi {
             return Err(Error::Fault(format!("a sum of {:?} over processes, or of values apart", tensor.kind())));
         }
         // SAFETY: a contiguous CPU tensor of so many float32 values, which nobody else uses meanwhile and which is kept (`kept`).
-        kept(tensor, LATE, || unsafe { dec_mpi_sum(tensor.data_ptr().cast(), tensor.numel() as i64, give_up) })
+        kept(&[tensor], || unsafe { dec_mpi_sum(tensor.data_ptr().cast(), tensor.numel() as i64, give_up) })
     }
 
     pub(super) fn gather(tensor: &Tensor) -> Result<()> {
@@ -295,7 +360,29 @@ mod mpi {
         };
         let bytes = tensor.numel() as i64 / rows.max(1) * tensor.kind().elt_size_in_bytes() as i64;
         // SAFETY: a contiguous CPU tensor of so many rows of so many bytes, which nobody else uses meanwhile and which is kept.
-        kept(tensor, LATE, || unsafe { dec_mpi_gather(tensor.data_ptr(), rows, bytes, give_up) })
+        kept(&[tensor], || unsafe { dec_mpi_gather(tensor.data_ptr(), rows, bytes, give_up) })
+    }
+
+    pub(super) fn exchange(out: &Tensor, sent: &[i64], into: &Tensor, received: &[i64]) -> Result<()> {
+        let rows = |tensor: &Tensor| tensor.size().first().copied();
+        let row_bytes =
+            |tensor: &Tensor| tensor.size().iter().skip(1).product::<i64>() * tensor.kind().elt_size_in_bytes() as i64;
+        let size = super::world().size;
+        let fit = |tensor: &Tensor, counts: &[i64]| {
+            tensor.device() == Device::Cpu
+                && tensor.is_contiguous()
+                && counts.len() == size
+                && rows(tensor) == Some(counts.iter().sum())
+        };
+        if !fit(out, sent) || !fit(into, received) || row_bytes(out) != row_bytes(into) {
+            return Err(Error::Fault("rows for other processes that do not fit what is said of them".to_owned()));
+        }
+        // SAFETY: `sent` and `received` have a number for each process; the tensors are contiguous, on the CPU, and have as many rows as
+        // these numbers say, of so many bytes; nobody else uses them meanwhile, and both are kept.
+        kept(&[out, into], || unsafe {
+            let (from, to, bytes) = (out.data_ptr(), into.data_ptr(), row_bytes(out));
+            dec_mpi_exchange(from, sent.as_ptr(), to, received.as_ptr(), bytes, give_up)
+        })
     }
 
     pub(super) fn max(values: &mut [i64; 4], patience: Duration) -> Result<()> {
@@ -303,11 +390,11 @@ mod mpi {
         exchanged(patience, || unsafe { dec_mpi_max(values.as_mut_ptr(), 4, give_up) })
     }
 
-    /// [`exchanged`], after which `tensor` stays in memory where that was not done: MPI may write there still.
-    fn kept(tensor: &Tensor, patience: Duration, exchange: impl FnOnce() -> c_int) -> Result<()> {
-        let done = exchanged(patience, exchange);
+    /// [`exchanged`], after which `tensors` stay in memory where that was not done: MPI may still be at work there.
+    fn kept(tensors: &[&Tensor], exchange: impl FnOnce() -> c_int) -> Result<()> {
+        let done = exchanged(LATE, exchange);
         if done.is_err() {
-            std::mem::forget(tensor.shallow_clone());
+            tensors.iter().for_each(|tensor| std::mem::forget(tensor.shallow_clone()));
         }
         done
     }
@@ -363,6 +450,10 @@ mod mpi {
     }
 
     pub(super) fn gather(_: &Tensor) -> Result<()> {
+        Ok(())
+    }
+
+    pub(super) fn exchange(_: &Tensor, _: &[i64], _: &Tensor, _: &[i64]) -> Result<()> {
         Ok(())
     }
 

@@ -10,6 +10,7 @@ use dec::backend::{device_name, ranks, threads};
 use dec::choose::KRange;
 use dec::config::{changed_keys, earliest_use, Config, Recipe, Use};
 use dec::control::{Control, Event, Observer};
+use dec::data::Dataset;
 use dec::estimator::set_up_machine;
 use dec::report::{self, results_table, Sample, TensorBoard};
 use dec::run::{
@@ -76,7 +77,7 @@ impl Session {
         let identity = Identity {
             recipe: recipe.name.clone(),
             data: dataset.name.clone(),
-            rows_sha256: dataset.rows_sha256()?,
+            rows_sha256: rows_sha256(&dataset)?,
             labels_sha256: dataset.labels_sha256(),
             start_sha256: recipe.config.start.from.as_deref().map(weights_sha256).transpose()?,
             device: device_name(device),
@@ -295,6 +296,15 @@ impl Session {
             }
         }
     }
+}
+
+/// The SHA-256 of the rows, which the first process reads for all.
+fn rows_sha256(dataset: &Dataset) -> dec::Result<String> {
+    const LENGTH: usize = 64;
+    let ranks = ranks::world();
+    let own = if ranks.is_first() { dataset.rows_sha256()?.into_bytes() } else { vec![0; LENGTH] };
+    let all: Vec<u8> = ranks.join(&own, (ranks.size() * LENGTH) as i64)?;
+    Ok(String::from_utf8_lossy(&all[..LENGTH]).into_owned())
 }
 
 /// The settings that a stage goes by.

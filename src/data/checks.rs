@@ -1,7 +1,9 @@
 //! Whether rows can be clustered, asked before any work is done on them.
 
+use super::pass::Passes;
 use super::scaling::quantile;
 use super::{Dataset, Features};
+use crate::backend::ranks::Ranks;
 use crate::error::{Error, Result};
 
 /// Refuses NaN and infinite values.
@@ -71,12 +73,13 @@ const USUAL: f64 = 0.99;
 const ABSURD: f64 = 300.0;
 
 /// The row, column and value of the first value of a table that lies absurdly far out: 300 times as far from the column's median as
-/// 99 of 100 values are. A slip of a unit or a decimal point, mostly, which the scaling of its column is ruled by.
+/// 99 of 100 values are. A slip of a unit or a decimal point, mostly, which the scaling of its column is ruled by. The pass is divided among
+/// `ranks`.
 ///
 /// # Errors
 ///
-/// [`Error::Data`] where rows that stay in a file cannot be read.
-pub fn first_absurd(features: &Features) -> Result<Option<(usize, usize, f32)>> {
+/// [`Error::Data`] where rows that stay in a file cannot be read; [`Error::Processes`].
+pub fn first_absurd(features: &Features, ranks: Ranks) -> Result<Option<(usize, usize, f32)>> {
     if features.are_bytes() {
         return Ok(None);
     }
@@ -95,7 +98,7 @@ pub fn first_absurd(features: &Features) -> Result<Option<(usize, usize, f32)>> 
         let (middle, usual) = usual[j];
         usual > 0.0 && f64::from((value - middle).abs()) > ABSURD * usual
     };
-    features.find_row(|i, row| {
+    Passes { features, ranks }.first(|i, row| {
         let found = row.iter().enumerate().find(|&(j, &value)| is_absurd(j, value));
         found.map(|(j, &value)| (i, j, value))
     })
@@ -105,15 +108,15 @@ pub fn first_absurd(features: &Features) -> Result<Option<(usize, usize, f32)>> 
 ///
 /// # Errors
 ///
-/// [`Error::Rows`] with where the first one is, row and column counted from 0.
-pub fn check_counts(dataset: &Dataset) -> Result<()> {
+/// [`Error::Rows`] with where the first one is, row and column counted from 0. The pass is divided among `ranks`.
+pub fn check_counts(dataset: &Dataset, ranks: Ranks) -> Result<()> {
     if dataset.features.are_bytes() {
         return Ok(());
     }
     let below = |row: usize, values: &[f32]| {
         values.iter().position(|&value| value < 0.0).map(|column| (row, column, values[column]))
     };
-    match dataset.features.find_row(below)? {
+    match (Passes { features: &dataset.features, ranks }).first(below)? {
         None => Ok(()),
         Some((row, column, value)) => Err(Error::Rows(format!(
             "{}: {value} at row {row}, column {column}, both counted from 0, is no count, and data.scale=counts takes \

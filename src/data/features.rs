@@ -1,5 +1,7 @@
 //! The values of a data set: in memory, or where they were until they are needed.
 
+use std::ops::Range;
+
 use ndarray::{Array2, Axis};
 
 use super::{RowSource, Streamed};
@@ -131,17 +133,30 @@ impl Features {
     ///
     /// # Errors
     /// [`crate::Error::Data`] where rows that stay in a file cannot be read.
-    pub fn find_row<T>(&self, mut f: impl FnMut(usize, &[f32]) -> Option<T>) -> Result<Option<T>> {
-        let (n, d) = (self.n_rows(), self.n_features());
+    pub fn find_row<T>(&self, f: impl FnMut(usize, &[f32]) -> Option<T>) -> Result<Option<T>> {
+        self.find_row_in(0..self.n_rows(), f)
+    }
+
+    /// The same of the rows in `range`.
+    ///
+    /// # Errors
+    /// As for [`Features::find_row`].
+    pub(crate) fn find_row_in<T>(
+        &self,
+        range: Range<usize>,
+        mut f: impl FnMut(usize, &[f32]) -> Option<T>,
+    ) -> Result<Option<T>> {
+        let d = self.n_features();
         if let Self::F32(rows) = self {
             if let Some(values) = rows.as_slice().filter(|_| d > 0) {
-                return Ok(values.chunks_exact(d).enumerate().find_map(|(number, row)| f(number, row)));
+                let rows = values[range.start * d..range.end * d].chunks_exact(d);
+                return Ok(range.zip(rows).find_map(|(number, row)| f(number, row)));
             }
         }
         let size = (BLOCK_VALUES / d.max(1)).max(1);
-        let mut block = vec![0.0; size.min(n) * d];
-        for start in (0..n).step_by(size) {
-            let end = (start + size).min(n);
+        let mut block = vec![0.0; size.min(range.len()) * d];
+        for start in range.clone().step_by(size) {
+            let end = (start + size).min(range.end);
             let block = &mut block[..(end - start) * d];
             self.read_f32(start..end, block)?;
             for number in start..end {

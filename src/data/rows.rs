@@ -3,7 +3,11 @@
 //! Rows are resident on the device, or streamed: read a batch at a time from where they lie. Either way they come in the type
 //! they were read in (uint8 images stay uint8) and become scaled float32 a batch at a time; those that are centred, as images on
 //! a background other than 0 are, come as float32. So a streamed batch has the bits of a resident one.
+//!
+//! Processes that train together divide resident rows: each holds its [`Rows::held`], and what says that it is for all processes is to be
+//! called by all of them at the same time, since rows then go from one to another.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use ndarray::{Array2, ArrayView2};
@@ -13,8 +17,10 @@ use rand_xoshiro::rand_core::SeedableRng;
 use rand_xoshiro::Xoshiro256PlusPlus;
 use tch::{no_grad, Device, Kind, TchError, Tensor};
 
+use super::divided::Divided;
 use super::{Features, RowSource, Scaling, Streamed};
 use crate::backend::dense;
+use crate::backend::ranks::Ranks;
 use crate::error::Result;
 
 /// How many values a block of a whole-data pass holds at its widest (2,000 units by 8,000 rows, say): 64 MiB of float32.
@@ -33,6 +39,7 @@ pub struct Rows {
 enum Stored {
     Resident(Tensor),
     Streamed { rows: Streamed, scaling: Arc<Scaling>, device: Device },
+    Divided(Divided),
 }
 
 impl Stored {
@@ -42,6 +49,7 @@ impl Stored {
             Self::Streamed { rows, scaling, device } => {
                 Self::Streamed { rows: rows.clone(), scaling: Arc::clone(scaling), device: *device }
             }
+            Self::Divided(divided) => Self::Divided(divided.shallow_clone()),
         }
     }
 }
@@ -62,6 +70,34 @@ impl Rows {
             part.f_copy_(&scaled(features, chosen.iter().copied(), scaling)?)?;
         }
         Ok(Self { stored: Stored::Resident(stored), scale: scaling.factor() })
+    }
+
+    /// As [`Rows::resident`], divided among `ranks`: of the rows that `order` names this process reads and holds its share.
+    ///
+    /// # Errors
+    /// As for [`Rows::resident`].
+    pub fn divided(
+        features: &Features,
+        order: &[usize],
+        scaling: &Scaling,
+        device: Device,
+        ranks: Ranks,
+    ) -> Result<Self> {
+        let share = ranks.share(order.len() as i64);
+        let own = Self::resident(features, &order[share.start as usize..share.end as usize], scaling, device)?;
+        Ok(match own.stored {
+            Stored::Resident(tensor) => Self { scale: own.scale, ..Self::of_own(tensor, order.len() as i64, ranks) },
+            stored => Self { stored, ..own },
+        })
+    }
+
+    /// `n` rows that need no scaling, such as a layer's codes, of which `own` are this process's share: float32 \[share, d\].
+    pub fn of_own(own: Tensor, n: i64, ranks: Ranks) -> Self {
+        let stored = match ranks.size() {
+            1 => Stored::Resident(own),
+            _ => Stored::Divided(Divided { own, n, ranks }),
+        };
+        Self { stored, scale: 1.0 }
     }
 
     /// All of `rows`, to be read and scaled when they are needed, and brought to `device` then.
@@ -91,12 +127,16 @@ impl Rows {
         Self { stored: self.stored.share(), scale: self.scale }
     }
 
-    /// The first `n` of them (all, where there are no more), sharing their memory.
+    /// The first `n` of them (all, where there are no more), sharing their memory. For all processes, and each then holds them.
     ///
     /// # Errors
-    /// A libtorch failure.
+    /// A libtorch failure; [`crate::Error::Processes`].
     pub fn first(&self, n: i64) -> Result<Self> {
-        if n >= self.n_rows() {
+        let n = n.min(self.n_rows());
+        if let Stored::Divided(_) = &self.stored {
+            return Ok(Self { stored: Stored::Resident(self.stored_block(0, n)?), scale: self.scale });
+        }
+        if n == self.n_rows() {
             return Ok(self.shallow_clone());
         }
         let stored = match self.stored.share() {
@@ -105,6 +145,7 @@ impl Rows {
                 let rows = rows.select(&(0..n as usize).collect::<Vec<_>>());
                 Stored::Streamed { rows, scaling, device }
             }
+            divided @ Stored::Divided(_) => divided,
         };
         Ok(Self { stored, scale: self.scale })
     }
@@ -114,6 +155,7 @@ impl Rows {
         match &self.stored {
             Stored::Resident(tensor) => tensor.size()[0],
             Stored::Streamed { rows, .. } => rows.shape()[0] as i64,
+            Stored::Divided(divided) => divided.n,
         }
     }
 
@@ -122,6 +164,7 @@ impl Rows {
         match &self.stored {
             Stored::Resident(tensor) => tensor.size()[1],
             Stored::Streamed { rows, .. } => rows.shape()[1] as i64,
+            Stored::Divided(divided) => divided.own.size()[1],
         }
     }
 
@@ -130,7 +173,21 @@ impl Rows {
         match &self.stored {
             Stored::Resident(tensor) => tensor.device(),
             Stored::Streamed { device, .. } => *device,
+            Stored::Divided(divided) => divided.own.device(),
         }
+    }
+
+    /// The processes that the rows are divided among; this one alone where they are not.
+    pub fn ranks(&self) -> Ranks {
+        match &self.stored {
+            Stored::Divided(divided) => divided.ranks,
+            _ => Ranks::ALONE,
+        }
+    }
+
+    /// Which of them this process holds, or can read: all, unless they are divided.
+    pub fn held(&self) -> Range<i64> {
+        self.ranks().share(self.n_rows())
     }
 
     /// Whether a batch is read when it is needed.
@@ -138,7 +195,7 @@ impl Rows {
         matches!(self.stored, Stored::Streamed { .. })
     }
 
-    /// The rows at `indices` (int64, \[b\]) as scaled float32 \[b, d\].
+    /// The rows at `indices` (int64, \[b\]) as scaled float32 \[b, d\]. For all processes, with the same indices.
     ///
     /// # Errors
     /// An index outside the rows; rows that cannot be read.
@@ -147,7 +204,7 @@ impl Rows {
         self.scaled(stored.f_index_select(0, &places)?)
     }
 
-    /// The rows at `indices` (int64, \[b\]) as scaled float32 into `out` \[b, d\].
+    /// The rows at `indices` (int64, \[b\]) as scaled float32 into `out` \[b, d\]. For all processes, with the same indices.
     ///
     /// # Errors
     /// An index outside the rows (on CUDA that ends the process), another shape; rows that cannot be read.
@@ -157,7 +214,7 @@ impl Rows {
     }
 
     /// Stored rows among which are those at `indices` (int64, \[b\]), and their places there; [`Rows::scale`] remains to be
-    /// applied.
+    /// applied. For all processes, with the same indices.
     ///
     /// # Errors
     /// As for [`Rows::batch`].
@@ -169,18 +226,32 @@ impl Rows {
                 let places = Tensor::f_arange(chosen.len() as i64, (Kind::Int64, *device))?;
                 Ok((self.read(chosen.into_iter().map(|row| row as usize))?, places))
             }
+            Stored::Divided(divided) => divided.fetch_all(indices),
         }
     }
 
-    /// Streamed rows, as they would be stored.
-    fn read(&self, chosen: impl ExactSizeIterator<Item = usize>) -> Result<Tensor> {
-        match &self.stored {
-            Stored::Resident(tensor) => Ok(tensor.f_index_select(0, &index_of(&chosen.collect::<Vec<_>>())?)?),
-            Stored::Streamed { rows, scaling, device } => {
-                let features = Features::Streamed(rows.clone());
-                Ok(scaled(&features, chosen, scaling)?.f_to_device(*device)?)
-            }
+    /// Of the batch `indices` (int64, \[b\]) the part that is the share of `ranks`: rows among which they are, and their places there. For all
+    /// processes, with the same batch.
+    ///
+    /// # Errors
+    /// As for [`Rows::batch`]; [`crate::Error::Processes`].
+    pub fn part(&self, indices: &Tensor, ranks: Ranks) -> Result<(Self, Tensor)> {
+        if let Stored::Divided(divided) = &self.stored {
+            let (stored, places) = divided.fetch_share(indices)?;
+            return Ok((Self { stored: Stored::Resident(stored), scale: self.scale }, places));
         }
+        let share = ranks.share(indices.size1()?);
+        Ok((self.shallow_clone(), indices.f_narrow(0, share.start, share.end - share.start)?))
+    }
+
+    /// These rows, as they would be stored.
+    fn read(&self, chosen: impl ExactSizeIterator<Item = usize>) -> Result<Tensor> {
+        if let Stored::Streamed { rows, scaling, device } = &self.stored {
+            let features = Features::Streamed(rows.clone());
+            return Ok(scaled(&features, chosen, scaling)?.f_to_device(*device)?);
+        }
+        let (stored, places) = self.at(&index_of(&chosen.collect::<Vec<_>>())?)?;
+        Ok(stored.f_index_select(0, &places)?)
     }
 
     /// What the stored rows are to be multiplied by.
@@ -188,12 +259,12 @@ impl Rows {
         self.scale
     }
 
-    /// The rows from `start` on as scaled float32 into `out` \[b, d\].
+    /// The rows from `start` on, which this process holds, as scaled float32 into `out` \[b, d\].
     ///
     /// # Errors
     /// Fewer rows than `out` has, another width; rows that cannot be read.
-    pub fn copy_range(&self, start: i64, out: &Tensor) -> Result<()> {
-        let rows = self.stored_block(start, out.size()[0])?;
+    pub fn copy_held(&self, start: i64, out: &Tensor) -> Result<()> {
+        let rows = self.held_block(start, out.size()[0])?;
         let mut out = out.shallow_clone();
         out.f_copy_(&rows)?;
         if self.scale != 1.0 {
@@ -203,7 +274,7 @@ impl Rows {
     }
 
     /// Applies `f` to all rows in order, without a graph, and joins what it returns; in blocks that bound the memory, given
-    /// that `f` needs `width` values a row.
+    /// that `f` needs `width` values a row. For all processes.
     ///
     /// # Errors
     /// What `f` fails with; rows that cannot be read.
@@ -219,7 +290,7 @@ impl Rows {
         })
     }
 
-    /// All rows as scaled float32 \[n, d\], on the rows' device.
+    /// All rows as scaled float32 \[n, d\], on the rows' device. For all processes.
     ///
     /// # Errors
     /// A libtorch failure, such as a device without room for them; rows that cannot be read.
@@ -227,7 +298,7 @@ impl Rows {
         self.block(0, self.n_rows())
     }
 
-    /// The rows from `start` on as scaled float32 \[length, d\].
+    /// The rows from `start` on as scaled float32 \[length, d\]. For all processes.
     ///
     /// # Errors
     /// Fewer rows than that; rows that cannot be read.
@@ -235,15 +306,37 @@ impl Rows {
         self.scaled(self.stored_block(start, length)?)
     }
 
-    /// The rows from `start` on as they are stored, \[length, d\]; [`Rows::scale`] remains to be applied.
+    /// The rows from `start` on as they are stored, \[length, d\]; [`Rows::scale`] remains to be applied. For all processes.
     ///
     /// # Errors
     /// As for [`Rows::block`].
     pub fn stored_block(&self, start: i64, length: i64) -> Result<Tensor> {
         match &self.stored {
             Stored::Resident(tensor) => Ok(tensor.f_narrow(0, start, length)?),
-            Stored::Streamed { .. } => self.read(start as usize..(start + length) as usize),
+            _ => self.read(start as usize..(start + length) as usize),
         }
+    }
+
+    /// The same of rows that this process holds.
+    ///
+    /// # Errors
+    /// As for [`Rows::block`]; rows that it does not hold.
+    pub fn held_block(&self, start: i64, length: i64) -> Result<Tensor> {
+        match &self.stored {
+            Stored::Divided(divided) => Ok(divided.own.f_narrow(0, start - divided.held().start, length)?),
+            _ => self.stored_block(start, length),
+        }
+    }
+
+    /// A value for each row, of which `own` are those of the rows that this process holds. For all processes.
+    ///
+    /// # Errors
+    /// [`crate::Error::Interrupted`]; [`crate::Error::Processes`].
+    pub fn of_all<T: tch::kind::Element + Clone>(&self, own: &[T]) -> Result<Vec<T>>
+    where
+        Vec<T>: TryFrom<Tensor, Error = TchError>,
+    {
+        self.ranks().join(own, self.n_rows())
     }
 
     fn scaled(&self, rows: Tensor) -> Result<Tensor> {

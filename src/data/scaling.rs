@@ -4,7 +4,9 @@ use ndarray::{Array1, Array2, Axis};
 use serde::Serialize;
 use tch::Tensor;
 
+use super::pass::Passes;
 use super::{tensor_of, Channels, Features, Scale};
+use crate::backend::ranks::Ranks;
 use crate::error::Result;
 
 /// The share of all variance that a tenth of the features holds where the others would not count without standardising.
@@ -86,49 +88,56 @@ impl Scaling {
     /// Sparse weights, as of words in texts (at least 50 features, none below 0, four fifths of the values 0, no counts), whose rows
     /// differ in length are brought to length 1 before they are centred: how long a text is says nothing.
     ///
+    /// The passes that it takes are divided among `ranks`.
+    ///
     /// # Errors
-    /// [`crate::Error::Data`] where rows that stay in a file cannot be read.
-    pub fn new(scale: Scale, features: &Features, kind: RowKind) -> Result<(Self, f64)> {
+    /// [`crate::Error::Data`] where rows that stay in a file cannot be read; [`crate::Error::Processes`].
+    pub fn new(scale: Scale, features: &Features, kind: RowKind, ranks: Ranks) -> Result<(Self, f64)> {
+        let rows = Passes { features, ranks };
         let by = |factor: f64, root: f64| (Self::Factor(factor), factor * root);
         Ok(match (scale, kind) {
-            (Scale::Factor(factor), _) => by(factor, root_mean_square(features)?),
-            (Scale::Standardise, _) => Self::standardise(&Moments::of(features, RowRule::Plain)?),
-            (Scale::Centre, _) => Self::centre(&Moments::of(features, RowRule::Plain)?),
-            (Scale::Counts, _) => Self::of_counts(features)?,
-            (Scale::Unit, _) => Self::of_directions(features)?,
-            (Scale::Auto, RowKind::Image(shape)) => Self::of_images(features, shape)?,
-            (Scale::Auto, RowKind::Colour(_, channels)) => Self::of_colour(features, channels)?,
+            (Scale::Factor(factor), _) => by(factor, root_mean_square(rows)?),
+            (Scale::Standardise, _) => Self::standardise(&Moments::of(rows, RowRule::Plain)?),
+            (Scale::Centre, _) => Self::centre(&Moments::of(rows, RowRule::Plain)?),
+            (Scale::Counts, _) => Self::of_counts(rows)?,
+            (Scale::Unit, _) => Self::of_directions(rows)?,
+            (Scale::Auto, RowKind::Image(shape)) => Self::of_images(rows, shape)?,
+            (Scale::Auto, RowKind::Colour(_, channels)) => Self::of_colour(rows, channels)?,
             (Scale::Auto, RowKind::Series) => {
-                let root = root_mean_square(features)?;
+                let root = root_mean_square(rows)?;
                 by(1.0 / root, root)
             }
-            (Scale::Auto, RowKind::Table) => Self::of_table(features)?,
+            (Scale::Auto, RowKind::Table) => Self::of_table(rows)?,
         })
     }
 
-    fn of_counts(features: &Features) -> Result<(Self, f64)> {
-        let mut totals: Vec<f64> = Vec::with_capacity(features.n_rows());
-        features.each_row(|_, row| totals.push(total_of(row)))?;
+    fn of_counts(rows: Passes) -> Result<(Self, f64)> {
+        let mut totals = Vec::new();
+        rows.each_own(|row| totals.push(total_of(row)))?;
+        let mut totals = rows.of_all(&totals)?;
         let middle = totals.len() / 2;
         let total = totals.select_nth_unstable_by(middle, f64::total_cmp).1.max(1.0);
         let rule = RowRule::Counts(total);
-        Ok(Self::centre(&Moments::of(features, rule)?).after(rule))
+        Ok(Self::centre(&Moments::of(rows, rule)?).after(rule))
     }
 
-    fn of_directions(features: &Features) -> Result<(Self, f64)> {
-        Ok(Self::centre(&Moments::of(features, RowRule::Unit)?).after(RowRule::Unit))
+    fn of_directions(rows: Passes) -> Result<(Self, f64)> {
+        Ok(Self::centre(&Moments::of(rows, RowRule::Unit)?).after(RowRule::Unit))
     }
 
-    fn of_images(features: &Features, shape: [usize; 2]) -> Result<(Self, f64)> {
+    fn of_images(rows: Passes, shape: [usize; 2]) -> Result<(Self, f64)> {
+        let features = rows.features;
         let sample = features.sample(SAMPLE)?;
         let background = background(&sample, shape);
         let (mut greatest, mut squares) = (0.0f64, 0.0);
-        features.each_row(|_, row| {
+        rows.each_own(|row| {
             for value in row.iter().map(|&value| f64::from(value)) {
                 greatest = greatest.max((value - background).abs());
                 squares += (value - background).powi(2);
             }
         })?;
+        rows.greatest(std::slice::from_mut(&mut greatest))?;
+        rows.sum(std::slice::from_mut(&mut squares))?;
         let unit = match usual_difference(&sample, background) {
             Some(usual) if greatest > OUTLYING * usual => usual,
             _ => greatest,
@@ -144,8 +153,8 @@ impl Scaling {
     }
 
     /// Each channel around its mean, which is what comes in where an image is moved, over one deviation for all.
-    fn of_colour(features: &Features, channels: Channels) -> Result<(Self, f64)> {
-        let mut moments = Moments::of(features, RowRule::Plain)?;
+    fn of_colour(rows: Passes, channels: Channels) -> Result<(Self, f64)> {
+        let mut moments = Moments::of(rows, RowRule::Plain)?;
         let d = moments.mean.len();
         let (mut sums, per_channel) = (vec![0.0; channels.count], (d / channels.count).max(1) as f64);
         moments.mean.iter().enumerate().for_each(|(j, mean)| sums[channels.of(j, d)] += mean / per_channel);
@@ -157,21 +166,21 @@ impl Scaling {
         Ok(Self::centre(&moments))
     }
 
-    fn of_table(features: &Features) -> Result<(Self, f64)> {
-        if are_counts(features)? {
+    fn of_table(rows: Passes) -> Result<(Self, f64)> {
+        if are_counts(rows)? {
             tracing::info!(
                 "the rows look like counts: each is brought to the same total and the logarithm taken \
                  (data.scale=centre if they are not)"
             );
-            return Self::of_counts(features);
+            return Self::of_counts(rows);
         }
-        if are_weights(features)? {
+        if are_weights(rows)? {
             tracing::info!(
                 "the rows look like weights of words: each is brought to length 1 (data.scale=centre if length matters)"
             );
-            return Self::of_directions(features);
+            return Self::of_directions(rows);
         }
-        let moments = Moments::of(features, RowRule::Plain)?;
+        let moments = Moments::of(rows, RowRule::Plain)?;
         if moments.some_dominate() {
             tracing::info!(
                 "a few features hold nearly all of the variance, so each is standardised (data.scale=centre, one \
@@ -290,23 +299,28 @@ fn length_of(row: &[f32]) -> f64 {
 }
 
 /// Whether the values are sparse weights whose rows differ in length: see [`Scaling::new`].
-fn are_weights(features: &Features) -> Result<bool> {
+fn are_weights(rows: Passes) -> Result<bool> {
+    let features = rows.features;
     let [n, d] = [features.n_rows(), features.n_features()];
     if features.are_bytes() || d < LEAST_COUNTED {
         return Ok(false);
     }
-    let (mut zeros, mut all_whole, mut least, mut most) = (0usize, true, f64::INFINITY, 0.0f64);
-    let negative = features.find_row(|_, row| {
-        zeros += row.iter().filter(|&&value| value == 0.0).count();
-        all_whole = all_whole && row.iter().all(|value| value.fract() == 0.0);
+    let (mut counts, mut least, mut most) = ([0.0, 0.0], [f64::INFINITY], [0.0f64]);
+    let [zeros, fractions] = &mut counts;
+    let negative = rows.any(|row| {
+        *zeros += row.iter().filter(|&&value| value == 0.0).count() as f64;
+        *fractions += row.iter().filter(|&&value| value.fract() != 0.0).count() as f64;
         let length = length_of(row);
         if length > 0.0 {
-            (least, most) = (least.min(length), most.max(length));
+            (least[0], most[0]) = (least[0].min(length), most[0].max(length));
         }
-        row.iter().any(|&value| value < 0.0).then_some(())
+        row.iter().any(|&value| value < 0.0)
     })?;
-    let sparse = zeros as f64 >= SPARSE * (n * d) as f64;
-    Ok(negative.is_none() && sparse && !all_whole && most > ALIKE * least)
+    rows.sum(&mut counts)?;
+    rows.least(&mut least)?;
+    rows.greatest(&mut most)?;
+    let [zeros, fractions] = counts;
+    Ok(!negative && zeros >= SPARSE * (n * d) as f64 && fractions > 0.0 && most[0] > ALIKE * least[0])
 }
 
 fn total_of(row: &[f32]) -> f64 {
@@ -316,12 +330,13 @@ fn total_of(row: &[f32]) -> f64 {
 /// Whether the values count something, as sequencing reads of genes or words of a text do: whole numbers of many features of
 /// which few are large, small ones the more frequent the smaller they are, in most features some above 1 (which tells them from
 /// indicators).
-fn are_counts(features: &Features) -> Result<bool> {
+fn are_counts(rows: Passes) -> Result<bool> {
+    let features = rows.features;
     if features.n_features() < LEAST_COUNTED {
         return Ok(false);
     }
     let whole = |value: &f32| *value >= 0.0 && value.fract() == 0.0;
-    if !features.are_bytes() && features.find_row(|_, row| (!row.iter().all(whole)).then_some(()))?.is_some() {
+    if !features.are_bytes() && rows.any(|row| !row.iter().all(whole))? {
         return Ok(false);
     }
     let sample = features.sample(SAMPLE)?;
@@ -350,20 +365,22 @@ struct Moments {
 
 impl Moments {
     /// Of the rows after `rule`.
-    fn of(features: &Features, rule: RowRule) -> Result<Self> {
-        let (n, d) = (features.n_rows().max(1) as f64, features.n_features());
-        let mut mean = Array1::<f64>::zeros(d);
-        let mut least = Array1::from_elem(d, f64::INFINITY);
-        let mut most = Array1::from_elem(d, f64::NEG_INFINITY);
-        each_value(features, rule, |j, value| {
+    fn of(rows: Passes, rule: RowRule) -> Result<Self> {
+        let (n, d) = (rows.features.n_rows().max(1) as f64, rows.features.n_features());
+        let (mut mean, mut least, mut most) = (vec![0.0; d], vec![f64::INFINITY; d], vec![f64::NEG_INFINITY; d]);
+        each_value(rows, rule, |j, value| {
             mean[j] += value;
             least[j] = least[j].min(value);
             most[j] = most[j].max(value);
         })?;
-        mean /= n;
-        let mut squares = Array1::<f64>::zeros(d);
-        each_value(features, rule, |j, value| squares[j] += (value - mean[j]).powi(2))?;
-        let mut deviation = squares.mapv(|sum| (sum / n).sqrt());
+        rows.sum(&mut mean)?;
+        rows.least(&mut least)?;
+        rows.greatest(&mut most)?;
+        let mean = Array1::from(mean) / n;
+        let mut squares = vec![0.0; d];
+        each_value(rows, rule, |j, value| squares[j] += (value - mean[j]).powi(2))?;
+        rows.sum(&mut squares)?;
+        let mut deviation: Array1<f64> = squares.into_iter().map(|sum| (sum / n).sqrt()).collect();
         for (j, s) in deviation.iter_mut().enumerate() {
             if least[j] == most[j] || !(*s as f32).is_normal() {
                 *s = 0.0;
@@ -381,10 +398,10 @@ impl Moments {
     }
 }
 
-/// `f` with each value of the rows after `rule`, and the feature that it is of.
-fn each_value(features: &Features, rule: RowRule, mut f: impl FnMut(usize, f64)) -> Result<()> {
-    let mut changed = vec![0.0; features.n_features()];
-    features.each_row(|_, row| {
+/// `f` with each value of this process's rows after `rule`, and the feature that it is of.
+fn each_value(rows: Passes, rule: RowRule, mut f: impl FnMut(usize, f64)) -> Result<()> {
+    let mut changed = vec![0.0; rows.features.n_features()];
+    rows.each_own(|row| {
         let row = match rule {
             RowRule::Plain => row,
             _ => {
@@ -426,10 +443,11 @@ pub(super) fn quantile(mut values: Vec<f32>, share: f64) -> Option<f64> {
 }
 
 /// The root mean square of all values, summed in float64.
-fn root_mean_square(features: &Features) -> Result<f64> {
-    let mut sum = 0.0;
-    each_value(features, RowRule::Plain, |_, value| sum += value * value)?;
-    Ok((sum / (features.n_rows() * features.n_features()) as f64).sqrt())
+fn root_mean_square(rows: Passes) -> Result<f64> {
+    let mut sum = [0.0];
+    each_value(rows, RowRule::Plain, |_, value| sum[0] += value * value)?;
+    rows.sum(&mut sum)?;
+    Ok((sum[0] / (rows.features.n_rows() * rows.features.n_features()) as f64).sqrt())
 }
 
 #[cfg(test)]
@@ -443,7 +461,7 @@ mod tests {
     }
 
     fn fit(scale: Scale, features: &Features, kind: RowKind) -> (Scaling, f64) {
-        Scaling::new(scale, features, kind).unwrap()
+        Scaling::new(scale, features, kind, Ranks::ALONE).unwrap()
     }
 
     /// The rows as training stores them.
@@ -482,8 +500,9 @@ mod tests {
 
     #[test]
     fn what_is_no_count_is_not_taken_for_one() {
-        let not = |rows: Array2<f32>| assert!(!are_counts(&Features::F32(rows)).unwrap());
-        assert!(are_counts(&Features::F32(counts())).unwrap());
+        let counted = |rows| are_counts(Passes { features: &Features::F32(rows), ranks: Ranks::ALONE }).unwrap();
+        let not = |rows: Array2<f32>| assert!(!counted(rows));
+        assert!(counted(counts()));
         not(counts() + 0.5);
         not(counts() - 1.0);
         not(counts().slice(ndarray::s![.., ..40]).to_owned());

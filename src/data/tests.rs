@@ -7,6 +7,7 @@ use npyz::WriterBuilder;
 use proptest::prelude::*;
 
 use super::*;
+use crate::backend::ranks::Ranks;
 
 /// A directory for one test's files.
 struct Dir(tempfile::TempDir);
@@ -382,21 +383,21 @@ fn rows_that_cannot_be_clustered() {
     has(&refused(f32s(ndarray::Array2::zeros((4, 0))), 2), &["4 rows of 0 values"]);
     has(&refused(f32s(ndarray::Array2::zeros((0, 4))), 2), &["no rows"]);
     check_clusterable(&data(Features::U8(array![[1, 1], [1, 2]])), 2).unwrap();
-    check_counts(&data(Features::F32(array![[0.0, 2.5]]))).unwrap();
-    let error = check_counts(&data(Features::F32(array![[0.0, 1.0], [3.0, -2.0]]))).unwrap_err();
+    check_counts(&data(Features::F32(array![[0.0, 2.5]])), Ranks::ALONE).unwrap();
+    let error = check_counts(&data(Features::F32(array![[0.0, 1.0], [3.0, -2.0]])), Ranks::ALONE).unwrap_err();
     assert!(error.to_string().contains("-2 at row 1, column 1"), "{error}");
 }
 
 #[test]
 fn a_value_that_is_absurdly_far_out_is_named() {
     let mut rows = ndarray::Array2::from_shape_fn((200, 3), |(i, j)| ((i * 7 + j * 13) % 31) as f32);
-    assert_eq!(first_absurd(&f32s(rows.clone())).unwrap(), None);
+    assert_eq!(first_absurd(&f32s(rows.clone()), Ranks::ALONE).unwrap(), None);
     rows[[150, 1]] = 1e6;
-    assert_eq!(first_absurd(&f32s(rows)).unwrap(), Some((150, 1, 1e6)));
+    assert_eq!(first_absurd(&f32s(rows), Ranks::ALONE).unwrap(), Some((150, 1, 1e6)));
     // Mostly zeros, as counts are, is no unit to measure by.
     let mut counts = ndarray::Array2::zeros((200, 2));
     counts[[3, 0]] = 40.0;
-    assert_eq!(first_absurd(&f32s(counts)).unwrap(), None);
+    assert_eq!(first_absurd(&f32s(counts), Ranks::ALONE).unwrap(), None);
 }
 
 /// Writes a small MNIST: two training digits and one test digit.

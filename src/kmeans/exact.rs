@@ -15,13 +15,14 @@ use crate::error::Result;
 /// centroids.
 const BLOCK_VALUES: i64 = 1 << 24;
 
-/// Calls `f` with consecutive rows on the CPU, as they are stored, and the factor that they are to be multiplied by.
-fn for_blocks(rows: &Rows, control: &mut Control, mut f: impl FnMut(i64, &Tensor, f64) -> Result<()>) -> Result<()> {
-    let (n, scale) = (rows.n_rows(), rows.scale());
+/// Calls `f` with consecutive rows on the CPU, of those that this process holds, as they are stored, and the factor that they are to be
+/// multiplied by.
+fn for_blocks(rows: &Rows, control: &Control, mut f: impl FnMut(i64, &Tensor, f64) -> Result<()>) -> Result<()> {
+    let (held, scale) = (rows.held(), rows.scale());
     let size = (BLOCK_VALUES / rows.n_features().max(1)).max(1);
-    for start in (0..n).step_by(size as usize) {
+    for start in held.clone().step_by(size as usize) {
         control.check()?;
-        let block = rows.stored_block(start, size.min(n - start))?.f_to_device(Device::Cpu)?;
+        let block = rows.held_block(start, size.min(held.end - start))?.f_to_device(Device::Cpu)?;
         let block = if block.f_kind()? == Kind::Uint8 { block } else { block.f_to_kind(Kind::Float)? };
         f(start, &block.f_contiguous()?, scale)?;
     }
@@ -29,7 +30,7 @@ fn for_blocks(rows: &Rows, control: &mut Control, mut f: impl FnMut(i64, &Tensor
 }
 
 /// The mean of each cluster's rows, \[k, d\], summed in float64 in the rows' order; 0 for an empty cluster.
-pub(super) fn means(rows: &Rows, labels: &[i64], n_clusters: usize, control: &mut Control) -> Result<Array2<f32>> {
+pub(super) fn means(rows: &Rows, labels: &[i64], n_clusters: usize, control: &Control) -> Result<Array2<f32>> {
     let shape = (n_clusters, rows.n_features() as usize);
     let sums = Tensor::f_zeros([shape.0 as i64, shape.1 as i64], (Kind::Double, Device::Cpu))?;
     let mut sizes = vec![0.0f64; n_clusters];
@@ -46,11 +47,10 @@ pub(super) fn means(rows: &Rows, labels: &[i64], n_clusters: usize, control: &mu
     }))
 }
 
-/// Every row's nearest centroid (the first of equally near ones), and each row's squared distance to it.
-fn nearest(rows: &Rows, centroids: &Array2<f32>, control: &mut Control) -> Result<(Vec<i64>, Vec<f64>)> {
+/// The nearest centroid (the first of equally near ones) of every row that this process holds, and its squared distance to it.
+fn nearest(rows: &Rows, centroids: &Array2<f32>, control: &Control) -> Result<(Vec<i64>, Vec<f64>)> {
     let centroids = tensor_of(centroids.view())?;
-    let n = rows.n_rows() as usize;
-    let (mut labels, mut distances) = (Vec::with_capacity(n), Vec::with_capacity(n));
+    let (mut labels, mut distances) = (Vec::new(), Vec::new());
     for_blocks(rows, control, |_, block, scale| {
         let (block_labels, block_distances) = lloyd::nearest(block, scale, &centroids)?;
         labels.extend(values_of::<i32>(&block_labels)?.into_iter().map(i64::from));
@@ -60,17 +60,18 @@ fn nearest(rows: &Rows, centroids: &Array2<f32>, control: &mut Control) -> Resul
     Ok((labels, distances))
 }
 
-/// The clustering that `centroids` \[k, d\] make.
-pub(crate) fn assign(rows: &Rows, centroids: Array2<f32>, control: &mut Control) -> Result<KMeans> {
-    let (labels, distances) = nearest(rows, &centroids, control)?;
-    // Summed in the rows' order, so that the number of threads does not show.
+/// The clustering that `centroids` \[k, d\] make. For all processes that hold the rows.
+pub(crate) fn assign(rows: &Rows, centroids: Array2<f32>, control: &Control) -> Result<KMeans> {
+    let (labels, distances) = control.divided(nearest(rows, &centroids, control))?;
+    let (labels, distances) = (rows.of_all(&labels)?, rows.of_all(&distances)?);
+    // Summed in the rows' order, so that neither the number of threads nor that of processes shows.
     Ok(KMeans { centroids, labels, inertia: distances.iter().sum() })
 }
 
 /// Lloyd steps from `centroids` \[k, d\] until no row changes its cluster, at most `max_iter` of them.
 ///
 /// An empty cluster takes the row that is farthest from its centroid, as in scikit-learn.
-pub(super) fn finish(rows: &Rows, centroids: Array2<f32>, max_iter: u64, control: &mut Control) -> Result<KMeans> {
+pub(super) fn finish(rows: &Rows, centroids: Array2<f32>, max_iter: u64, control: &Control) -> Result<KMeans> {
     let k = centroids.nrows();
     let (labels, mut distances) = nearest(rows, &centroids, control)?;
     let mut current = KMeans { centroids, labels, inertia: distances.iter().sum() };

@@ -34,6 +34,7 @@ use std::collections::HashSet;
 
 use ndarray::Array2;
 use serde::{Deserialize, Serialize};
+use tch::Kind;
 
 use crate::control::Control;
 use crate::data::{values_of, Rows};
@@ -125,7 +126,7 @@ fn check_params(params: &KMeansParams) -> Result<()> {
 /// Rows that are looked at together for what cannot be clustered.
 const CHECKED_VALUES: i64 = 1 << 22;
 
-/// Refuses rows that cannot be clustered into so many.
+/// Refuses rows that cannot be clustered into so many. For all processes that hold the rows.
 ///
 /// # Errors
 /// As for [`fit`].
@@ -141,13 +142,15 @@ pub(crate) fn check_rows(rows: &Rows, n_clusters: usize) -> Result<()> {
     let bound = (f64::from(f32::MAX) / (4.0 * n as f64 * d as f64)).sqrt();
     let unusable = |value: f64| !value.is_finite() || value.abs() >= bound;
     let size = (CHECKED_VALUES / d).max(1);
-    for start in (0..n).step_by(size as usize) {
-        let length = size.min(n - start);
-        let (least, most) = rows.stored_block(start, length)?.f_aminmax(None, false)?; // NaN where there is one
+    let held = rows.held();
+    for start in held.clone().step_by(size as usize) {
+        let length = size.min(held.end - start);
+        let block = rows.held_block(start, length)?;
+        let (least, most) = block.f_aminmax(None, false)?; // NaN where there is one
         if !unusable(f64::try_from(least)? * rows.scale()) && !unusable(f64::try_from(most)? * rows.scale()) {
             continue;
         }
-        let values: Vec<f32> = values_of(&rows.block(start, length)?)?;
+        let values: Vec<f32> = values_of(&block.f_to_kind(Kind::Float)?.f_mul_scalar(rows.scale())?)?;
         let Some(place) = values.iter().position(|&value| unusable(f64::from(value))) else { continue };
         let (row, column, value) = (start + place as i64 / d, place as i64 % d, values[place]);
         let remedy = if value.is_finite() {

@@ -175,19 +175,12 @@ fn best_of_all<P: Passes>(
     ranks.gather(&inertias)?;
     ranks.gather(&centroids)?;
     let inertias: Vec<f64> = values_of(&inertias)?;
-    let mut winner = 0;
-    for (process, inertia) in inertias.iter().enumerate() {
-        if *inertia < inertias[winner] {
-            winner = process;
-        }
-    }
+    let least = (0..).zip(inertias).min_by(|(_, a), (_, b)| a.total_cmp(b));
+    let (winner, inertia) = least.ok_or_else(|| Error::Training("k-means: no restart ended".to_owned()))?;
     for restart in share.end as usize..count {
-        control.restart(first + restart + 1, inertias[winner].min(lowest));
+        control.restart(first + restart + 1, inertia.min(lowest));
     }
-    Ok(Best {
-        inertia: inertias[winner],
-        centroids: centroids.f_get(winner as i64)?.f_to_device(space.stored.device())?,
-    })
+    Ok(Best { inertia, centroids: centroids.f_get(winner)?.f_to_device(space.stored.device())? })
 }
 
 /// The best of the restarts from `first` on, `count` of them, by `passes`.

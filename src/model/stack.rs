@@ -104,26 +104,49 @@ impl DenseStack {
     /// # Errors
     /// [`crate::Error::Interrupted`], a libtorch failure (out of memory, say), rows of another width than the first layer's.
     pub fn map_rows(&self, rows: &Rows, control: &Control) -> Result<Tensor> {
-        no_grad(|| {
-            let n = rows.n_rows();
-            let widths: Vec<i64> = std::iter::once(rows.n_features()).chain(self.widths()).collect();
-            let last = widths[widths.len() - 1];
-            let result = Tensor::f_empty([n, last], (Kind::Float, rows.device()))?;
-            let products: i64 = widths.windows(2).map(|pair| pair[0] * pair[1]).sum();
-            if products < WORTH_DIVIDING * last {
-                self.map_range(rows, 0..n, &result, control)?;
-                return Ok(result);
-            }
-            control.divided(self.map_range(rows, control.ranks().share(n), &result, control))?;
-            control.ranks().gather(&result)?;
-            Ok(result)
-        })
+        let (n, widths) = (rows.n_rows(), self.widths_from(rows));
+        let products: i64 = widths.windows(2).map(|pair| pair[0] * pair[1]).sum();
+        let (divided, last) = (rows.ranks().size() > 1, widths[widths.len() - 1]);
+        if !divided && products < WORTH_DIVIDING * last {
+            return self.map_range(rows, 0..n, control);
+        }
+        // Those who hold the rows, whether the caller says or not that they work together.
+        let ranks = if divided { rows.ranks() } else { control.ranks() };
+        let share = ranks.share(n);
+        let own = control.divided(self.map_range(rows, share.clone(), control))?;
+        if ranks.size() == 1 {
+            return Ok(own);
+        }
+        let result = Tensor::f_empty([n, last], (Kind::Float, rows.device()))?;
+        result.f_narrow(0, share.start, share.end - share.start)?.f_copy_(&own)?;
+        ranks.gather(&result)?;
+        Ok(result)
     }
 
-    /// What the stack makes of the rows in `range`, into theirs of `result`.
-    fn map_range(&self, rows: &Rows, range: Range<i64>, result: &Tensor, control: &Control) -> Result<()> {
+    /// The same of the rows alone that are this process's share, all where it works alone.
+    ///
+    /// # Errors
+    /// As for [`DenseStack::map_rows`].
+    pub fn map_own(&self, rows: &Rows, control: &Control) -> Result<Rows> {
+        let (n, ranks) = (rows.n_rows(), control.ranks());
+        let own = control.divided(self.map_range(rows, ranks.share(n), control))?;
+        Ok(Rows::of_own(own, n, ranks))
+    }
+
+    /// The widths of the rows and of each layer's output.
+    fn widths_from(&self, rows: &Rows) -> Vec<i64> {
+        std::iter::once(rows.n_features()).chain(self.widths()).collect()
+    }
+
+    /// What the stack makes of the rows in `range`, which this process holds.
+    fn map_range(&self, rows: &Rows, range: Range<i64>, control: &Control) -> Result<Tensor> {
+        no_grad(|| self.map_range_without_graph(rows, range, control))
+    }
+
+    fn map_range_without_graph(&self, rows: &Rows, range: Range<i64>, control: &Control) -> Result<Tensor> {
         let (device, last) = (rows.device(), self.layers.len() - 1);
-        let widths: Vec<i64> = std::iter::once(rows.n_features()).chain(self.widths()).collect();
+        let widths = self.widths_from(rows);
+        let result = Tensor::f_empty([range.end - range.start, widths[last + 1]], (Kind::Float, device))?;
         let widest = widths.iter().copied().max().unwrap_or(1);
         let room = if device.is_cuda() { GPU_BLOCK_VALUES } else { BLOCK_VALUES };
         let size = (room / widest).clamp(1, rows.n_rows().max(1));
@@ -134,11 +157,11 @@ impl DenseStack {
             control.check()?;
             let count = size.min(range.end - start);
             let mut x = scratch[0].f_narrow(0, 0, count * widths[0])?.f_view([count, widths[0]])?;
-            rows.copy_range(start, &x)?;
+            rows.copy_held(start, &x)?;
             for (i, layer) in self.layers.iter().enumerate() {
                 let width = widths[i + 1];
                 let y = if i == last {
-                    result.f_narrow(0, start, count)?
+                    result.f_narrow(0, start - range.start, count)?
                 } else {
                     scratch[(i + 1) % 2].f_narrow(0, 0, count * width)?.f_view([count, width])?
                 };
@@ -147,6 +170,6 @@ impl DenseStack {
                 x = y;
             }
         }
-        Ok(())
+        Ok(result)
     }
 }

@@ -477,8 +477,11 @@ impl Trainer {
         Ok(())
     }
 
-    /// What an interrupted self-training has come to, if that can be had soon.
+    /// What an interrupted self-training has come to, if that can be had soon: not where other processes hold some of the rows.
     fn end_early(&mut self) {
+        if self.run.task.rows.ranks().size() > 1 {
+            return;
+        }
         let mut deadline = Deadline::within(EARLY_END);
         let control = &mut Control::new(&mut deadline);
         let ended = self.assign(control).and_then(|found| match found {

@@ -7,10 +7,11 @@ use serde::Serialize;
 use tch::{Device, Tensor};
 
 use crate::backend::available_bytes;
+use crate::backend::ranks::{self, Meeting, Ranks};
 use crate::config::{lengths, AugmentKind, CheckedConfig, Config, Scale, WeightInit};
 use crate::control::StageName;
 use crate::data::{self, permutation, Dataset, Features, Intake, RowKind, RowSource, Rows, Scaling};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::kmeans::{check_rows, KMeansParams};
 use crate::model::{Autoencoder, ClusterNames, Init, Network};
 use crate::train::augmentation::Augmentation;
@@ -25,7 +26,7 @@ pub struct Task {
     pub config: CheckedConfig,
     /// Row i of `rows` is row `order[i]` of the input.
     pub order: Vec<usize>,
-    /// The rows, shuffled and scaled.
+    /// The rows, shuffled and scaled; of those in memory each process that trains with others holds a part.
     pub rows: Rows,
     /// A class for each of `rows`, for scoring alone.
     pub labels_true: Option<Vec<i64>>,
@@ -53,21 +54,23 @@ impl Task {
     /// # Errors
     /// [`crate::Error::Rows`] for rows that cannot be clustered, or a libtorch failure.
     pub fn new(config: &CheckedConfig, dataset: &Dataset, device: Device) -> Result<Self> {
+        let ranks = ranks::world();
+        check_same_rows(dataset, ranks)?;
         if config.data.scale == Scale::Counts {
-            data::check_counts(dataset)?;
+            data::check_counts(dataset, ranks)?;
         }
         let order = order_of(config, dataset.n_rows());
         let chosen = in_file_order(dataset, &order);
         data::check_clusterable(&chosen, config.n_clusters)?;
         let (kind, image) = kind_of(config, &chosen)?;
         if kind.rows == RowKind::Table {
-            warn_of_absurd(&chosen, &order)?;
+            warn_of_absurd(&chosen, &order, ranks)?;
         }
         let warm = match &config.start.from {
             Some(run) => Some((run, warm::model_for(run, dataset, device)?)),
             None => None,
         };
-        let (mut scaling, magnitude) = Scaling::new(config.data.scale, &chosen.features, kind.rows)?;
+        let (mut scaling, magnitude) = Scaling::new(config.data.scale, &chosen.features, kind.rows, ranks)?;
         if let Some((_, model)) = &warm {
             scaling = model.scaling.clone();
         }
@@ -81,7 +84,7 @@ impl Task {
             }
             features => {
                 drop(chosen);
-                let rows = Rows::resident(features, &order, &scaling, device)?;
+                let rows = Rows::divided(features, &order, &scaling, device, ranks)?;
                 check_rows(&rows, config.n_clusters)?;
                 rows
             }
@@ -244,6 +247,27 @@ pub fn stays_streamed(config: &Config, features: &Features) -> bool {
     rows.in_memory() || bytes > most / 3
 }
 
+/// Refuses to go on where processes that train together have read different rows, as far as their number and a sample tell.
+fn check_same_rows(dataset: &Dataset, ranks: Ranks) -> Result<()> {
+    const SAMPLE: usize = 100;
+    if ranks.size() == 1 {
+        return Ok(());
+    }
+    let features = &dataset.features;
+    let shape = [features.n_rows() as u64, features.n_features() as u64];
+    let values = features.sample(SAMPLE)?;
+    let numbers = shape.into_iter().chain(values.iter().map(|value| value.to_bits().into()));
+    let Meeting { same, stop, .. } = ranks.meet(false, false, numbers.fold(0, |sum, next| data::hash(sum ^ next)))?;
+    if same || stop {
+        return Ok(()); // the next meeting ends the work
+    }
+    let [n, d] = shape;
+    Err(Error::Processes(format!(
+        "the {} processes have read different rows, {n} of {d} features here: give all of them the same file",
+        ranks.size()
+    )))
+}
+
 /// The chosen rows in the order of the file, in which passes over a file are fastest, and sums are those of any order.
 fn in_file_order<'a>(dataset: &'a Dataset, order: &[usize]) -> Cow<'a, Dataset> {
     if order.len() == dataset.n_rows() {
@@ -279,8 +303,8 @@ pub enum ToldBy {
 }
 
 /// Names a row that will rule the scaling of its columns; `order` are the rows that `dataset` has, ascending there.
-fn warn_of_absurd(dataset: &Dataset, order: &[usize]) -> Result<()> {
-    let Some((place, column, value)) = data::first_absurd(&dataset.features)? else { return Ok(()) };
+fn warn_of_absurd(dataset: &Dataset, order: &[usize], ranks: Ranks) -> Result<()> {
+    let Some((place, column, value)) = data::first_absurd(&dataset.features, ranks)? else { return Ok(()) };
     let mut ascending = order.to_vec();
     ascending.sort_unstable();
     let name = dataset.columns.get(column).map_or_else(String::new, |name| format!(" ({name:?})"));

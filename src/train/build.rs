@@ -152,16 +152,16 @@ fn augmented(rows: &Rows, batch: &Batch, params: EngineParams) -> Result<Tensor>
     Ok(x)
 }
 
-/// The clean codes of all `rows`, which the next layer trains on.
+/// The clean codes of all `rows`, which the next layer trains on; divided among processes that work together.
 ///
 /// # Errors
 /// A libtorch failure (out of memory, say), or [`crate::Error::Interrupted`].
 pub fn codes(pair: &LayerPair, rows: &Rows, width: i64, control: &crate::control::Control) -> Result<Rows> {
-    Ok(Rows::from_tensor(match pair.encoder_stack() {
-        Some(stack) => stack.map_rows(rows, control)?,
-        None => rows.map_blocks(width, |x: &Tensor| {
+    match pair.encoder_stack() {
+        Some(stack) => stack.map_own(rows, control),
+        None => Ok(Rows::from_tensor(rows.map_blocks(width, |x: &Tensor| {
             control.check()?;
             Ok(pair.encode(x))
-        })?,
-    }))
+        })?)),
+    }
 }

@@ -272,7 +272,7 @@ impl Engine {
         self.compute_on(Part { first: share.start, portion, past })?;
         let indices = batch.indices.f_narrow(0, share.start, rows)?;
         self.prepare(&Batch { indices: &indices, number: batch.number })?;
-        self.read(Some(batch))?;
+        self.read_part(batch, ranks)?;
         self.compute(Update::Later)
     }
 
@@ -309,20 +309,29 @@ impl Engine {
         Ok(self.views.indices.f_copy_(batch.indices)?)
     }
 
-    /// The rows that `views.indices` names, changed as `key` has it. Where that is a part of the batch `whole`, and a row may have a patch of any
-    /// other, all of that is changed, and the part taken.
-    fn read(&self, whole: Option<&Batch>) -> Result<()> {
-        let Views { rows, indices, input, .. } = &self.views;
-        match (&self.augmentation, whole) {
-            (None, _) => self.rows.gather(indices, input),
-            (Some(augmentation), Some(whole)) if augmentation.has_patches() => {
-                let width = self.rows.n_features();
-                let all = Tensor::f_empty([whole.indices.size1()?, width], (Kind::Float, input.device()))?;
-                let key = key(self.seed, whole.number, 0)?.f_to_device(input.device())?;
-                augmentation.gather(&self.rows, whole.indices, &key, &all)?;
-                Ok(input.shallow_clone().f_copy_(&all.f_narrow(0, self.part.first, *rows)?)?)
-            }
-            (Some(augmentation), _) => augmentation.gather(&self.rows, indices, &self.key, input),
+    /// The rows that `views.indices` names, changed as `key` has it.
+    fn read(&self) -> Result<()> {
+        self.read_from(&self.rows, &self.views.indices)
+    }
+
+    /// The same where they are the part of the batch `whole` that is `ranks`'. Where a row may have a patch of any other, all of the batch is
+    /// changed, and the part taken.
+    fn read_part(&self, whole: &Batch, ranks: Ranks) -> Result<()> {
+        let Some(augmentation) = self.augmentation.filter(Augmentation::has_patches) else {
+            let (rows, places) = self.rows.part(whole.indices, ranks)?;
+            return self.read_from(&rows, &places);
+        };
+        let Views { rows, input, .. } = &self.views;
+        let all = Tensor::f_empty([whole.indices.size1()?, self.rows.n_features()], (Kind::Float, input.device()))?;
+        let key = key(self.seed, whole.number, 0)?.f_to_device(input.device())?;
+        augmentation.gather(&self.rows, whole.indices, &key, &all)?;
+        Ok(input.shallow_clone().f_copy_(&all.f_narrow(0, self.part.first, *rows)?)?)
+    }
+
+    fn read_from(&self, rows: &Rows, indices: &Tensor) -> Result<()> {
+        match &self.augmentation {
+            None => rows.gather(indices, &self.views.input),
+            Some(augmentation) => augmentation.gather(rows, indices, &self.key, &self.views.input),
         }
     }
 
@@ -449,7 +458,7 @@ impl Step for Engine {
             self.optimiser.begin(learning_rate)?;
             let mut replay = std::mem::take(&mut self.replay);
             let done = replay.step(self.views.rows, || {
-                self.read(None)?;
+                self.read()?;
                 self.compute(Update::AtOnce)
             });
             self.replay = replay;
