@@ -129,8 +129,9 @@ fn clustering_on_a_gpu_is_that_of_the_cpu() {
         let tensors = [noise(&[n, m]), noise(&[k, m]), zeros(&[n, k], Kind::Float), zeros(&[n], Kind::Int64)];
         same_on_both(gpu, "assignment", &tensors, |t| {
             dense::log_soft_assignment(&t[0], &t[1], alpha, &t[2]).unwrap();
-            let loss = dense::target_distribution(&t[2], &t[3]).unwrap();
-            vec![Tensor::from_slice(&[loss])]
+            let (frequency, confidence) = dense::shares(&t[2], &t[3]).unwrap();
+            let loss = dense::target_distribution(&t[2], &frequency).unwrap();
+            vec![Tensor::from_slice(&[loss / n as f64, confidence / n as f64]), Tensor::from_slice(&frequency)]
         });
         let p = noise(&[n, k]).softmax(1, Kind::Float);
         let indices = Tensor::randint(n, [60], (Kind::Int64, Device::Cpu));

@@ -183,6 +183,11 @@ DEC_VECTORISED void adam(float* __restrict w, const float* __restrict g, float* 
   }
 }
 
+// Rows of a table [n, k] that one task sums.
+constexpr int64_t kTableRows = 1024;
+
+int64_t table_grain(int64_t k) { return std::max<int64_t>(1, dec::kGrain / (kTableRows * k)); }
+
 int64_t parts(int64_t count, int64_t size) { return (count + size - 1) / size; }
 
 void accumulate(float* gradient, const float* sums, int64_t count, float beta) {
@@ -469,48 +474,59 @@ char* dec_dense_log_soft_assignment(const at::Tensor* z, const at::Tensor* centr
   });
 }
 
-// log q [n, k] becomes p [n, k] in place; also each row's most probable cluster and KL(P||Q), the mean over the rows.
-char* dec_dense_target(const at::Tensor* log_q, const at::Tensor* labels, double* divergence) {
+// Of log q [n, k]: each row's most probable cluster, the sums of q over the rows [k], and the sum of each row's largest q.
+char* dec_dense_shares(const at::Tensor* log_q, const at::Tensor* labels, double* frequency, double* confidence) {
   return guarded([&] {
     const int64_t n = log_q->size(0), k = log_q->size(1);
-    float* table = log_q->mutable_data_ptr<float>();
+    const float* table = log_q->const_data_ptr<float>();
     int64_t* label = labels->mutable_data_ptr<int64_t>();
-    constexpr int64_t kBlock = 1024;
-    const int64_t count = parts(n, kBlock);
-    const int64_t grain = std::max<int64_t>(1, dec::kGrain / (kBlock * k));
-    // f_j, the sum of q over all rows.
-    std::vector<double> sums(static_cast<std::size_t>(count * k));
-    at::parallel_for(0, count, grain, [&](int64_t begin, int64_t end) {
+    const int64_t count = parts(n, kTableRows), width = k + 1;
+    std::vector<double> sums(static_cast<std::size_t>(count * width));
+    at::parallel_for(0, count, table_grain(k), [&](int64_t begin, int64_t end) {
       for (int64_t part = begin; part < end; ++part) {
-        double* sum = sums.data() + part * k;
-        for (int64_t i = part * kBlock; i < std::min(n, (part + 1) * kBlock); ++i) {
+        double* sum = sums.data() + part * width;
+        for (int64_t i = part * kTableRows; i < std::min(n, (part + 1) * kTableRows); ++i) {
           const float* row = table + i * k;
           label[i] = std::max_element(row, row + k) - row;
           for (int64_t j = 0; j < k; ++j) {
             sum[j] += std::exp(row[j]);
           }
+          sum[k] += std::exp(row[label[i]]);
         }
       }
     });
-    std::vector<float> frequency(static_cast<std::size_t>(k));
-    for (int64_t j = 0; j < k; ++j) {
-      double sum = 0.0;
-      for (int64_t part = 0; part < count; ++part) {
-        sum += sums[static_cast<std::size_t>(part * k + j)];
+    std::fill(frequency, frequency + k, 0.0);
+    *confidence = 0.0;
+    for (int64_t part = 0; part < count; ++part) {
+      const double* sum = sums.data() + part * width;
+      for (int64_t j = 0; j < k; ++j) {
+        frequency[j] += sum[j];
       }
-      frequency[static_cast<std::size_t>(j)] = std::max(static_cast<float>(sum), std::numeric_limits<float>::min());
+      *confidence += sum[k];
     }
+  });
+}
+
+// log q [n, k] becomes p [n, k] in place, given f [k], the sums of q over all rows of the data set; also the sum of KL(p||q) over the rows.
+char* dec_dense_target(const at::Tensor* log_q, const double* frequency, double* divergence) {
+  return guarded([&] {
+    const int64_t n = log_q->size(0), k = log_q->size(1);
+    float* table = log_q->mutable_data_ptr<float>();
+    std::vector<float> all(static_cast<std::size_t>(k));
+    std::transform(frequency, frequency + k, all.begin(),
+                   [](double sum) { return std::max(static_cast<float>(sum), std::numeric_limits<float>::min()); });
+    const int64_t count = parts(n, kTableRows);
     std::vector<double> losses(static_cast<std::size_t>(count));
-    at::parallel_for(0, count, grain, [&](int64_t begin, int64_t end) {
+    at::parallel_for(0, count, table_grain(k), [&](int64_t begin, int64_t end) {
       std::vector<float> weights(static_cast<std::size_t>(k));
       for (int64_t part = begin; part < end; ++part) {
         double loss = 0.0;
-        for (int64_t i = part * kBlock; i < std::min(n, (part + 1) * kBlock); ++i) {
+        for (int64_t i = part * kTableRows; i < std::min(n, (part + 1) * kTableRows); ++i) {
           float* row = table + i * k;
           float total = 0.0F;
           for (int64_t j = 0; j < k; ++j) {
             const float q = std::exp(row[j]);
-            const float weight = q * q / frequency[static_cast<std::size_t>(j)];
+            const float weight = q * q / all[static_cast<std::size_t>(j)];
             weights[static_cast<std::size_t>(j)] = weight;
             total += weight;
           }
@@ -525,11 +541,10 @@ char* dec_dense_target(const at::Tensor* log_q, const at::Tensor* labels, double
         losses[static_cast<std::size_t>(part)] = loss;
       }
     });
-    double loss = 0.0;
+    *divergence = 0.0;
     for (const double part : losses) {
-      loss += part;
+      *divergence += part;
     }
-    *divergence = loss / static_cast<double>(n);
   });
 }
 

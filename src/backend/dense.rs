@@ -111,7 +111,13 @@ extern "C" {
         alpha: f64,
         log_q: *const C_tensor,
     ) -> *mut c_char;
-    fn dec_dense_target(log_q: *const C_tensor, labels: *const C_tensor, divergence: *mut f64) -> *mut c_char;
+    fn dec_dense_shares(
+        log_q: *const C_tensor,
+        labels: *const C_tensor,
+        frequency: *mut f64,
+        confidence: *mut f64,
+    ) -> *mut c_char;
+    fn dec_dense_target(log_q: *const C_tensor, frequency: *const f64, divergence: *mut f64) -> *mut c_char;
     fn dec_dense_descend(w: *const C_tensor, v: *const C_tensor, rate: *const C_tensor, decay: f32) -> *mut c_char;
     fn dec_dense_adam(
         w: *const C_tensor,
@@ -383,22 +389,42 @@ pub fn log_soft_assignment(z: &Tensor, centroids: &Tensor, alpha: f64, log_q: &T
     unsafe { check(dec_dense_log_soft_assignment(z.as_ptr(), centroids.as_ptr(), alpha, log_q.as_ptr())) }
 }
 
-/// `log_q` \[n, k\] of the whole data set becomes the target distribution p (Xie et al. 2016, Eq. 3), in place; `labels`
-/// (int64, \[n\]) becomes each row's most probable cluster. Returns KL(P‖Q), the mean over the rows.
+/// Of `log_q` \[n, k\]: the sums f \[k\] of q over these rows, and the sum of each row's largest q. `labels` (int64, \[n\]) becomes each row's
+/// most probable cluster.
 ///
 /// # Errors
 /// Shapes that do not fit each other.
-pub fn target_distribution(log_q: &Tensor, labels: &Tensor) -> Result<f64> {
+pub fn shares(log_q: &Tensor, labels: &Tensor) -> Result<(Vec<f64>, f64)> {
     let (n, k) = log_q.size2()?;
     plain(log_q, &[n, k], Kind::Float)?;
     plain(labels, &[n], Kind::Int64)?;
-    require(n > 0 && k > 0, || format!("a target distribution of shape [{n}, {k}]"))?;
+    require(k > 0, || format!("a soft assignment of shape [{n}, {k}]"))?;
     if !on_cpu(&[log_q, labels]) {
-        return generic::target_distribution(log_q, labels);
+        return generic::shares(log_q, labels);
+    }
+    let (mut frequency, mut confidence) = (vec![0.0; k as usize], 0.0);
+    // SAFETY: contiguous CPU tensors, [n, k] in float32 with k above zero and [n] in int64, and room for k sums.
+    unsafe { check(dec_dense_shares(log_q.as_ptr(), labels.as_ptr(), frequency.as_mut_ptr(), &mut confidence)) }?;
+    Ok((frequency, confidence))
+}
+
+/// `log_q` \[n, k\] becomes the target distribution p (Xie et al. 2016, Eq. 3), in place; `frequency` is f \[k\], the sums of q over all rows
+/// of the data set, of which these may be a part. Returns the sum over these rows of KL(p‖q).
+///
+/// # Errors
+/// Shapes that do not fit each other.
+pub fn target_distribution(log_q: &Tensor, frequency: &[f64]) -> Result<f64> {
+    let (n, k) = log_q.size2()?;
+    plain(log_q, &[n, k], Kind::Float)?;
+    require(k > 0 && k == frequency.len() as i64, || {
+        format!("a target distribution of shape [{n}, {k}] by {} sums", frequency.len())
+    })?;
+    if !on_cpu(&[log_q]) {
+        return generic::target_distribution(log_q, frequency);
     }
     let mut divergence = 0.0;
-    // SAFETY: contiguous CPU tensors, [n, k] in float32 and [n] in int64, neither n nor k zero.
-    unsafe { check(dec_dense_target(log_q.as_ptr(), labels.as_ptr(), &mut divergence)) }?;
+    // SAFETY: a contiguous float32 CPU tensor [n, k] with k above zero, and k sums.
+    unsafe { check(dec_dense_target(log_q.as_ptr(), frequency.as_ptr(), &mut divergence)) }?;
     Ok(divergence)
 }
 
@@ -671,8 +697,12 @@ mod tests {
             let labels = || Tensor::zeros([n], (Kind::Int64, Device::Cpu));
             let (c1, c2) = (labels(), labels());
             let q = q1.copy();
-            let (l1, l2) = (target_distribution(&q1, &c1).unwrap(), generic::target_distribution(&q2, &c2).unwrap());
-            assert!(close(&q1, &q2) && c1 == c2 && (l1 - l2).abs() < 1e-6, "{l1} {l2}");
+            let ((f1, s1), (f2, s2)) = (shares(&q1, &c1).unwrap(), generic::shares(&q2, &c2).unwrap());
+            let near = |a: f64, b: f64| (a - b).abs() < 1e-5 * (1.0 + b.abs());
+            assert!(f1.iter().zip(&f2).all(|(&a, &b)| near(a, b)) && near(s1, s2), "{f1:?} {f2:?} {s1} {s2}");
+            assert!(near(f1.iter().sum(), n as f64), "rows of q sum to 1: {f1:?}");
+            let (l1, l2) = (target_distribution(&q1, &f1).unwrap(), generic::target_distribution(&q2, &f1).unwrap());
+            assert!(close(&q1, &q2) && c1 == c2 && near(l1, l2), "{l1} {l2}");
             assert!(close(&q1.sum_dim_intlist(1, false, None), &Tensor::ones([n], FLOAT)));
             assert!(q1 != q || k == 1);
 
@@ -763,7 +793,8 @@ mod tests {
             mean_squared_error(&error, &bias, false, &target, 1.0, sink, &loss).unwrap();
             let (table, labels) = (Tensor::zeros([5000, 10], FLOAT), Tensor::zeros([5000], (Kind::Int64, Device::Cpu)));
             log_soft_assignment(&z, &centroids, 1.0, &table).unwrap();
-            let divergence = target_distribution(&table, &labels).unwrap();
+            let (frequency, confidence) = shares(&table, &labels).unwrap();
+            let divergence = target_distribution(&table, &frequency).unwrap();
             let dz = z.zeros_like();
             let dmu = centroids.copy();
             let rows = Tensor::arange(5000, (Kind::Int64, Device::Cpu));
@@ -771,7 +802,7 @@ mod tests {
             kl_divergence(&z, &centroids, &table, &rows, 1.0, 1.0, &dz, into, &loss).unwrap();
             let products = [forward, back_to_weights];
             let passes = [activated, dropped, back, moved, error, sums, loss, table, dz, dmu];
-            (products.into_iter().chain(passes).collect::<Vec<_>>(), divergence)
+            (products.into_iter().chain(passes).collect::<Vec<_>>(), (divergence, frequency, confidence))
         };
         let before = tch::get_num_threads();
         let runs = [run(1), run(2), run(3)];
@@ -804,7 +835,8 @@ mod tests {
         kl_divergence(&nan(), &noise(&[4, 3]), &p, &rows, 1.0, 1.0, &dz, sink, &loss).unwrap();
         assert!(loss.double_value(&[0]).is_nan() && bool::try_from(dmu.isnan().all()).unwrap());
         let (table, labels) = (nan(), Tensor::zeros([2], (Kind::Int64, Device::Cpu)));
-        assert!(target_distribution(&table, &labels).unwrap().is_nan());
+        let (frequency, confidence) = shares(&table, &labels).unwrap();
+        assert!(confidence.is_nan() && target_distribution(&table, &frequency).unwrap().is_nan());
     }
 
     #[test]
@@ -833,7 +865,8 @@ mod tests {
         let empty = mean_squared_error(&t(&[0, 3]), &t(&[3]), false, &t(&[0, 3]), 1.0, sink, &loss);
         assert!(problem(empty).contains("[0, 3]"));
         assert!(problem(log_soft_assignment(&t(&[4, 2]), &t(&[0, 2]), 1.0, &t(&[4, 0]))).contains("0 clusters"));
-        let table = t(&[0, 3]);
-        assert!(target_distribution(&table, &Tensor::zeros([0], (Kind::Int64, Device::Cpu))).is_err());
+        let refused = target_distribution(&t(&[2, 3]), &[1.0, 1.0]).map(drop);
+        assert!(problem(refused).contains("[2, 3] by 2 sums"));
+        assert_eq!(shares(&t(&[0, 3]), &none).unwrap(), (vec![0.0; 3], 0.0), "a process may have no rows");
     }
 }

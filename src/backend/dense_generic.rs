@@ -156,12 +156,31 @@ pub(super) fn log_soft_assignment(z: &Tensor, centroids: &Tensor, alpha: f64, lo
     })
 }
 
-pub(super) fn target_distribution(log_q: &Tensor, labels: &Tensor) -> Result<f64> {
+pub(super) fn shares(log_q: &Tensor, labels: &Tensor) -> Result<(Vec<f64>, f64)> {
+    // The values of q take as much memory as log q: 16 MiB of float32 at a time.
+    const BLOCK_VALUES: i64 = 1 << 22;
     no_grad(|| {
-        set(labels, &log_q.f_argmax(1, false)?)?;
-        let q = log_q.f_exp()?;
-        let p = student_t::target_distribution(&q, &student_t::cluster_frequency(&q)?)?;
-        let loss = f64::try_from(student_t::kl_divergence(&p, log_q)?)?;
+        let (n, k) = log_q.size2()?;
+        let double = (Kind::Double, log_q.device());
+        let (mut frequency, mut confidence) = (Tensor::f_zeros([k], double)?, Tensor::f_zeros([], double)?);
+        let size = (BLOCK_VALUES / k).max(1);
+        for start in (0..n).step_by(size as usize) {
+            let count = size.min(n - start);
+            let q = log_q.f_narrow(0, start, count)?.f_exp()?;
+            let (largest, label) = q.f_max_dim(1, false)?;
+            set(&labels.f_narrow(0, start, count)?, &label)?;
+            let _ = frequency.f_add_(&student_t::cluster_frequency(&q)?)?;
+            let _ = confidence.f_add_(&largest.f_sum(Kind::Double)?)?;
+        }
+        Ok((Vec::try_from(frequency.f_to_device(Device::Cpu)?)?, f64::try_from(confidence)?))
+    })
+}
+
+pub(super) fn target_distribution(log_q: &Tensor, frequency: &[f64]) -> Result<f64> {
+    no_grad(|| {
+        let frequency = Tensor::f_from_slice(frequency)?.f_to_device(log_q.device())?;
+        let p = student_t::target_distribution(&log_q.f_exp()?, &frequency)?;
+        let loss = f64::try_from(student_t::kl_divergence(&p, log_q)?)? * log_q.size()[0] as f64;
         set(log_q, &p)?;
         Ok(loss)
     })

@@ -161,12 +161,12 @@ impl Ranks {
     /// Each of `values` (few, as many in all processes) ← `f` of those of all processes, in their order.
     ///
     /// # Errors
-    /// As for [`Ranks::gather`].
+    /// As for [`Ranks::sum`].
     pub fn fold(self, values: &mut [f64], f: impl Fn(f64, f64) -> f64) -> Result<()> {
         if self.size == 1 {
             return Ok(());
         }
-        let all = self.join(values, (self.size * values.len()) as i64)?;
+        let all = half_done(self.join(values, (self.size * values.len()) as i64))?;
         for (place, value) in values.iter_mut().enumerate() {
             let of_each = all[place..].iter().step_by(all.len() / self.size).copied();
             *value = of_each.reduce(&f).unwrap_or(*value);
@@ -267,7 +267,10 @@ impl Ranks {
 }
 
 /// An interruption within what is nothing to go on from when it is half done is an error.
-fn half_done(done: Result<()>) -> Result<()> {
+///
+/// # Errors
+/// Those of `done`; [`Error::Processes`] for [`Error::Interrupted`].
+pub fn half_done<T>(done: Result<T>) -> Result<T> {
     match done {
         Err(Error::Interrupted) => {
             Err(mpi::others("do not answer: one has ended, or was told to stop apart from the others"))

@@ -13,7 +13,7 @@ use crate::data::{hash, Rows};
 use crate::error::Result;
 use crate::model::{copies, encode_all, set_parameters, ClusteringLayer};
 use crate::objective::dec::Dec;
-use crate::objective::Objective;
+use crate::objective::{Latent, Objective};
 use crate::state::{Clusters, Run};
 use crate::train::build;
 use crate::train::steps::Steps;
@@ -61,17 +61,18 @@ impl Generality {
         let batches = stage.batches(&self.train, &settings)?;
         let params = stage.engine(&batches, 0.0, &settings);
         let total = EPOCHS * batches.per_epoch();
-        objective.refresh(&z, &layer, 1, EPOCHS, &p)?;
+        objective.refresh(&Latent::whole(&z), &layer, 1, EPOCHS, &p)?;
         let step = build::clustering(network, &layer, &p, objective.term(), &self.train, params)?;
         let mut steps = Steps::new(stage, step, &settings, batches, total, false, None)?;
         let mut silent = control.silenced();
         while steps.done() < total {
             steps.train(total, &mut silent)?;
-            objective.refresh(&encode_all(network, &self.train, &silent)?, &layer, 1, EPOCHS, &p)?;
+            let z = encode_all(network, &self.train, &silent)?;
+            objective.refresh(&Latent::whole(&z), &layer, 1, EPOCHS, &p)?;
         }
         let z = encode_all(network, &self.both, &silent)?;
         let loss = |start: i64| -> Result<f64> {
-            Ok(objective.refresh(&z.f_narrow(0, start, self.n)?, &layer, 1, EPOCHS, &p)?.loss)
+            Ok(objective.refresh(&Latent::whole(&z.f_narrow(0, start, self.n)?), &layer, 1, EPOCHS, &p)?.loss)
         };
         let (train, validation) = (loss(0)?, loss(self.n)?);
         Ok(Some(train / validation).filter(|ratio| ratio.is_finite() && validation > 0.0))

@@ -573,6 +573,28 @@ mod tests {
     }
 
     #[test]
+    fn each_process_holds_its_share_of_the_rows() {
+        let features = Features::U8(Array2::from_shape_fn((7, 2), |(i, j)| (10 * i + j) as u8));
+        let order = [6, 0, 3, 1, 5];
+        let whole = Rows::resident(&features, &order, &Scaling::Factor(0.5), Device::Cpu).unwrap();
+        let parts: Vec<_> = (0..3)
+            .map(|rank| {
+                let ranks = Ranks::of(rank, 3);
+                let rows = Rows::divided(&features, &order, &Scaling::Factor(0.5), Device::Cpu, ranks).unwrap();
+                assert_eq!((rows.n_rows(), rows.n_features(), rows.ranks(), rows.scale()), (5, 2, ranks, 0.5));
+                let held = rows.held();
+                assert!(rows.held_block(held.start, held.end - held.start + 1).is_err(), "no more than its own");
+                let own = Tensor::empty([held.end - held.start, 2], (Kind::Float, Device::Cpu));
+                rows.copy_held(held.start, &own).unwrap();
+                own
+            })
+            .collect();
+        assert_eq!(Tensor::cat(&parts, 0), whole.to_tensor().unwrap());
+        let (rows, places) = whole.part(&Tensor::from_slice(&[4i64, 2, 0]), Ranks::of(2, 3)).unwrap();
+        assert_eq!(rows.batch(&places).unwrap(), whole.batch(&Tensor::from_slice(&[0i64])).unwrap());
+    }
+
+    #[test]
     fn blocks_join_in_order() {
         let n = 20_000;
         let features = Features::F32(Array2::from_shape_fn((n, 1), |(i, _)| i as f32));

@@ -237,7 +237,7 @@ fn empty_clusters_take_the_farthest_rows() {
     let moved = exact::fill(&mut labels, 4, &[1.0, 0.0, 1.0, 100.0, 81.0, 900.0]);
     assert_eq!(moved, [5, 3]);
     assert_eq!(labels, [0, 0, 0, 3, 2, 1], "90 is 30 away, 50 is 10 away, 51 must stay");
-    let finished = exact::finish(&rows_of(rows.view()), centroids, 100, &mut Control::ignored()).unwrap();
+    let finished = exact::finish(&rows_of(rows.view()), centroids, 100, &Control::ignored()).unwrap();
     assert_consistent(rows.view(), &finished);
     assert_eq!(finished.inertia, 2.0);
 }
@@ -328,7 +328,7 @@ fn ends_where_linfa_ends_from_the_same_centroids() {
         let init = KMeansInit::Precomputed(start.clone());
         let rng = Xoshiro256Plus::seed_from_u64(0);
         let theirs = linfa::restart_from(init, rows.view(), &shared, f32::MIN_POSITIVE, &rng).unwrap();
-        let finish = |centroids| exact::finish(&rows_of(rows.view()), centroids, 300, &mut Control::ignored()).unwrap();
+        let finish = |centroids| exact::finish(&rows_of(rows.view()), centroids, 300, &Control::ignored()).unwrap();
         let theirs = finish(theirs);
         let [ours, _] = descents(&rows_of(rows.view()), &start, 0.0, 300);
         let ours = finish(ours.1);

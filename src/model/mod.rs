@@ -13,6 +13,6 @@ pub use assignment::ClusteringLayer;
 pub use dense::{Autoencoder, Init};
 pub use groups::Groups;
 pub use names::ClusterNames;
-pub use network::{copies, encode_all, encode_filled, set_parameters, LayerPair, Network};
+pub use network::{copies, encode_all, encode_filled, encode_own, set_parameters, LayerPair, Network};
 pub use profile::Profile;
 pub use stack::{Activation, DenseLayer, DenseStack};

@@ -82,6 +82,20 @@ pub fn encode_all(network: &dyn Network, rows: &Rows, control: &Control) -> Resu
     }
 }
 
+/// The latent rows of this process's share of all `rows`: \[share, m\], all where it works alone.
+///
+/// # Errors
+/// As for [`encode_all`].
+pub fn encode_own(network: &dyn Network, rows: &Rows, control: &Control) -> Result<Tensor> {
+    match network.encoder_stack() {
+        Some(stack) => stack.map_own(rows, control),
+        None => {
+            let share = control.ranks().share(rows.n_rows());
+            Ok(encode_all(network, rows, control)?.f_narrow(0, share.start, share.end - share.start)?)
+        }
+    }
+}
+
 /// The latent rows z \[n, m\] of `n` rows that `fill` brings: it writes those from a number on into \[b, d\].
 ///
 /// # Errors

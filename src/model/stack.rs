@@ -127,10 +127,8 @@ impl DenseStack {
     ///
     /// # Errors
     /// As for [`DenseStack::map_rows`].
-    pub fn map_own(&self, rows: &Rows, control: &Control) -> Result<Rows> {
-        let (n, ranks) = (rows.n_rows(), control.ranks());
-        let own = control.divided(self.map_range(rows, ranks.share(n), control))?;
-        Ok(Rows::of_own(own, n, ranks))
+    pub fn map_own(&self, rows: &Rows, control: &Control) -> Result<Tensor> {
+        control.divided(self.map_range(rows, control.ranks().share(rows.n_rows()), control))
     }
 
     /// The widths of the rows and of each layer's output.

@@ -2,8 +2,7 @@
 
 use tch::{no_grad, Kind, Tensor};
 
-use super::{shares, Objective, Refreshed};
-use crate::backend::dense;
+use super::{Latent, Objective, Refreshed};
 use crate::data::values_of;
 use crate::error::Result;
 use crate::model::ClusteringLayer;
@@ -22,28 +21,36 @@ impl Objective for Aspc {
     ///
     /// A row is near when its squared distance is below the mean of all plus (t/T) standard deviations of them, t the rounds
     /// trained before the last and T all rounds; in the first round every row is.
-    fn refresh(&self, z: &Tensor, layer: &ClusteringLayer, round: u64, rounds: u64, p: &Tensor) -> Result<Refreshed> {
+    fn refresh(
+        &self,
+        latent: &Latent,
+        layer: &ClusteringLayer,
+        round: u64,
+        rounds: u64,
+        p: &Tensor,
+    ) -> Result<Refreshed> {
         no_grad(|| {
-            let centroids = layer.centroids();
+            let (z, centroids) = (latent.z, layer.centroids());
             let (k, _) = centroids.size2()?;
-            dense::log_soft_assignment(z, centroids, self.alpha, p)?; // p is overwritten below
-            let (frequency, confidence) = shares(p)?;
+            // p is overwritten below, and so is the cluster: the nearest, whose q is another's too where float32 cannot tell them apart.
+            let (_, frequency, confidence) = latent.soft_assignment(centroids, self.alpha, p)?;
             let distances = (0..k)
                 .map(|j| Ok(z.f_sub(&centroids.f_get(j)?)?.f_square()?.f_sum_dim_intlist(1, false, Kind::Float)?));
             let distances = Tensor::f_stack(&distances.collect::<Result<Vec<_>>>()?, 1)?;
             let (nearest, labels) = distances.f_min_dim(1, false)?;
-            let mean = nearest.f_mean(Kind::Double)?.f_double_value(&[])?;
+            let mean = latent.mean_of(&nearest)?;
             let mut table = p.shallow_clone();
             let _ = table.f_zero_()?;
             let near = if round == 1 {
                 nearest.f_ones_like()?
             } else {
-                let deviation = nearest.f_to_kind(Kind::Double)?.f_std(false)?.f_double_value(&[])?;
+                let deviation =
+                    latent.mean_of(&nearest.f_to_kind(Kind::Double)?.f_sub_scalar(mean)?.f_square()?)?.sqrt();
                 let limit = mean + (round - 2) as f64 / rounds as f64 * deviation;
                 nearest.f_lt(limit)?.f_to_kind(Kind::Float)?
             };
             let _ = table.f_scatter_(1, &labels.f_unsqueeze(1)?, &near.f_unsqueeze(1)?)?;
-            Ok(Refreshed { loss: mean, labels: values_of(&labels)?, frequency, confidence })
+            Ok(latent.refreshed(mean, values_of(&labels)?, &frequency, confidence))
         })
     }
 

@@ -1,8 +1,8 @@
 //! KL(P‖Q) (Xie et al. 2016, §3.1).
 
-use tch::{Kind, Tensor};
+use tch::Tensor;
 
-use super::{shares, Objective, Refreshed};
+use super::{Latent, Objective, Refreshed};
 use crate::backend::dense;
 use crate::data::values_of;
 use crate::error::Result;
@@ -18,13 +18,13 @@ pub struct Dec {
 }
 
 impl Objective for Dec {
-    fn refresh(&self, z: &Tensor, layer: &ClusteringLayer, _: u64, _: u64, p: &Tensor) -> Result<Refreshed> {
-        dense::log_soft_assignment(z, layer.centroids(), self.alpha, p)?;
-        let (frequency, confidence) = shares(p)?;
-        let labels = Tensor::f_empty([p.size()[0]], (Kind::Int64, p.device()))?;
-        let loss = dense::target_distribution(p, &labels)?;
-        let loss = if loss < 0.0 { 0.0 } else { loss }; // below 0 by rounding alone; NaN stays
-        Ok(Refreshed { loss, labels: values_of(&labels)?, frequency, confidence })
+    fn refresh(&self, latent: &Latent, layer: &ClusteringLayer, _: u64, _: u64, p: &Tensor) -> Result<Refreshed> {
+        let (labels, frequency, confidence) = latent.soft_assignment(layer.centroids(), self.alpha, p)?;
+        let mut loss = [dense::target_distribution(p, &frequency)?];
+        latent.ranks.fold(&mut loss, |a, b| a + b)?;
+        let [loss] = loss;
+        let loss = if loss < 0.0 { 0.0 } else { latent.mean(loss) }; // below 0 by rounding alone; NaN stays
+        Ok(latent.refreshed(loss, values_of(&labels)?, &frequency, confidence))
     }
 
     fn term(&self) -> Term {

@@ -3,7 +3,7 @@
 use tch::Tensor;
 
 use super::dec::Dec;
-use super::{Objective, Refreshed};
+use super::{Latent, Objective, Refreshed};
 use crate::error::Result;
 use crate::model::ClusteringLayer;
 use crate::train::build::Term;
@@ -18,8 +18,15 @@ pub struct Idec {
 }
 
 impl Objective for Idec {
-    fn refresh(&self, z: &Tensor, layer: &ClusteringLayer, round: u64, rounds: u64, p: &Tensor) -> Result<Refreshed> {
-        self.dec.refresh(z, layer, round, rounds, p)
+    fn refresh(
+        &self,
+        latent: &Latent,
+        layer: &ClusteringLayer,
+        round: u64,
+        rounds: u64,
+        p: &Tensor,
+    ) -> Result<Refreshed> {
+        self.dec.refresh(latent, layer, round, rounds, p)
     }
 
     fn term(&self) -> Term {

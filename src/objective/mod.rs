@@ -16,6 +16,8 @@ use std::fmt;
 
 use tch::{Kind, Tensor};
 
+use crate::backend::dense;
+use crate::backend::ranks::Ranks;
 use crate::config::{ClusterConfig, ObjectiveKind};
 use crate::error::Result;
 use crate::model::ClusteringLayer;
@@ -23,11 +25,18 @@ use crate::train::build::Term;
 
 /// A way to self-train.
 pub trait Objective: fmt::Debug {
-    /// Over all latent rows `z` \[n, m\]: writes the target of round `round` of at most `rounds` into `p` \[n, k\].
+    /// Over all latent rows: writes the target of round `round` of at most `rounds` for those that are here into `p` \[rows here, k\].
     ///
     /// # Errors
-    /// A libtorch failure. A loss that is not finite is returned as it is.
-    fn refresh(&self, z: &Tensor, layer: &ClusteringLayer, round: u64, rounds: u64, p: &Tensor) -> Result<Refreshed>;
+    /// A libtorch failure; [`crate::Error::Processes`]. A loss that is not finite is returned as it is.
+    fn refresh(
+        &self,
+        latent: &Latent,
+        layer: &ClusteringLayer,
+        round: u64,
+        rounds: u64,
+        p: &Tensor,
+    ) -> Result<Refreshed>;
 
     /// The loss of a batch, given p.
     fn term(&self) -> Term;
@@ -38,12 +47,59 @@ pub trait Objective: fmt::Debug {
     }
 }
 
+/// Latent rows of which each of the processes that train together has a part.
+#[derive(Debug, Clone, Copy)]
+pub struct Latent<'a> {
+    /// Those that are here, float32 \[rows here, m\].
+    pub z: &'a Tensor,
+    /// How many there are in all processes.
+    pub n: i64,
+    /// The processes.
+    pub ranks: Ranks,
+}
+
+impl<'a> Latent<'a> {
+    /// All rows in one process.
+    pub fn whole(z: &'a Tensor) -> Self {
+        Self { z, n: z.size().first().copied().unwrap_or(0), ranks: Ranks::ALONE }
+    }
+
+    /// Writes log q of the rows here into `log_q`. Returns their most probable clusters (int64), then of all rows f \[k\] and the sum of the
+    /// largest q.
+    fn soft_assignment(&self, centroids: &Tensor, alpha: f64, log_q: &Tensor) -> Result<(Tensor, Vec<f64>, f64)> {
+        dense::log_soft_assignment(self.z, centroids, alpha, log_q)?;
+        let labels = Tensor::f_empty([log_q.size2()?.0], (Kind::Int64, log_q.device()))?;
+        let (mut sums, confidence) = dense::shares(log_q, &labels)?;
+        sums.push(confidence);
+        self.ranks.fold(&mut sums, |a, b| a + b)?;
+        let confidence = sums.pop().unwrap_or_default();
+        Ok((labels, sums, confidence))
+    }
+
+    /// What the sum over all rows comes to for one.
+    fn mean(&self, sum: f64) -> f64 {
+        sum / self.n.max(1) as f64
+    }
+
+    /// The mean over all rows of `values` \[rows here\].
+    fn mean_of(&self, values: &Tensor) -> Result<f64> {
+        let mut sum = [f64::try_from(values.f_sum(Kind::Double)?)?];
+        self.ranks.fold(&mut sum, |a, b| a + b)?;
+        Ok(self.mean(sum[0]))
+    }
+
+    fn refreshed(&self, loss: f64, labels: Vec<i64>, frequency: &[f64], confidence: f64) -> Refreshed {
+        let frequency = frequency.iter().map(|&f| self.mean(f)).collect();
+        Refreshed { loss, labels, frequency, confidence: self.mean(confidence) }
+    }
+}
+
 /// What a refresh found.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Refreshed {
     /// The clustering loss over all rows.
     pub loss: f64,
-    /// The cluster of each row.
+    /// The cluster of each row that is here.
     pub labels: Vec<i64>,
     /// f_j / n: the mean of q over the rows, \[k\].
     pub frequency: Vec<f64>,
@@ -82,23 +138,6 @@ pub fn smoothed(labels: &[i64], smoothing: f64, p: &Tensor) -> Result<()> {
     Ok(())
 }
 
-/// f / n \[k\] and the mean of the largest q of each row, of `log_q` \[n, k\]; in blocks that bound the memory.
-fn shares(log_q: &Tensor) -> Result<(Vec<f64>, f64)> {
-    const BLOCK_VALUES: i64 = 1 << 22;
-    let (n, k) = log_q.size2()?;
-    let mut frequency = Tensor::f_zeros([k], (Kind::Double, log_q.device()))?;
-    let mut confidence = Tensor::f_zeros([], (Kind::Double, log_q.device()))?;
-    let size = (BLOCK_VALUES / k.max(1)).max(1);
-    for start in (0..n).step_by(size as usize) {
-        let q = log_q.f_narrow(0, start, size.min(n - start))?.f_exp()?;
-        let _ = frequency.f_add_(&q.f_sum_dim_intlist(0, false, Kind::Double)?)?;
-        let _ = confidence.f_add_(&q.f_amax([1], false)?.f_sum(Kind::Double)?)?;
-    }
-    let frequency: Vec<f64> = crate::data::values_of(&frequency)?;
-    let n = n.max(1) as f64;
-    Ok((frequency.into_iter().map(|f| f / n).collect(), f64::try_from(&confidence)? / n))
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
@@ -118,9 +157,13 @@ mod tests {
     #[test]
     fn shares_are_means_over_the_rows() {
         let q = Tensor::from_slice(&[0.75f64, 0.25, 0.5, 0.5, 0.1, 0.9]).view([3, 2]).to_kind(Kind::Float);
-        let (frequency, confidence) = shares(&q.log()).unwrap();
-        assert!((frequency[0] - 0.45).abs() < 1e-6 && (frequency[1] - 0.55).abs() < 1e-6, "{frequency:?}");
-        assert!((confidence - 2.15 / 3.0).abs() < 1e-6, "{confidence}");
+        let labels = Tensor::empty([3], (Kind::Int64, Device::Cpu));
+        let (frequency, confidence) = dense::shares(&q.log(), &labels).unwrap();
+        let found = Latent::whole(&q).refreshed(0.5, vec![0, 0, 1], &frequency, confidence);
+        let close = |a: f64, b: f64| (a - b).abs() < 1e-6;
+        assert!(close(found.frequency[0], 0.45) && close(found.frequency[1], 0.55), "{found:?}");
+        assert!(close(found.confidence, 2.15 / 3.0), "{found:?}");
+        assert_eq!(Vec::<i64>::try_from(labels).unwrap(), [0, 0, 1]);
     }
 
     /// The first refresh of each objective on two rows and two centroids, by hand.
@@ -131,7 +174,7 @@ mod tests {
         let refresh = |objective, round| {
             let p = Tensor::empty([2, 2], (Kind::Float, Device::Cpu));
             let config = ClusterConfig { objective, ..ClusterConfig::default() };
-            let found = of(&config).refresh(&z, &layer, round, 4, &p).unwrap();
+            let found = of(&config).refresh(&Latent::whole(&z), &layer, round, 4, &p).unwrap();
             (found, array_of(&p).unwrap())
         };
         // q: 2/3 and 1/3, 2/7 and 5/7; f: 20/21 and 22/21.

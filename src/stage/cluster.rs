@@ -11,12 +11,13 @@
 use tch::{Kind, Tensor};
 
 use super::{Done, Stage};
+use crate::backend::ranks::{self, Ranks};
 use crate::config::{lengths, ClusterConfig};
 use crate::control::{Control, Event, Round, StageName};
 use crate::error::{Error, Result};
 use crate::metrics::Contingency;
-use crate::model::{copies, encode_all, ClusteringLayer, Network};
-use crate::objective::{self, smoothed, Objective};
+use crate::model::{copies, encode_own, ClusteringLayer, Network};
+use crate::objective::{self, smoothed, Latent, Objective};
 use crate::state::{Clusters, Run, SelfTraining, Task};
 use crate::train::build;
 use crate::train::steps::{Steps, Trained};
@@ -32,7 +33,7 @@ pub struct Cluster {
     network: Box<dyn Network>,
     layer: ClusteringLayer,
     objective: Box<dyn Objective>,
-    /// `cluster.anchor` · the first assignment, smoothed.
+    /// `cluster.anchor` · the first assignment, smoothed: of this process's share of the rows.
     anchor: Option<Tensor>,
     p: Tensor,
     steps: Steps,
@@ -80,7 +81,7 @@ impl Cluster {
     ///
     /// # Errors
     /// A libtorch failure (out of memory, say).
-    pub fn new(run: &mut Run, _: &Control) -> Result<Self> {
+    pub fn new(run: &mut Run, control: &Control) -> Result<Self> {
         let config = run.task.config.cluster.clone();
         let rows = run.task.rows.shallow_clone();
         let network = run.state.network(run.state.chosen)?.share();
@@ -102,9 +103,12 @@ impl Cluster {
         let steps = Steps::new(stage, step, &settings, batches, length.steps(), false, run.state.training.as_ref())?;
         let anchor = match objective.may_anchor() && config.anchor > 0.0 {
             true => {
-                let start = begun.p.f_empty_like()?;
-                smoothed(&begun.start.labels, config.label_smoothing, &start)?;
-                Some(start.f_mul_scalar(config.anchor)?)
+                let ranks = control.ranks();
+                let own = own_of(&begun.p, ranks)?.f_empty_like()?;
+                let share = ranks.share(rows.n_rows());
+                let labels = &begun.start.labels[share.start as usize..share.end as usize];
+                smoothed(labels, config.label_smoothing, &own)?;
+                Some(own.f_mul_scalar(config.anchor)?)
             }
             false => None,
         };
@@ -124,17 +128,21 @@ impl Cluster {
 
     /// q, the hard assignment and the next target of all rows.
     fn refresh(&mut self, run: &mut Run, control: &mut Control) -> Result<()> {
-        let round = run.state.rounds + 1;
-        let z = encode_all(&*self.network, &run.task.rows, control)?;
-        let found = self.objective.refresh(&z, &self.layer, round, self.length.max_rounds, &self.p)?;
+        let (round, n, ranks) = (run.state.rounds + 1, run.task.rows.n_rows(), control.ranks());
+        let z = encode_own(&*self.network, &run.task.rows, control)?;
+        let mut p = own_of(&self.p, ranks)?;
+        let latent = Latent { z: &z, n, ranks };
+        let mut found = self.objective.refresh(&latent, &self.layer, round, self.length.max_rounds, &p)?;
         if !found.loss.is_finite() {
             self.steps.roll_back(found.loss, control)?;
             return self.rolled_back(run);
         }
         if let Some(anchor) = &self.anchor {
-            let mut p = self.p.shallow_clone();
             let _ = p.f_mul_scalar_(1.0 - self.config.anchor)?.f_add_(anchor)?;
         }
+        // From the first value of p on, there is no way back: who does not come ends the run.
+        ranks::half_done(ranks.gather(&self.p))?;
+        found.labels = ranks::half_done(ranks.join(&found.labels, n))?;
         let Run { task, state, .. } = run;
         let Some(begun) = &mut state.self_training else { return Err(no_start()) };
         let changed = changed_fraction(&begun.labels, &found.labels);
@@ -254,6 +262,12 @@ fn begin(run: &mut Run, network: &dyn Network, config: &ClusterConfig) -> Result
         quiet: 0,
         warned: Vec::new(),
     })
+}
+
+/// This process's share of the rows of `table`, sharing its memory.
+fn own_of(table: &Tensor, ranks: Ranks) -> Result<Tensor> {
+    let share = ranks.share(table.size()[0]);
+    Ok(table.f_narrow(0, share.start, share.end - share.start)?)
 }
 
 fn no_start() -> Error {

@@ -158,7 +158,7 @@ fn augmented(rows: &Rows, batch: &Batch, params: EngineParams) -> Result<Tensor>
 /// A libtorch failure (out of memory, say), or [`crate::Error::Interrupted`].
 pub fn codes(pair: &LayerPair, rows: &Rows, width: i64, control: &crate::control::Control) -> Result<Rows> {
     match pair.encoder_stack() {
-        Some(stack) => stack.map_own(rows, control),
+        Some(stack) => Ok(Rows::of_own(stack.map_own(rows, control)?, rows.n_rows(), control.ranks())),
         None => Ok(Rows::from_tensor(rows.map_blocks(width, |x: &Tensor| {
             control.check()?;
             Ok(pair.encode(x))

@@ -10,7 +10,7 @@ use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
-use crate::support::{events, Ran, Running, Scratch, SMALL};
+use crate::support::{events, uniform, write_npy, Ran, Running, Scratch, SMALL};
 
 /// What is told where processes were started together and cannot train so.
 #[test]
@@ -118,20 +118,61 @@ fn recipes() -> Vec<(&'static str, Vec<&'static str>, f64)> {
         "--set=augment.kind=image",
         "--set=cluster.cutmix=0.5",
     ]);
-    let idec = end_to_end().chain(sgd).chain(["--set=cluster.objective=idec"]);
+    let objective = |name: &'static str| end_to_end().chain(sgd).chain([name]);
+    let of = |rows: &'static str| {
+        let own = end_to_end().map(move |arg| if arg == "--data=rows.npy" { rows } else { arg });
+        own.chain(sgd).chain(noise).collect::<Vec<_>>()
+    };
+    let scaled = end_to_end().chain(sgd).chain(["--set=data.scale=standardise", "--set=data.limit=170"]);
     vec![
         ("layerwise", layerwise.collect(), 1e-5),
         ("noise", end_to_end().chain(sgd).chain(noise).collect(), 1e-5),
         ("images", images.collect(), 1e-5),
-        ("idec", idec.collect(), 1e-5),
+        ("idec", objective("--set=cluster.objective=idec").collect(), 1e-5),
+        ("aspc", objective("--set=cluster.objective=aspc").collect(), 1e-5),
+        ("scaled", scaled.collect(), 1e-5),
+        ("counts", of("--data=counts.npy"), 1e-5),
+        ("sparse", of("--data=rows.svm"), 1e-5),
         ("adam", end_to_end().chain(noise).collect(), 1e-3),
     ]
+}
+
+/// Counts of three kinds of rows, and the same kinds as sparse rows.
+fn write_counts(scratch: &Scratch) {
+    const N_FEATURES: usize = 60;
+    let mut random = uniform(7);
+    let rows: Vec<Vec<f32>> = (0..180)
+        .map(|i| {
+            (0..N_FEATURES)
+                .map(|j| (4.0 / (1 + (j + 20 * (i % 3)) % N_FEATURES) as f32 * 20.0 * random()).floor())
+                .collect()
+        })
+        .collect();
+    write_npy(&scratch.path("counts.npy"), &[180, N_FEATURES as u64], &rows.concat());
+    let line = |row: &Vec<f32>| {
+        let entries = row.iter().enumerate().filter(|(_, value)| **value > 0.0);
+        entries.fold("0".to_owned(), |line, (j, value)| format!("{line} {}:{}", j + 1, value + 0.5))
+    };
+    fs::write(scratch.path("rows.svm"), rows.iter().map(line).collect::<Vec<_>>().join("\n")).unwrap();
+}
+
+#[test]
+fn processes_that_read_different_rows_are_refused() {
+    let scratch = Scratch::blobs();
+    write_counts(&scratch);
+    let args = |data| [data, "--clusters=3", "--device=cpu", "--out=run"];
+    let Some(mut command) = mpirun(&scratch, 1, &args("--data=rows.npy")) else { return };
+    command.args([":", "-n", "1"]);
+    let ran = Ran::from(with_dec(command, &scratch, &args("--data=counts.npy")).output().unwrap());
+    assert!(ran.code != Some(0) && ran.stderr.contains("have read different rows"), "{ran:#?}");
+    assert!(!scratch.path("run").exists(), "nothing is begun");
 }
 
 #[test]
 fn several_processes_come_to_the_weights_of_one() {
     for (name, recipe, tolerance) in recipes() {
         let scratch = Scratch::blobs();
+        write_counts(&scratch);
         scratch.dec(recipe.iter().copied().chain(["--out", "one"])).ok();
         for n in [2, 4] {
             let out = format!("of{n}");
