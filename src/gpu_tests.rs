@@ -310,7 +310,7 @@ fn searches_on_a_gpu_are_those_of_the_cpu() {
     assert!(cpu.allclose(&there, 1e-3, 1e-3, false), "neighbours' distances");
 
     let gram = |device: Device| {
-        let found = components(&on(device), &mut Control::ignored()).unwrap().to_device(Device::Cpu);
+        let found = components(&on(device), i64::MAX, &mut Control::ignored()).unwrap().to_device(Device::Cpu);
         found.narrow(0, 0, 100).matmul(&found.narrow(0, 0, 100).tr())
     };
     assert!(gram(Device::Cpu).allclose(&gram(gpu), 1e-3, 1e-2, false), "components");

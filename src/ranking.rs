@@ -46,7 +46,7 @@ impl Yardstick {
             return Err(Error::Rows("there are no rows that all of the runs have clustered".to_owned()));
         }
         let rows_of_graph = Rows::from_tensor(task.rows.batch(&index_of(&places)?)?);
-        let graph = NeighbourGraph::new(&components(&rows_of_graph, control)?, N_NEIGHBOURS, control)?;
+        let graph = NeighbourGraph::new(&components(&rows_of_graph, i64::MAX, control)?, N_NEIGHBOURS, control)?;
         Ok(Self { places: rows.into_iter().enumerate().map(|(place, row)| (row, place)).collect(), graph })
     }
 

@@ -11,6 +11,7 @@ use std::str::FromStr;
 
 use tch::Device;
 
+use super::ranks;
 use crate::error::{Error, Result};
 
 /// NVIDIA's driver library: there where, and only where, a driver is installed.
@@ -23,12 +24,13 @@ const LIBTORCH_LIB: &str = env!("DEC_LIBTORCH_LIB");
 /// What the user asked for: `auto`, `cpu`, `cuda` or `cuda:N`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum DeviceRequest {
-    /// The first GPU if there is a usable one, else the CPU.
+    /// A GPU if there is a usable one, else the CPU. The first; of processes that a launcher has started on a machine each has its own, as far as
+    /// they go.
     #[default]
     Auto,
     /// The CPU.
     Cpu,
-    /// GPU number N, counted from 0 (`None`: the first); nothing else will do.
+    /// GPU number N, counted from 0 (`None`: the one that `Auto` would take); nothing else will do.
     Cuda(Option<usize>),
 }
 
@@ -89,7 +91,7 @@ pub fn select(request: DeviceRequest) -> Result<Device> {
     }
     let probe = probe();
     tracing::debug!("looking for a GPU: {}", probe.findings().join("; "));
-    match decide(request, &probe) {
+    match decide(request, &probe, ranks::launched_here()) {
         Decision::Use(device) => Ok(device),
         Decision::FallBack { reason, warn: true } => {
             tracing::warn!("computing on the CPU: {reason}");
@@ -152,12 +154,12 @@ enum Decision {
     Refuse(String),
 }
 
-/// The whole policy: a pure function of what was asked for and what was found.
-fn decide(request: DeviceRequest, probe: &Probe) -> Decision {
+/// The whole policy: a pure function of what was asked for, of what was found, and of which process this is on its machine.
+fn decide(request: DeviceRequest, probe: &Probe, process: usize) -> Decision {
     let count = probe.devices.unwrap_or(0);
     let wanted = match request {
         DeviceRequest::Cpu => return Decision::Use(Device::Cpu),
-        DeviceRequest::Auto | DeviceRequest::Cuda(None) => 0,
+        DeviceRequest::Auto | DeviceRequest::Cuda(None) => process % count.max(1),
         DeviceRequest::Cuda(Some(index)) => index,
     };
     if wanted < count {
@@ -341,7 +343,7 @@ mod tests {
     }
 
     fn refusal(request: DeviceRequest, probe: &Probe) -> String {
-        match decide(request, probe) {
+        match decide(request, probe, 0) {
             Decision::Refuse(message) => message,
             other => panic!("{request} was not refused: {other:?}"),
         }
@@ -366,15 +368,22 @@ mod tests {
 
     #[test]
     fn gpus_that_are_there_are_used() {
-        assert_eq!(decide(DeviceRequest::Auto, &found(2)), Decision::Use(Device::Cuda(0)));
-        assert_eq!(decide(DeviceRequest::Cuda(None), &found(2)), Decision::Use(Device::Cuda(0)));
-        assert_eq!(decide(DeviceRequest::Cuda(Some(1)), &found(2)), Decision::Use(Device::Cuda(1)));
-        assert_eq!(decide(DeviceRequest::Cpu, &found(2)), Decision::Use(Device::Cpu));
+        assert_eq!(decide(DeviceRequest::Auto, &found(2), 0), Decision::Use(Device::Cuda(0)));
+        assert_eq!(decide(DeviceRequest::Cuda(None), &found(2), 0), Decision::Use(Device::Cuda(0)));
+        assert_eq!(decide(DeviceRequest::Cuda(Some(1)), &found(2), 0), Decision::Use(Device::Cuda(1)));
+        assert_eq!(decide(DeviceRequest::Cpu, &found(2), 0), Decision::Use(Device::Cpu));
+        let of = |process| decide(DeviceRequest::Cuda(None), &found(2), process);
+        assert_eq!([1, 2].map(of), [1, 0].map(|gpu| Decision::Use(Device::Cuda(gpu))), "each process has its own");
+        assert_eq!(
+            decide(DeviceRequest::Cuda(Some(0)), &found(2), 1),
+            Decision::Use(Device::Cuda(0)),
+            "but as it is told"
+        );
     }
 
     #[test]
     fn auto_falls_back_and_warns_only_of_a_gpu_left_idle() {
-        let fall_back = |probe: &Probe| match decide(DeviceRequest::Auto, probe) {
+        let fall_back = |probe: &Probe| match decide(DeviceRequest::Auto, probe, 0) {
             Decision::FallBack { reason, warn } => (reason, warn),
             other => panic!("{other:?}"),
         };

@@ -37,21 +37,35 @@ fn apart() -> bool {
     APART.load(Ordering::Relaxed)
 }
 
-/// Variables by which launchers tell how many processes they have started, with those that have the process's number, and one that is there
-/// with no other launcher: of Open MPI, of MPICH and its kin, of Slurm's `srun --mpi=pmix`, of PyTorch's `torchrun`.
-const LAUNCHERS: [[&str; 3]; 4] = [
-    ["OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_RANK"],
-    ["PMI_SIZE", "PMI_RANK", "PMI_RANK"],
-    ["SLURM_STEP_NUM_TASKS", "PMIX_RANK", "PMIX_RANK"],
-    ["WORLD_SIZE", "RANK", "TORCHELASTIC_RUN_ID"], // the first two are set by hand too, for other programs
+/// Variables by which launchers tell how many processes they have started, with those that have the process's number, its number on its machine,
+/// and one that is there with no other launcher: of Open MPI, of MPICH and its kin, of Slurm's `srun --mpi=pmix`, of PyTorch's `torchrun`.
+const LAUNCHERS: [[&str; 4]; 4] = [
+    ["OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_LOCAL_RANK", "OMPI_COMM_WORLD_RANK"],
+    ["PMI_SIZE", "PMI_RANK", "MPI_LOCALRANKID", "PMI_RANK"],
+    ["SLURM_STEP_NUM_TASKS", "PMIX_RANK", "SLURM_LOCALID", "PMIX_RANK"],
+    ["WORLD_SIZE", "RANK", "LOCAL_RANK", "TORCHELASTIC_RUN_ID"], // the first two are set by hand too, for other programs
 ];
+
+/// What a launcher says of the processes that it has started, in the words of `variable`: how many they are, which this is, and which on its
+/// machine. One that says nothing of machines has all on one.
+fn said_by(variable: impl Fn(&str) -> Option<String>) -> Option<[usize; 3]> {
+    let number = |name: &str| variable(name)?.parse::<usize>().ok();
+    let launched = |[.., sign]: &&[&str; 4]| variable(sign).is_some();
+    let found = LAUNCHERS.iter().filter(launched).find_map(|[size, rank, local, _]| {
+        let rank = number(rank)?;
+        Some([number(size)?, rank, number(local).unwrap_or(rank)])
+    });
+    found.filter(|&[size, rank, _]| rank < size)
+}
 
 /// How many processes a launcher has started, and which this is, by the environment; 1 and 0 without a launcher.
 pub fn launched() -> (usize, usize) {
-    let number = |name: &str| std::env::var(name).ok()?.parse::<usize>().ok();
-    let launched = |[_, _, sign]: &&[&str; 3]| std::env::var_os(sign).is_some();
-    let found = LAUNCHERS.iter().filter(launched).find_map(|[size, rank, _]| Some((number(size)?, number(rank)?)));
-    found.filter(|&(size, rank)| rank < size).unwrap_or((1, 0))
+    said_by(|name| std::env::var(name).ok()).map_or((1, 0), |[size, rank, _]| (size, rank))
+}
+
+/// Which this is, from 0, of the processes that a launcher has started on this machine.
+pub(super) fn launched_here() -> usize {
+    said_by(|name| std::env::var(name).ok()).map_or(0, |[_, _, local]| local)
 }
 
 /// Joins the processes that a launcher has started with this one, if it has; once, from the main thread.
@@ -483,6 +497,25 @@ mod tests {
             let lengths: Vec<i64> = shares.iter().map(|share| share.end - share.start).collect();
             assert!(lengths.iter().max().unwrap() - lengths.iter().min().unwrap() <= 1, "{shares:?}");
         }
+    }
+
+    #[test]
+    fn launchers_are_understood() {
+        let said = |variables: &[(&str, &str)]| {
+            said_by(|name| variables.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned()))
+        };
+        let mpirun = [
+            ("OMPI_COMM_WORLD_SIZE", "8"),
+            ("OMPI_COMM_WORLD_RANK", "5"),
+            ("OMPI_COMM_WORLD_LOCAL_RANK", "1"),
+            ("WORLD_SIZE", "3"),
+        ];
+        assert_eq!(said(&mpirun), Some([8, 5, 1]));
+        assert_eq!(said(&[("PMI_SIZE", "4"), ("PMI_RANK", "3")]), Some([4, 3, 3]));
+        let srun = [("SLURM_STEP_NUM_TASKS", "2"), ("PMIX_RANK", "1"), ("SLURM_LOCALID", "0")];
+        assert_eq!(said(&srun), Some([2, 1, 0]));
+        assert_eq!(said(&[("WORLD_SIZE", "4"), ("RANK", "1"), ("LOCAL_RANK", "1")]), None, "set by hand");
+        assert_eq!(said(&[("PMI_SIZE", "2"), ("PMI_RANK", "2")]), None, "no such process");
     }
 
     #[test]

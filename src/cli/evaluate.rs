@@ -68,7 +68,7 @@ fn silhouette(run: &Path, assigned: &[(usize, i64)]) -> anyhow::Result<Option<f6
     anyhow::ensure!(chosen.iter().all(|&row| row < dataset.n_rows()), "{} has fewer rows", dataset.name);
     let model = Model::load(run, Device::Cpu)?;
     let rows = Rows::new(&dataset.select(&chosen).features, &model.scaling, Device::Cpu)?;
-    Ok(metrics::silhouette(&components(&rows, &mut Control::ignored())?, &clusters, config.seed)?)
+    Ok(metrics::silhouette(&components(&rows, rows.n_rows(), &mut Control::ignored())?, &clusters, config.seed)?)
 }
 
 fn page(

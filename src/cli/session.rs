@@ -130,10 +130,10 @@ impl Session {
     ) -> anyhow::Result<()> {
         let task = self.trainer.task();
         let (device, every) = (task.rows.device(), Duration::from_secs(self.recipe.config.checkpoint.every_secs));
-        if let Start::Checkpoint(checkpoint) = &start {
-            checkpoint.identity().check(&self.identity)?;
-        }
         let ranks = ranks::world();
+        if let (Start::Checkpoint(checkpoint), true) = (&start, ranks.is_first()) {
+            checkpoint.identity().check(&self.identity)?; // another may compute on another GPU
+        }
         ranks.wait()?; // nobody looks for files any more, and the first may make them
         if !ranks.is_first() {
             return self.follow(&start);

@@ -11,6 +11,9 @@ use super::rows::values_of;
 use crate::backend::ranks::Ranks;
 use crate::error::Result;
 
+/// Values of rows that go to all processes at once.
+const BLOCK_VALUES: i64 = 1 << 20;
+
 /// This process's part of n rows.
 #[derive(Debug)]
 pub(super) struct Divided {
@@ -53,6 +56,23 @@ impl Divided {
     pub fn fetch_all(&self, indices: &Tensor) -> Result<(Tensor, Tensor)> {
         let indices: Vec<i64> = values_of(indices)?;
         self.fetch(|_| &indices)
+    }
+
+    /// The rows from `start` on, \[length, d\], for all; in pieces, so that they are in memory once.
+    ///
+    /// # Errors
+    /// As for [`Divided::fetch`].
+    pub fn block(&self, start: i64, length: i64) -> Result<Tensor> {
+        let d = self.own.size()[1];
+        let all = Tensor::f_empty([length, d], (self.own.kind(), self.own.device()))?;
+        let size = (BLOCK_VALUES / d.max(1)).max(1);
+        for first in (0..length).step_by(size as usize) {
+            let rows: Vec<i64> = (start + first..start + length.min(first + size)).collect();
+            let (coming, places) = self.fetch(|_| &rows)?;
+            let mut part = all.f_narrow(0, first, rows.len() as i64)?;
+            part.f_copy_(&coming.f_index_select(0, &places)?)?;
+        }
+        Ok(all)
     }
 
     /// [`Divided::fetch`] of a batch, of which each process asks for its share.

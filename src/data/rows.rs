@@ -221,10 +221,11 @@ impl Rows {
     pub fn at(&self, indices: &Tensor) -> Result<(Tensor, Tensor)> {
         match &self.stored {
             Stored::Resident(tensor) => Ok((tensor.shallow_clone(), indices.shallow_clone())),
-            Stored::Streamed { device, .. } => {
+            Stored::Streamed { rows, scaling, device } => {
                 let chosen: Vec<i64> = values_of(indices)?;
                 let places = Tensor::f_arange(chosen.len() as i64, (Kind::Int64, *device))?;
-                Ok((self.read(chosen.into_iter().map(|row| row as usize))?, places))
+                let chosen = chosen.into_iter().map(|row| row as usize).collect();
+                Ok((Self::read(rows, chosen, scaling, *device)?, places))
             }
             Stored::Divided(divided) => divided.fetch_all(indices),
         }
@@ -244,14 +245,9 @@ impl Rows {
         Ok((self.shallow_clone(), indices.f_narrow(0, share.start, share.end - share.start)?))
     }
 
-    /// These rows, as they would be stored.
-    fn read(&self, chosen: impl ExactSizeIterator<Item = usize>) -> Result<Tensor> {
-        if let Stored::Streamed { rows, scaling, device } = &self.stored {
-            let features = Features::Streamed(rows.clone());
-            return Ok(scaled(&features, chosen, scaling)?.f_to_device(*device)?);
-        }
-        let (stored, places) = self.at(&index_of(&chosen.collect::<Vec<_>>())?)?;
-        Ok(stored.f_index_select(0, &places)?)
+    /// Streamed rows, as they would be stored.
+    fn read(rows: &Streamed, chosen: Vec<usize>, scaling: &Scaling, device: Device) -> Result<Tensor> {
+        Ok(scaled(&Features::Streamed(rows.clone()), chosen.into_iter(), scaling)?.f_to_device(device)?)
     }
 
     /// What the stored rows are to be multiplied by.
@@ -313,7 +309,10 @@ impl Rows {
     pub fn stored_block(&self, start: i64, length: i64) -> Result<Tensor> {
         match &self.stored {
             Stored::Resident(tensor) => Ok(tensor.f_narrow(0, start, length)?),
-            _ => self.read(start as usize..(start + length) as usize),
+            Stored::Streamed { rows, scaling, device } => {
+                Self::read(rows, (start as usize..(start + length) as usize).collect(), scaling, *device)
+            }
+            Stored::Divided(divided) => divided.block(start, length),
         }
     }
 

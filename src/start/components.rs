@@ -14,16 +14,19 @@ use crate::error::Result;
 /// Coordinates that are kept: what single-cell analysis by custom takes for its graphs.
 const N_COMPONENTS: i64 = 50;
 const ITERATIONS: usize = 5;
+/// Values of rows that are gone through together.
+const BLOCK_VALUES: i64 = 1 << 22;
 
-/// The `rows` \[n, d\] along their 50 leading right singular vectors, float32 \[n, 50\] on the rows' device; the rows themselves
-/// where they have no more features than that. Distances between them are those of the rows, but for what is left out.
+/// The first `n` of `rows` \[·, d\] along their 50 leading right singular vectors, float32 \[n, 50\] on the rows' device; the rows themselves
+/// where they have no more features than that. Distances between them are those of the rows, but for what is left out. For all processes: of
+/// rows that are divided each goes through those that it holds.
 ///
 /// # Errors
-/// [`crate::Error::Interrupted`], or a libtorch failure.
-pub fn components(rows: &Rows, control: &mut Control) -> Result<Tensor> {
+/// [`crate::Error::Interrupted`], [`crate::Error::Processes`], or a libtorch failure.
+pub fn components(rows: &Rows, n: i64, control: &mut Control) -> Result<Tensor> {
     let d = rows.n_features();
     if d <= N_COMPONENTS {
-        return rows.to_tensor();
+        return rows.first(n)?.to_tensor();
     }
     no_grad(|| {
         let _exact = precision::without_tf32()?;
@@ -34,15 +37,38 @@ pub fn components(rows: &Rows, control: &mut Control) -> Result<Tensor> {
         let mut basis = places.f_mul(&waves.f_unsqueeze(0)?)?.f_cos()?;
         for _ in 0..ITERATIONS {
             let mut image = basis.f_zeros_like()?;
-            let _ = rows.map_blocks(N_COMPONENTS, |block| {
-                control.check()?;
+            for_held(rows, n, control, |_, block| {
                 let _ = image.f_add_(&block.f_tr()?.f_matmul(&block.f_matmul(&basis)?)?)?;
-                Ok(Tensor::f_empty([0], options)?)
+                Ok(())
             })?;
+            rows.ranks().sum(&image)?;
             basis = orthonormal(&image.f_to_device(Device::Cpu)?)?.f_to_device(rows.device())?;
         }
-        rows.map_blocks(N_COMPONENTS, |block| Ok(block.f_matmul(&basis)?))
+        let found = Tensor::f_zeros([n.min(rows.n_rows()), N_COMPONENTS], options)?;
+        for_held(rows, n, control, |start, block| {
+            let mut part = found.f_narrow(0, start, block.size()[0])?;
+            Ok(part.f_copy_(&block.f_matmul(&basis)?)?)
+        })?;
+        rows.ranks().sum(&found)?; // a row is 0 in all processes but one
+        Ok(found)
     })
+}
+
+/// Calls `f` with blocks of those of the first `n` rows that this process holds, and each block's first row.
+fn for_held(rows: &Rows, n: i64, control: &Control, mut f: impl FnMut(i64, &Tensor) -> Result<()>) -> Result<()> {
+    let held = rows.held();
+    let end = held.end.min(n);
+    let size = (BLOCK_VALUES / rows.n_features().max(1)).max(1);
+    let mut part = || {
+        for start in (held.start..end).step_by(size as usize) {
+            control.check()?;
+            let block = Tensor::f_empty([size.min(end - start), rows.n_features()], (Kind::Float, rows.device()))?;
+            rows.copy_held(start, &block)?;
+            f(start, &block)?;
+        }
+        Ok(())
+    };
+    control.divided(part())
 }
 
 #[cfg(test)]
@@ -51,7 +77,7 @@ mod tests {
     use super::*;
 
     fn found(rows: &Tensor) -> Tensor {
-        components(&Rows::from_tensor(rows.shallow_clone()), &mut Control::ignored()).unwrap()
+        components(&Rows::from_tensor(rows.shallow_clone()), i64::MAX, &mut Control::ignored()).unwrap()
     }
 
     #[test]

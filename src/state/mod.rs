@@ -279,7 +279,7 @@ impl Run {
         if let Some(components) = &self.cache.components {
             return Ok(components.shallow_clone());
         }
-        let found = components(&self.task.rows.first(self.task.seen() as i64)?, control)?;
+        let found = components(&self.task.rows, self.task.seen() as i64, control)?;
         self.cache.components = Some(found.shallow_clone());
         Ok(found)
     }
