@@ -637,11 +637,9 @@ DEC_KERNELS(avx512, __attribute__((target("avx2,fma,avx512f,avx512vl,avx512dq,av
 
 const Kernels& kernels() {
 #if defined(__x86_64__)
-  static const Kernels& chosen = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") &&
-                                         __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512bw")
-                                     ? avx512
-                                 : __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") ? avx2
-                                                                                                    : narrow;
+  static const Kernels& chosen = dec::vectors() == dec::Vectors::kAvx512  ? avx512
+                                 : dec::vectors() == dec::Vectors::kAvx2 ? avx2
+                                                                          : narrow;
   return chosen;
 #else
   return narrow;

@@ -1,4 +1,6 @@
-// Loops over libtorch's own threads. There is no second pool that could compete with it.
+// Loops over libtorch's own threads, of which there is no second pool that could compete with it, by the widest vectors that there are.
+//
+// CXXFLAGS=-DDEC_AT_MOST=2 at the build leaves AVX-512 out, -DDEC_AT_MOST=1 AVX2 too, to see what each is worth.
 #pragma once
 
 #include <algorithm>
@@ -9,13 +11,32 @@
 
 // One version of a function for each vector width; the loader takes what the machine has. Loops that are to be vectorised
 // have to stand in such a function themselves: a lambda inside it is not cloned.
-#if defined(__x86_64__) && defined(__linux__)
-#define DEC_VECTORISED __attribute__((target_clones("avx512f", "avx2", "default")))
-#else
+#ifndef DEC_AT_MOST
+#define DEC_AT_MOST 3
+#endif
+#if !defined(__x86_64__) || !defined(__linux__) || DEC_AT_MOST == 1
 #define DEC_VECTORISED
+#elif DEC_AT_MOST == 2
+#define DEC_VECTORISED __attribute__((target_clones("avx2", "default")))
+#else
+#define DEC_VECTORISED __attribute__((target_clones("avx512f", "avx2", "default")))
 #endif
 
 namespace dec {
+
+// The instructions for kernels that are written out for each.
+enum class Vectors { kPlain, kAvx2, kAvx512 };
+
+inline Vectors vectors() {
+#if defined(__x86_64__)
+  if (DEC_AT_MOST >= 2 && __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("popcnt")) {
+    const bool wide = DEC_AT_MOST >= 3 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") &&
+                      __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512bw");
+    return wide ? Vectors::kAvx512 : Vectors::kAvx2;
+  }
+#endif
+  return Vectors::kPlain;
+}
 
 // Elements below which a second thread costs more than it brings.
 constexpr int64_t kGrain = 16384;

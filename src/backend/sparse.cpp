@@ -174,10 +174,10 @@ struct Kernels {
 
   Kernels() {
 #if defined(__x86_64__)
-    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("popcnt")) {
+    if (vectors() == Vectors::kAvx512) {
       list = list_avx512;
       add = add_avx512;
-    } else if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("popcnt")) {
+    } else if (vectors() == Vectors::kAvx2) {
       list = list_avx2;
       add = add_avx2;
     }
