@@ -204,6 +204,6 @@ fn look_at(path: &Path, rows: &Dataset) {
     let finite = accepted(path, data::check_finite(rows).and_then(|()| data::check_magnitude(rows)));
     let clusterable = accepted(path, data::check_clusterable(rows, 2));
     if finite.and(clusterable).is_some() {
-        accepted(path, data::first_absurd(&rows.features));
+        accepted(path, data::first_absurd(&rows.features, dec::backend::ranks::Ranks::ALONE));
     }
 }

@@ -202,7 +202,7 @@ void accumulate(float* gradient, const float* sums, int64_t count, float beta) {
 template <typename Body>
 void sum_columns(int64_t rows, int64_t width, float* gradient, float beta, const Body& body) {
   const int64_t count = parts(rows, kRows), grain = std::max<int64_t>(1, dec::kGrain / std::max<int64_t>(1, kRows * width));
-  std::vector<float> sums(static_cast<std::size_t>(count * width));
+  std::vector<float> sums(static_cast<std::size_t>(std::max<int64_t>(1, count) * width));
   at::parallel_for(0, count, grain, [&](int64_t begin, int64_t end) {
     for (int64_t part = begin; part < end; ++part) {
       body(part * kRows, std::min(kRows, rows - part * kRows), sums.data() + part * width);

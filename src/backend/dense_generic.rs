@@ -166,17 +166,20 @@ pub(super) fn shares(log_q: &Tensor, labels: &Tensor) -> Result<(Vec<f64>, f64)>
         let size = (BLOCK_VALUES / k).max(1);
         for start in (0..n).step_by(size as usize) {
             let count = size.min(n - start);
-            let q = log_q.f_narrow(0, start, count)?.f_exp()?;
-            let (largest, label) = q.f_max_dim(1, false)?;
+            let block = log_q.f_narrow(0, start, count)?;
+            let (largest, label) = block.f_max_dim(1, false)?;
             set(&labels.f_narrow(0, start, count)?, &label)?;
-            let _ = frequency.f_add_(&student_t::cluster_frequency(&q)?)?;
-            let _ = confidence.f_add_(&largest.f_sum(Kind::Double)?)?;
+            let _ = frequency.f_add_(&student_t::cluster_frequency(&block.f_exp()?)?)?;
+            let _ = confidence.f_add_(&largest.f_exp()?.f_sum(Kind::Double)?)?;
         }
         Ok((Vec::try_from(frequency.f_to_device(Device::Cpu)?)?, f64::try_from(confidence)?))
     })
 }
 
 pub(super) fn target_distribution(log_q: &Tensor, frequency: &[f64]) -> Result<f64> {
+    if log_q.size()[0] == 0 {
+        return Ok(0.0); // a process may have no rows, whose mean is nothing
+    }
     no_grad(|| {
         let frequency = Tensor::f_from_slice(frequency)?.f_to_device(log_q.device())?;
         let p = student_t::target_distribution(&log_q.f_exp()?, &frequency)?;

@@ -389,13 +389,16 @@ mod mpi {
             tensor.device() == Device::Cpu
                 && tensor.is_contiguous()
                 && counts.len() == size
+                && counts.iter().all(|&count| count >= 0)
                 && rows(tensor) == Some(counts.iter().sum())
         };
-        if !fit(out, sent) || !fit(into, received) || row_bytes(out) != row_bytes(into) {
+        let rank = super::world().rank;
+        if !fit(out, sent) || !fit(into, received) || sent[rank] != received[rank] || row_bytes(out) != row_bytes(into)
+        {
             return Err(Error::Fault("rows for other processes that do not fit what is said of them".to_owned()));
         }
-        // SAFETY: `sent` and `received` have a number for each process; the tensors are contiguous, on the CPU, and have as many rows as
-        // these numbers say, of so many bytes; nobody else uses them meanwhile, and both are kept.
+        // SAFETY: `sent` and `received` have a number of at least 0 for each process, and the same for this one; the tensors are contiguous, on
+        // the CPU, and have as many rows as these numbers say, of so many bytes; nobody else uses them meanwhile, and both are kept.
         kept(&[out, into], || unsafe {
             let (from, to, bytes) = (out.data_ptr(), into.data_ptr(), row_bytes(out));
             dec_mpi_exchange(from, sent.as_ptr(), to, received.as_ptr(), bytes, give_up)

@@ -5,7 +5,7 @@
 
 use std::ops::Range;
 
-use tch::{Device, Tensor};
+use tch::{Device, TchError, Tensor};
 
 use super::rows::values_of;
 use crate::backend::ranks::Ranks;
@@ -40,6 +40,11 @@ impl Divided {
     /// # Errors
     /// A row that is not there; as for [`Ranks::exchange`].
     pub fn fetch<'a>(&self, asks: impl Fn(usize) -> &'a [i64]) -> Result<(Tensor, Tensor)> {
+        // All see it, and so all refuse.
+        let outside = |row: &&i64| !(0..self.n).contains(*row);
+        if let Some(row) = (0..self.ranks.size()).find_map(|process| asks(process).iter().find(outside)) {
+            return Err(TchError::Shape(format!("row {row} of {}", self.n)).into());
+        }
         let plan = Plan::new(self.ranks, self.n, asks);
         let device = self.own.device();
         let going = self.own.f_index_select(0, &Tensor::f_from_slice(&plan.going)?.f_to_device(device)?)?;

@@ -1,5 +1,7 @@
 //! Passes over the values of a data set, which processes that train together divide among them.
 
+use std::ops::Range;
+
 use super::Features;
 use crate::backend::ranks::Ranks;
 use crate::error::Result;
@@ -15,11 +17,18 @@ pub(super) struct Passes<'a> {
 impl Passes<'_> {
     /// Calls `f` with each row that is this process's, as float32.
     pub fn each_own(self, mut f: impl FnMut(&[f32])) -> Result<()> {
-        self.any(|row| {
+        let nothing: Option<()> = self.features.find_row_in(self.share(), |_, row| {
             f(row);
-            false
-        })
-        .map(|_| ())
+            None
+        })?;
+        debug_assert!(nothing.is_none());
+        Ok(())
+    }
+
+    /// Which rows are this process's.
+    fn share(self) -> Range<usize> {
+        let share = self.ranks.share(self.features.n_rows() as i64);
+        share.start as usize..share.end as usize
     }
 
     /// Whether `f` holds of a row, in whichever process. It stops looking in those that find one.
@@ -29,10 +38,7 @@ impl Passes<'_> {
 
     /// What `f` finds in the first row of all in which it finds something, by going through that row again.
     pub fn first<T>(self, mut f: impl FnMut(usize, &[f32]) -> Option<T>) -> Result<Option<T>> {
-        let share = self.ranks.share(self.features.n_rows() as i64);
-        let own = self.features.find_row_in(share.start as usize..share.end as usize, |number, row| {
-            f(number, row).map(|found| (number, found))
-        })?;
+        let own = self.features.find_row_in(self.share(), |number, row| f(number, row).map(|found| (number, found)))?;
         if self.ranks.size() == 1 {
             return Ok(own.map(|(_, found)| found));
         }

@@ -60,19 +60,10 @@ impl Rows {
     /// # Errors
     /// A libtorch failure, such as a device without room for them; rows that cannot be read.
     pub fn resident(features: &Features, order: &[usize], scaling: &Scaling, device: Device) -> Result<Self> {
-        let (n, d) = (order.len(), features.n_features());
-        let kind = if scaling.is_factor() && features.are_bytes() { Kind::Uint8 } else { Kind::Float };
-        let stored = Tensor::f_empty([n as i64, d as i64], (kind, device))?;
-        let size = (SCALED_VALUES / d.max(1)).max(1);
-        for start in (0..n).step_by(size) {
-            let chosen = &order[start..(start + size).min(n)];
-            let mut part = stored.f_narrow(0, start as i64, chosen.len() as i64)?;
-            part.f_copy_(&scaled(features, chosen.iter().copied(), scaling)?)?;
-        }
-        Ok(Self { stored: Stored::Resident(stored), scale: scaling.factor() })
+        Self::divided(features, order, scaling, device, Ranks::ALONE)
     }
 
-    /// As [`Rows::resident`], divided among `ranks`: of the rows that `order` names this process reads and holds its share.
+    /// The same, divided among `ranks`: of the rows that `order` names this process reads and holds its share.
     ///
     /// # Errors
     /// As for [`Rows::resident`].
@@ -84,11 +75,17 @@ impl Rows {
         ranks: Ranks,
     ) -> Result<Self> {
         let share = ranks.share(order.len() as i64);
-        let own = Self::resident(features, &order[share.start as usize..share.end as usize], scaling, device)?;
-        Ok(match own.stored {
-            Stored::Resident(tensor) => Self { scale: own.scale, ..Self::of_own(tensor, order.len() as i64, ranks) },
-            stored => Self { stored, ..own },
-        })
+        let own = &order[share.start as usize..share.end as usize];
+        let (n, d) = (own.len(), features.n_features());
+        let kind = if scaling.is_factor() && features.are_bytes() { Kind::Uint8 } else { Kind::Float };
+        let stored = Tensor::f_empty([n as i64, d as i64], (kind, device))?;
+        let size = (SCALED_VALUES / d.max(1)).max(1);
+        for start in (0..n).step_by(size) {
+            let chosen = &own[start..(start + size).min(n)];
+            let mut part = stored.f_narrow(0, start as i64, chosen.len() as i64)?;
+            part.f_copy_(&scaled(features, chosen.iter().copied(), scaling)?)?;
+        }
+        Ok(Self { scale: scaling.factor(), ..Self::of_own(stored, order.len() as i64, ranks) })
     }
 
     /// `n` rows that need no scaling, such as a layer's codes, of which `own` are this process's share: float32 \[share, d\].
@@ -133,19 +130,14 @@ impl Rows {
     /// A libtorch failure; [`crate::Error::Processes`].
     pub fn first(&self, n: i64) -> Result<Self> {
         let n = n.min(self.n_rows());
-        if let Stored::Divided(_) = &self.stored {
-            return Ok(Self { stored: Stored::Resident(self.stored_block(0, n)?), scale: self.scale });
-        }
-        if n == self.n_rows() {
-            return Ok(self.shallow_clone());
-        }
-        let stored = match self.stored.share() {
+        let stored = match &self.stored {
+            Stored::Divided(divided) => Stored::Resident(divided.block(0, n)?),
+            all if n == self.n_rows() => all.share(),
             Stored::Resident(tensor) => Stored::Resident(tensor.f_narrow(0, 0, n)?),
             Stored::Streamed { rows, scaling, device } => {
                 let rows = rows.select(&(0..n as usize).collect::<Vec<_>>());
-                Stored::Streamed { rows, scaling, device }
+                Stored::Streamed { rows, scaling: Arc::clone(scaling), device: *device }
             }
-            divided @ Stored::Divided(_) => divided,
         };
         Ok(Self { stored, scale: self.scale })
     }

@@ -141,18 +141,7 @@ pub(crate) fn check_rows(rows: &Rows, n_clusters: usize) -> Result<()> {
     // Below this bound no sum of squared distances overflows float32.
     let bound = (f64::from(f32::MAX) / (4.0 * n as f64 * d as f64)).sqrt();
     let unusable = |value: f64| !value.is_finite() || value.abs() >= bound;
-    let size = (CHECKED_VALUES / d).max(1);
-    let held = rows.held();
-    for start in held.clone().step_by(size as usize) {
-        let length = size.min(held.end - start);
-        let block = rows.held_block(start, length)?;
-        let (least, most) = block.f_aminmax(None, false)?; // NaN where there is one
-        if !unusable(f64::try_from(least)? * rows.scale()) && !unusable(f64::try_from(most)? * rows.scale()) {
-            continue;
-        }
-        let values: Vec<f32> = values_of(&block.f_to_kind(Kind::Float)?.f_mul_scalar(rows.scale())?)?;
-        let Some(place) = values.iter().position(|&value| unusable(f64::from(value))) else { continue };
-        let (row, column, value) = (start + place as i64 / d, place as i64 % d, values[place]);
+    if let Some((row, column, value)) = first_of_all(rows, first_in_held(rows, unusable)?)? {
         let remedy = if value.is_finite() {
             format!("values below {bound:.1e}: scale the rows down")
         } else {
@@ -161,6 +150,37 @@ pub(crate) fn check_rows(rows: &Rows, n_clusters: usize) -> Result<()> {
         return Err(Error::Rows(format!("row {row} has {value:e} in column {column}: k-means needs {remedy}")));
     }
     check_distinct(rows, n_clusters)
+}
+
+/// Row, column and value of the first that is `unusable`, of the rows that this process holds.
+fn first_in_held(rows: &Rows, unusable: impl Fn(f64) -> bool) -> Result<Option<(i64, i64, f32)>> {
+    let (held, d, scale) = (rows.held(), rows.n_features(), rows.scale());
+    let size = (CHECKED_VALUES / d).max(1);
+    for start in held.clone().step_by(size as usize) {
+        let block = rows.held_block(start, size.min(held.end - start))?;
+        let (least, most) = block.f_aminmax(None, false)?; // NaN where there is one
+        if !unusable(f64::try_from(least)? * scale) && !unusable(f64::try_from(most)? * scale) {
+            continue;
+        }
+        let values: Vec<f32> = values_of(&block.f_to_kind(Kind::Float)?.f_mul_scalar(scale)?)?;
+        if let Some(place) = values.iter().position(|&value| unusable(f64::from(value))) {
+            return Ok(Some((start + place as i64 / d, place as i64 % d, values[place])));
+        }
+    }
+    Ok(None)
+}
+
+/// Of what the processes that hold the rows have found, what is in the first row: in all of them.
+fn first_of_all(rows: &Rows, own: Option<(i64, i64, f32)>) -> Result<Option<(i64, i64, f32)>> {
+    let mut row = [own.map_or(f64::INFINITY, |(row, ..)| row as f64)];
+    rows.ranks().fold(&mut row, f64::min)?;
+    let [row] = row;
+    let found = own.filter(|(own, ..)| *own as f64 == row);
+    // A value by its bits: NaN is no number to compare.
+    let mut rest = found.map_or([f64::INFINITY; 2], |(_, column, value)| [column as f64, value.to_bits().into()]);
+    rows.ranks().fold(&mut rest, f64::min)?;
+    let [column, bits] = rest;
+    Ok(row.is_finite().then_some((row as i64, column as i64, f32::from_bits(bits as u32))))
 }
 
 fn check_distinct(rows: &Rows, n_clusters: usize) -> Result<()> {

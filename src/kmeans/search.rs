@@ -51,8 +51,9 @@ impl Search {
     /// As for [`super::fit`].
     pub fn new(rows: &Rows, params: &KMeansParams) -> Result<Self> {
         check_params(params)?;
-        check_rows(rows, params.n_clusters)?;
-        Ok(Self { rows: rows.shallow_clone(), params: params.clone(), done: 0, best: None, prepared: None })
+        let rows = rows.first(i64::MAX)?; // all of them here
+        check_rows(&rows, params.n_clusters)?;
+        Ok(Self { rows, params: params.clone(), done: 0, best: None, prepared: None })
     }
 
     /// Goes on after `done` restarts, of which `best` is the best.
@@ -80,7 +81,9 @@ impl Search {
             let advanced = if self.done < self.params.n_init {
                 self.restarts(&prepared, control).map(|()| None)
             } else {
-                self.finish(&prepared, control).map(Some)
+                // All do it, and whoever is told to stop within has the others know before they go on to what they do together.
+                let fitted = self.finish(&prepared, control);
+                control.divided(fitted).map(Some)
             };
             self.prepared = Some(prepared);
             advanced

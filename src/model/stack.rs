@@ -8,6 +8,7 @@ use std::ops::Range;
 use tch::{nn, no_grad, Kind, Tensor};
 
 use crate::backend::dense::{self, Factors};
+use crate::backend::ranks::Ranks;
 use crate::control::Control;
 use crate::data::Rows;
 use crate::error::Result;
@@ -99,7 +100,7 @@ impl DenseStack {
     }
 
     /// Applies the stack to all `rows`: \[n, d\] → \[n, m\] without a graph, in blocks that bound the memory. Processes that work together
-    /// each do a part, where that takes longer than what it gives takes on its way to the others.
+    /// each do a part, where that takes longer than what it gives takes on its way to the others, or they have divided the rows.
     ///
     /// # Errors
     /// [`crate::Error::Interrupted`], a libtorch failure (out of memory, say), rows of another width than the first layer's.
@@ -108,15 +109,13 @@ impl DenseStack {
         let products: i64 = widths.windows(2).map(|pair| pair[0] * pair[1]).sum();
         let (divided, last) = (rows.ranks().size() > 1, widths[widths.len() - 1]);
         if !divided && products < WORTH_DIVIDING * last {
-            return self.map_range(rows, 0..n, control);
+            return control.divided(self.map_range(rows, 0..n, control));
         }
-        // Those who hold the rows, whether the caller says or not that they work together.
-        let ranks = if divided { rows.ranks() } else { control.ranks() };
-        let share = ranks.share(n);
-        let own = control.divided(self.map_range(rows, share.clone(), control))?;
+        let (ranks, own) = (ranks_of(rows, control), self.map_own(rows, control)?);
         if ranks.size() == 1 {
             return Ok(own);
         }
+        let share = ranks.share(n);
         let result = Tensor::f_empty([n, last], (Kind::Float, rows.device()))?;
         result.f_narrow(0, share.start, share.end - share.start)?.f_copy_(&own)?;
         ranks.gather(&result)?;
@@ -128,7 +127,7 @@ impl DenseStack {
     /// # Errors
     /// As for [`DenseStack::map_rows`].
     pub fn map_own(&self, rows: &Rows, control: &Control) -> Result<Tensor> {
-        control.divided(self.map_range(rows, control.ranks().share(rows.n_rows()), control))
+        control.divided(self.map_range(rows, ranks_of(rows, control).share(rows.n_rows()), control))
     }
 
     /// The widths of the rows and of each layer's output.
@@ -169,5 +168,13 @@ impl DenseStack {
             }
         }
         Ok(result)
+    }
+}
+
+/// Who divides work on `rows`: those who hold them, whether or not the caller says that they work together.
+fn ranks_of(rows: &Rows, control: &Control) -> Ranks {
+    match rows.ranks() {
+        Ranks::ALONE => control.ranks(),
+        several => several,
     }
 }

@@ -76,8 +76,9 @@ impl Task {
         }
         let augmentation =
             Augmentation::new(&config.augment, image, dataset.channels, dataset.n_features(), magnitude)?;
+        let streams = all_stream(config, &dataset.features, ranks)?;
         let rows = match &dataset.features {
-            Features::Streamed(streamed) if stays_streamed(config, &dataset.features) => {
+            Features::Streamed(streamed) if streams => {
                 tracing::info!("the rows are read a batch at a time, since they would take much of the memory");
                 check_rows(&Rows::new(&chosen.features, &scaling, Device::Cpu)?, config.n_clusters)?;
                 Rows::streamed(streamed.select(&order), scaling.clone(), device)
@@ -266,6 +267,15 @@ fn check_same_rows(dataset: &Dataset, ranks: Ranks) -> Result<()> {
         "the {} processes have read different rows, {n} of {d} features here: give all of them the same file",
         ranks.size()
     )))
+}
+
+/// Whether all processes that train together leave the rows where they are: what one knows of its memory is for all, since rows that are
+/// divided go from one to another.
+fn all_stream(config: &CheckedConfig, features: &Features, ranks: Ranks) -> Result<bool> {
+    let (can, should) = (matches!(features, Features::Streamed(_)), stays_streamed(config, features));
+    let mut others = [!can, should].map(|truth| f64::from(u8::from(truth)));
+    ranks.fold(&mut others, f64::max)?;
+    Ok(others == [0.0, 1.0])
 }
 
 /// The chosen rows in the order of the file, in which passes over a file are fastest, and sums are those of any order.
