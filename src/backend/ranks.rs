@@ -60,12 +60,19 @@ fn said_by(variable: impl Fn(&str) -> Option<String>) -> Option<[usize; 3]> {
 
 /// How many processes a launcher has started, and which this is, by the environment; 1 and 0 without a launcher.
 pub fn launched() -> (usize, usize) {
-    said_by(|name| std::env::var(name).ok()).map_or((1, 0), |[size, rank, _]| (size, rank))
+    let [size, rank, _] = said();
+    (size, rank)
 }
 
 /// Which this is, from 0, of the processes that a launcher has started on this machine.
 pub(super) fn launched_here() -> usize {
-    said_by(|name| std::env::var(name).ok()).map_or(0, |[_, _, local]| local)
+    let [.., local] = said();
+    local
+}
+
+/// [`said_by`] of the environment; what one process by itself is where no launcher says anything.
+fn said() -> [usize; 3] {
+    said_by(|name| std::env::var(name).ok()).unwrap_or([1, 0, 0])
 }
 
 /// Joins the processes that a launcher has started with this one, if it has; once, from the main thread.
@@ -126,6 +133,25 @@ impl Ranks {
     /// Which of `count` rows are this process's: as many as the others', but for one.
     pub fn share(self, count: i64) -> Range<i64> {
         self.share_of(self.rank, count)
+    }
+
+    /// The rows of `tensor` that are this process's [`Ranks::share`], in the same memory.
+    ///
+    /// # Errors
+    /// A libtorch failure.
+    pub fn part_of(self, tensor: &Tensor) -> Result<Tensor> {
+        let share = self.share(tensor.size()[0]);
+        Ok(tensor.f_narrow(0, share.start, share.end - share.start)?)
+    }
+
+    /// The first of the rows that processes have found something in, one row a process or none; `None` where nobody has.
+    ///
+    /// # Errors
+    /// As for [`Ranks::fold`].
+    pub fn first(self, row: Option<i64>) -> Result<Option<i64>> {
+        let mut first = [row.map_or(f64::INFINITY, |row| row as f64)];
+        self.fold(&mut first, f64::min)?;
+        Ok(first[0].is_finite().then_some(first[0] as i64))
     }
 
     /// Which of `count` rows are those of `process`.
@@ -200,7 +226,7 @@ impl Ranks {
             return Ok(own.to_vec());
         }
         let all = Tensor::f_zeros([count], (T::KIND, Device::Cpu))?;
-        all.f_narrow(0, self.share(count).start, own.len() as i64)?.f_copy_(&Tensor::f_from_slice(own)?)?;
+        self.part_of(&all)?.f_copy_(&Tensor::f_from_slice(own)?)?;
         self.gather(&all)?;
         Ok(Vec::try_from(all)?)
     }

@@ -3,8 +3,6 @@
 //! A row is read, scaled and held by one process, and goes to another where that computes on it: on its part of a batch, say. What goes
 //! where follows from the row numbers, which all processes know, so that nothing has to be asked for.
 
-use std::ops::Range;
-
 use tch::{Device, TchError, Tensor};
 
 use super::rows::values_of;
@@ -27,11 +25,6 @@ pub(super) struct Divided {
 impl Divided {
     pub fn shallow_clone(&self) -> Self {
         Self { own: self.own.shallow_clone(), n: self.n, ranks: self.ranks }
-    }
-
-    /// Which rows this process holds.
-    pub fn held(&self) -> Range<i64> {
-        self.ranks.share(self.n)
     }
 
     /// The rows of the numbers that this process asks for, and each one's place among them. All processes come here at the same time and

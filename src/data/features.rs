@@ -173,8 +173,16 @@ impl Features {
     ///
     /// # Errors
     /// As for [`Features::find_row`].
-    pub fn each_row(&self, mut f: impl FnMut(usize, &[f32])) -> Result<()> {
-        let nothing: Option<()> = self.find_row(|number, row| {
+    pub fn each_row(&self, f: impl FnMut(usize, &[f32])) -> Result<()> {
+        self.each_row_in(0..self.n_rows(), f)
+    }
+
+    /// The same of the rows in `range`.
+    ///
+    /// # Errors
+    /// As for [`Features::find_row`].
+    pub(crate) fn each_row_in(&self, range: Range<usize>, mut f: impl FnMut(usize, &[f32])) -> Result<()> {
+        let nothing: Option<()> = self.find_row_in(range, |number, row| {
             f(number, row);
             None
         })?;

@@ -17,12 +17,7 @@ pub(super) struct Passes<'a> {
 impl Passes<'_> {
     /// Calls `f` with each row that is this process's, as float32.
     pub fn each_own(self, mut f: impl FnMut(&[f32])) -> Result<()> {
-        let nothing: Option<()> = self.features.find_row_in(self.share(), |_, row| {
-            f(row);
-            None
-        })?;
-        debug_assert!(nothing.is_none());
-        Ok(())
+        self.features.each_row_in(self.share(), |_, row| f(row))
     }
 
     /// Which rows are this process's.
@@ -42,12 +37,11 @@ impl Passes<'_> {
         if self.ranks.size() == 1 {
             return Ok(own.map(|(_, found)| found));
         }
-        let mut first = [own.as_ref().map_or(f64::INFINITY, |(number, _)| *number as f64)];
-        self.ranks.fold(&mut first, f64::min)?;
-        match own {
-            Some((number, found)) if number as f64 == first[0] => Ok(Some(found)),
-            _ if first[0].is_infinite() => Ok(None),
-            _ => self.features.find_row_in(first[0] as usize..first[0] as usize + 1, f),
+        let first = self.ranks.first(own.as_ref().map(|(number, _)| *number as i64))?;
+        match (own, first.map(|row| row as usize)) {
+            (_, None) => Ok(None),
+            (Some((number, found)), Some(first)) if number == first => Ok(Some(found)),
+            (_, Some(first)) => self.features.find_row_in(first..first + 1, f),
         }
     }
 

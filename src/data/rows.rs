@@ -233,8 +233,7 @@ impl Rows {
             let (stored, places) = divided.fetch_share(indices)?;
             return Ok((Self { stored: Stored::Resident(stored), scale: self.scale }, places));
         }
-        let share = ranks.share(indices.size1()?);
-        Ok((self.shallow_clone(), indices.f_narrow(0, share.start, share.end - share.start)?))
+        Ok((self.shallow_clone(), ranks.part_of(indices)?))
     }
 
     /// Streamed rows, as they would be stored.
@@ -314,7 +313,7 @@ impl Rows {
     /// As for [`Rows::block`]; rows that it does not hold.
     pub fn held_block(&self, start: i64, length: i64) -> Result<Tensor> {
         match &self.stored {
-            Stored::Divided(divided) => Ok(divided.own.f_narrow(0, start - divided.held().start, length)?),
+            Stored::Divided(divided) => Ok(divided.own.f_narrow(0, start - self.held().start, length)?),
             _ => self.stored_block(start, length),
         }
     }

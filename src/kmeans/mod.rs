@@ -172,15 +172,13 @@ fn first_in_held(rows: &Rows, unusable: impl Fn(f64) -> bool) -> Result<Option<(
 
 /// Of what the processes that hold the rows have found, what is in the first row: in all of them.
 fn first_of_all(rows: &Rows, own: Option<(i64, i64, f32)>) -> Result<Option<(i64, i64, f32)>> {
-    let mut row = [own.map_or(f64::INFINITY, |(row, ..)| row as f64)];
-    rows.ranks().fold(&mut row, f64::min)?;
-    let [row] = row;
-    let found = own.filter(|(own, ..)| *own as f64 == row);
+    let first = rows.ranks().first(own.map(|(row, ..)| row))?;
+    let found = own.filter(|(own, ..)| Some(*own) == first);
     // A value by its bits: NaN is no number to compare.
     let mut rest = found.map_or([f64::INFINITY; 2], |(_, column, value)| [column as f64, value.to_bits().into()]);
     rows.ranks().fold(&mut rest, f64::min)?;
     let [column, bits] = rest;
-    Ok(row.is_finite().then_some((row as i64, column as i64, f32::from_bits(bits as u32))))
+    Ok(first.map(|row| (row, column as i64, f32::from_bits(bits as u32))))
 }
 
 fn check_distinct(rows: &Rows, n_clusters: usize) -> Result<()> {

@@ -89,10 +89,7 @@ pub fn encode_all(network: &dyn Network, rows: &Rows, control: &Control) -> Resu
 pub fn encode_own(network: &dyn Network, rows: &Rows, control: &Control) -> Result<Tensor> {
     match network.encoder_stack() {
         Some(stack) => stack.map_own(rows, control),
-        None => {
-            let share = control.ranks().share(rows.n_rows());
-            Ok(encode_all(network, rows, control)?.f_narrow(0, share.start, share.end - share.start)?)
-        }
+        None => control.ranks().part_of(&encode_all(network, rows, control)?),
     }
 }
 

@@ -115,9 +115,8 @@ impl DenseStack {
         if ranks.size() == 1 {
             return Ok(own);
         }
-        let share = ranks.share(n);
         let result = Tensor::f_empty([n, last], (Kind::Float, rows.device()))?;
-        result.f_narrow(0, share.start, share.end - share.start)?.f_copy_(&own)?;
+        ranks.part_of(&result)?.f_copy_(&own)?;
         ranks.gather(&result)?;
         Ok(result)
     }

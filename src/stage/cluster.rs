@@ -11,7 +11,7 @@
 use tch::{Kind, Tensor};
 
 use super::{Done, Stage};
-use crate::backend::ranks::{self, Ranks};
+use crate::backend::ranks;
 use crate::config::{lengths, ClusterConfig};
 use crate::control::{Control, Event, Round, StageName};
 use crate::error::{Error, Result};
@@ -104,7 +104,7 @@ impl Cluster {
         let anchor = match objective.may_anchor() && config.anchor > 0.0 {
             true => {
                 let ranks = control.ranks();
-                let own = own_of(&begun.p, ranks)?.f_empty_like()?;
+                let own = ranks.part_of(&begun.p)?.f_empty_like()?;
                 let share = ranks.share(rows.n_rows());
                 let labels = &begun.start.labels[share.start as usize..share.end as usize];
                 smoothed(labels, config.label_smoothing, &own)?;
@@ -130,7 +130,7 @@ impl Cluster {
     fn refresh(&mut self, run: &mut Run, control: &mut Control) -> Result<()> {
         let (round, n, ranks) = (run.state.rounds + 1, run.task.rows.n_rows(), control.ranks());
         let z = encode_own(&*self.network, &run.task.rows, control)?;
-        let mut p = own_of(&self.p, ranks)?;
+        let mut p = ranks.part_of(&self.p)?;
         let latent = Latent { z: &z, n, ranks };
         let mut found = self.objective.refresh(&latent, &self.layer, round, self.length.max_rounds, &p)?;
         if !found.loss.is_finite() {
@@ -262,12 +262,6 @@ fn begin(run: &mut Run, network: &dyn Network, config: &ClusterConfig) -> Result
         quiet: 0,
         warned: Vec::new(),
     })
-}
-
-/// This process's share of the rows of `table`, sharing its memory.
-fn own_of(table: &Tensor, ranks: Ranks) -> Result<Tensor> {
-    let share = ranks.share(table.size()[0]);
-    Ok(table.f_narrow(0, share.start, share.end - share.start)?)
 }
 
 fn no_start() -> Error {
