@@ -27,7 +27,8 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 PEER = ROOT / "scripts/peer.py"
 PHASES = ("pretrain_1", "pretrain_2", "pretrain_3", "pretrain_4", "finetune", "cluster")
 
-SHORT_DEFAULT = ["--set", "pretrain.epochs=2", "--set", "cluster.max_rounds=3", "--set", "start.networks=1"]
+SHORT_DEFAULT = ["--set", "pretrain.epochs=2", "--set", "cluster.max_rounds=3", "--set", "start.networks=1",
+                 "--set", "output.report=false"]
 
 
 class Failed(Exception):
@@ -107,7 +108,7 @@ class Check:
     def short(self, epochs: int) -> list:
         return sum((["--set", f"{key}={value}"] for key, value in {
             "pretrain.epochs": epochs, "finetune.epochs": epochs, "cluster.tol": 0, "cluster.max_rounds": epochs,
-            "cluster.epochs_per_round": 1, "kmeans.n_init": 3}.items()), [])
+            "cluster.epochs_per_round": 1, "kmeans.n_init": 3, "output.report": "false"}.items()), [])
 
     def step(self, name: str, expected: float, what) -> None:
         """Does a step unless it is not wanted or is expected to take longer than there is time."""
@@ -157,6 +158,21 @@ def scores(run: dict) -> dict:
 def tests(check: Check) -> dict:
     if not check.args.tests:
         raise Failed("--tests does not name the library's test binary")
+    return run_tests(check)
+
+
+def untried(check: Check) -> dict:
+    """The tests, and the speeds of an epoch, with what has never run on a GPU."""
+    check.environment["DEC_CUDA_UNTRIED"] = "1"
+    try:
+        found = run_tests(check)
+        run = check.dec("speed-untried", *check.full, *check.short(3))
+        return {**found, "untried": {"epochs": epochs(run), "stages": stages(run), "losses": losses(run)}}
+    finally:
+        del check.environment["DEC_CUDA_UNTRIED"]
+
+
+def run_tests(check: Check) -> dict:
     done = check.run("tests", [check.args.tests, "on_a_gpu", "--nocapture", "--test-threads", "1"], 200)
     said = done.stdout + done.stderr
     result = re.search(r"(\d+) passed; (\d+) failed", said)
@@ -181,9 +197,11 @@ def smoke(check: Check) -> dict:
 
 def bits(check: Check) -> dict:
     found = {}
-    for name, options in {"notebook": check.short(2), "default": SHORT_DEFAULT}.items():
-        first = check.dec(f"bits-{name}-1", *check.small, *options, recipe=name)
-        second = check.dec(f"bits-{name}-2", *check.small, *options, recipe=name)
+    bf16 = [*check.short(2), "--set", "precision=bf16"]
+    for name, recipe, options in [("notebook", "notebook", check.short(2)), ("default", "default", SHORT_DEFAULT),
+                                  ("bf16", "notebook", bf16)]:
+        first = check.dec(f"bits-{name}-1", *check.small, *options, recipe=recipe)
+        second = check.dec(f"bits-{name}-2", *check.small, *options, recipe=recipe)
         found[name] = {"same": digests(first) == digests(second), "scores": scores(first)}
         if not found[name]["same"]:
             found[name]["first_difference"] = first_difference(first["events"], second["events"])
@@ -202,7 +220,7 @@ def first_difference(first: list[dict], second: list[dict]) -> str:
 
 
 def resumed(check: Check) -> dict:
-    """A run that is stopped after some seconds and resumed, against one that is not."""
+    """A run that is stopped after its first epoch and resumed, against one that is not."""
     options = [*check.small, *SHORT_DEFAULT]
     whole = check.dec("resume-whole", *options, recipe="default")
     out = check.out / "runs/resume-stopped"
@@ -210,7 +228,9 @@ def resumed(check: Check) -> dict:
                *options]
     with (check.out / "resume-stopped.log").open("w") as log:
         process = subprocess.Popen([*map(str, command)], cwd=ROOT, env=check.environment, stdout=log, stderr=log)
-        time.sleep(0.55 * whole["wall"])
+        events, waited = out / "events.jsonl", time.perf_counter() + 60
+        while not (events.is_file() and '"event":"epoch"' in events.read_text()) and time.perf_counter() < waited:
+            time.sleep(0.02)
         process.terminate()
         code = process.wait(60)
     if code != 143:
@@ -251,21 +271,35 @@ def speeds(check: Check) -> dict:
 
 
 def compiled(check: Check) -> dict:
-    peer = check.peer("compiled", "--data", check.full_peer, "--epochs", 3, "--rounds", 3, "--epochs-per-round", 1,
-                      "--n-init", 3, "--skip-raw", "--compile")
-    return {"epochs": epochs(peer)}
+    """The same by torch.compile, also under autocast to bf16, and by eager PyTorch under it."""
+    found = {}
+    for name, options in {"compiled": ["--compile"], "compiled_bf16": ["--compile", "--bf16"], "eager_bf16": ["--bf16"]}.items():
+        peer = check.peer(name, "--data", check.full_peer, "--epochs", 3, "--rounds", 3, "--epochs-per-round", 1,
+                          "--n-init", 3, "--skip-raw", *options)
+        found[name] = {"epochs": epochs(peer)}
+    return found
 
 
 def notebook(check: Check) -> dict:
-    extra = check.short(2) if check.args.rehearse else []
-    run = check.dec("notebook", *check.full, *extra)
-    return {"stages": stages(run), "seconds": round(run["seconds"], 2), "scores": scores(run),
-            "peak_memory": run.get("peak_memory_bytes")}
+    run = check.dec("notebook", *check.full, *(check.short(2) if check.args.rehearse else []))
+    timed = stages(run)
+    return {"stages": timed, "seconds": round(run["seconds"], 2), "wall": round(run["wall"], 2), "scores": scores(run),
+            "without_kmeans_raw": round(sum(timed.values()) - timed["kmeans_raw"], 2), "peak_memory": run.get("peak_memory_bytes")}
+
+
+def in_both(check: Check, recipe: str, options: list) -> dict:
+    found = {}
+    for precision in ("float32", "bf16"):
+        run = check.dec(f"{recipe}-{precision}", *check.full, *options, "--set", f"precision={precision}", recipe=recipe)
+        found[precision] = {"stages": stages(run), "seconds": round(run["seconds"], 2), "wall": round(run["wall"], 2),
+                            "scores": scores(run), "peak_memory": run.get("peak_memory_bytes")}
+    return found
 
 
 def notebook_peer(check: Check) -> dict:
+    # Without k-means on the rows, which scikit-learn does not do on a GPU.
     extra = ["--epochs", 2, "--epochs-per-round", 2, "--n-init", 2] if check.args.rehearse else []
-    peer = check.peer("notebook-eager", "--data", check.full_peer, *extra)
+    peer = check.peer("notebook-eager", "--data", check.full_peer, "--skip-raw", *extra)
     return {"stages": stages(peer), "seconds": round(peer["seconds"], 2)}
 
 
@@ -275,17 +309,13 @@ def best(check: Check) -> dict:
     rounds = [(e["seconds"], e.get("acc") or 0) for e in run["events"] if e["event"] == "round"]
     before = sum(seconds for name, seconds in stages(run).items() if name != "cluster")
     there = next((before + seconds for seconds, acc in rounds if acc >= 0.98), None)
-    return {"stages": stages(run), "seconds": round(run["seconds"], 2), "scores": scores(run),
+    return {"stages": stages(run), "seconds": round(run["seconds"], 2), "wall": round(run["wall"], 2), "scores": scores(run),
             "seconds_to_0.98": there and round(there, 1), "rounds": [round(acc, 4) for _, acc in rounds[::10]]}
 
 
 def default(check: Check) -> dict:
-    extra = ["--set", "pretrain.epochs=2", "--set", "cluster.max_rounds=2"] if check.args.rehearse else []
-    found = {}
-    for precision in ("float32", "bf16"):
-        run = check.dec(f"default-{precision}", *check.full, *extra, "--set", f"precision={precision}", recipe="default")
-        found[precision] = {"stages": stages(run), "seconds": round(run["seconds"], 2), "scores": scores(run)}
-    return found
+    rehearsal = ["--set", "pretrain.epochs=2", "--set", "cluster.max_rounds=2"]
+    return in_both(check, "default", rehearsal if check.args.rehearse else [])
 
 
 def predict(check: Check) -> dict:
@@ -306,9 +336,9 @@ def table(check: Check) -> str:
         state = "left out" if "skipped" in result else ("ok" if result["ok"] else "**failed**")
         rest = {k: v for k, v in result.items() if k not in ("ok", "seconds", "skipped")}
         lines.append(f"| {name} | {state} | {result.get('seconds', '')} | `{json.dumps(rest)[:700]}` |")
-    speed = check.steps.get("speeds", {})
-    if speed.get("ok"):
-        ways = [way for way in ("graphs", "plain", "graphs_tf32", "graphs_bf16", "eager") if way in speed]
+    speed = {**check.steps.get("speeds", {}), **check.steps.get("untried", {}), **check.steps.get("compiled", {})}
+    ways = [way for way, found in speed.items() if isinstance(found, dict) and "epochs" in found]
+    if ways:
         lines += ["", "Milliseconds of an epoch:", "", "| phase | " + " | ".join(ways) + " |", "|---" * (len(ways) + 1) + "|"]
         for phase in (*PHASES, "refresh"):
             cells = [f"{1000 * speed[way]['epochs'].get(phase, float('nan')):.1f}" for way in ways]
@@ -321,8 +351,8 @@ def main() -> int:
     check = Check(args)
     for name, expected, what in [
         ("tests", 15, tests), ("smoke", 10, smoke), ("bits", 25, bits), ("beside_cpu", 10, beside_cpu),
-        ("resumed", 20, resumed), ("notebook", 40, notebook), ("best", 90, best), ("notebook_peer", 180, notebook_peer),
-        ("predict", 8, predict), ("speeds", 50, speeds), ("default", 60, default), ("compiled", 60, compiled),
+        ("resumed", 20, resumed), ("notebook", 30, notebook), ("best", 60, best), ("notebook_peer", 140, notebook_peer),
+        ("predict", 8, predict), ("speeds", 50, speeds), ("untried", 25, untried), ("default", 40, default), ("compiled", 90, compiled),
     ]:
         check.step(name, expected, lambda what=what: what(check))
     text = table(check)

@@ -65,16 +65,17 @@ fn products_in_bf16_on_a_gpu_are_of_rounded_factors() {
     let Some(gpu) = gpu() else { return };
     tch::manual_seed(2);
     let rounded = |tensor: &Tensor| tensor.to_kind(Kind::BFloat16).to_kind(Kind::Float);
-    for [n, l, m] in [[3, 7, 5], [256, 500, 784]] {
-        let (a, b, before) = (noise(&[n, l]), noise(&[l, m]), noise(&[n, m]));
-        let expected = &before * 0.9 + rounded(&a).matmul(&rounded(&b));
-        let out = before.to_device(gpu);
-        dense::product(&out, &a.to_device(gpu), &b.to_device(gpu), 0.9, Factors::Bf16).unwrap();
-        // What sums come to is rounded too: to 8 bits.
-        assert!(
-            out.to_device(Device::Cpu).allclose(&expected, 1e-2, 1e-2 * (l as f64).sqrt(), false),
-            "[{n}, {l}] x [{l}, {m}]"
-        );
+    for [n, l, m] in [[3, 7, 5], [256, 500, 784], [784, 256, 500], [256, 10, 2000]] {
+        for (keep, transposed) in [(0.0, false), (0.9, false), (0.9, true)] {
+            let (a, b, before) = (noise(&[n, l]), noise(&[l, m]), noise(&[n, m]));
+            let (a, b) = if transposed { (a.tr().contiguous().tr(), b.tr().contiguous().tr()) } else { (a, b) };
+            let kept = if keep == 0.0 { before.zeros_like() } else { &before * keep };
+            let expected = kept + rounded(&a).matmul(&rounded(&b));
+            let out = if keep == 0.0 { before.full_like(f64::NAN) } else { before }.to_device(gpu);
+            dense::product(&out, &a.to_device(gpu), &b.to_device(gpu), keep, Factors::Bf16).unwrap();
+            let apart = (out.to_device(Device::Cpu) - expected).abs().max().double_value(&[]);
+            assert!(apart < 1e-4 * (l as f64).sqrt(), "[{n}, {l}] x [{l}, {m}], keep {keep}, {transposed}: {apart:e}");
+        }
     }
 }
 
@@ -108,13 +109,15 @@ fn kernels_on_a_gpu_are_those_of_the_cpu() {
             dense::mean_squared_error(&t[0], &t[1], true, &t[2], 0.5, sink, &t[4]).unwrap();
             Vec::new()
         });
-        let rates = [Tensor::from_slice(&[0.3f32]), Tensor::from_slice(&[0.1f32, 1.0, 0.99])];
+        // As after one step: r₀ is the rate by 1 − β₁, r₁ is 1 by the root of 1 − β₂.
+        let r1 = 1.0 / (1.0 - 0.999f32).sqrt();
+        let rates = [Tensor::from_slice(&[0.3f32]), Tensor::from_slice(&[0.1f32, r1, 0.99, 0.01, 1.0])];
         let tensors = [noise(&shape), noise(&shape), noise(&shape), noise(&shape).abs()];
         same_on_both(gpu, "descend and adam", &tensors, |t| {
             let rates = rates.each_ref().map(|rate| rate.to_device(t[0].device()));
-            dense::descend(&t[0], &t[1], &rates[0], 0.01).unwrap();
+            dense::descend(&[&t[0]], &[&t[1]], &rates[0], 0.01).unwrap();
             let rule = AdamRule { beta1: 0.9, beta2: 0.999, epsilon: 1e-8, decay: 0.0 };
-            dense::adam(&t[0], &t[1], &t[2], &t[3], &rates[1], rule).unwrap();
+            dense::adam([&[&t[0]], &[&t[1]], &[&t[2]], &[&t[3]]], &rates[1], rule).unwrap();
             Vec::new()
         });
     }
@@ -165,7 +168,7 @@ fn rows_are_changed_on_a_gpu_as_on_the_cpu() {
         patch_width: 12,
         ..Warp::still(28, 28)
     };
-    let tensors = [stored, indices, out, Tensor::from_slice(&[77i64])];
+    let tensors = [stored, indices, out, Tensor::from_slice(&[77i64, 0])];
     same_on_both(gpu, "gather", &tensors, |t| {
         dense::gather(&t[0], &t[1], 1.0 / 255.0, &t[2]).unwrap();
         augment::noise(&t[2], 0.1, &t[3], 5).unwrap();

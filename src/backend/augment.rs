@@ -12,7 +12,7 @@ use tch::{no_grad, Device, Kind, Tensor};
 use torch_sys::C_tensor;
 
 use super::dense::{on_cpu, plain, require};
-use super::dense_generic::{hashed, places, set};
+use super::dense_generic::{drawn, set};
 use super::shim::check;
 use crate::error::Result;
 
@@ -142,7 +142,7 @@ pub fn noise(x: &Tensor, deviation: f64, key: &Tensor, site: u32) -> Result<()> 
 
 /// The same in tensor operations.
 mod generic {
-    use super::{hashed, no_grad, places, set, Device, Kind, Result, Tensor, Warp};
+    use super::{drawn, no_grad, set, Device, Kind, Result, Tensor, Warp};
 
     /// As in `augment.cpp`.
     const BENDS: u32 = 0x5851_f42d;
@@ -163,15 +163,14 @@ mod generic {
 
     /// Uniform numbers in [-1, 1), so many for each of `rows`.
     fn symmetric(rows: i64, each: i64, key: &Tensor, site: u32) -> Result<Tensor> {
-        let bits =
-            hashed(&places(rows, each, key, key.device())?, key, site)?.f_bitwise_right_shift_tensor_scalar(8)?;
+        let bits = drawn(rows * each, each, key, site)?.f_bitwise_right_shift_tensor_scalar(8)?;
         Ok(bits.f_to_kind(Kind::Float)?.f_mul_scalar(0.5f64.powi(23))?.f_sub_scalar(1.0)?)
     }
 
     /// Which pixels \[b, h, w\] come from another row of the batch, and from which \[b\].
     fn patches(b: i64, key: &Tensor, rule: &Warp) -> Result<(Tensor, Tensor)> {
         let whole = (Kind::Int64, key.device());
-        let bits = hashed(&Tensor::f_arange(b * 8, whole)?, key, PATCHES)?.f_view([b, 8, 1, 1])?;
+        let bits = drawn(b * 8, 0, key, PATCHES)?.f_view([b, 8, 1, 1])?; // a batch with patches is whole
         let below = |number: i64, count: i64| -> Result<Tensor> {
             let scaled = bits.f_narrow(1, number, 1)?.f_mul_scalar(count)?;
             Ok(scaled.f_squeeze_dim(1)?.f_bitwise_right_shift_tensor_scalar(32)?)
@@ -268,7 +267,7 @@ mod generic {
         no_grad(|| {
             let rows = x.size()[0];
             let each = 2 * x.numel() as i64 / rows.max(1);
-            let bits = hashed(&places(rows, each, key, x.device())?, key, site)?;
+            let bits = drawn(rows * each, each, key, site)?;
             let halves = bits.f_bitwise_and(0xffff)?.f_add(&bits.f_bitwise_right_shift_tensor_scalar(16)?)?;
             let sum = halves.f_view([-1, 2])?.f_sum_dim_intlist(1, false, None)?.f_to_kind(Kind::Float)?;
             let factor = deviation * 3f64.sqrt() / 65536.0;

@@ -10,6 +10,8 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <utility>
+#include <vector>
 
 #if defined(__x86_64__)
 #include <cpuid.h>
@@ -70,18 +72,100 @@ class Scratch {
     return static_cast<uint16_t*>(values_.mutable_data_ptr());
   }
 
-  Factor round(const at::Tensor& tensor) {
+  void round(const at::Tensor& tensor) {
     const int64_t count = tensor.numel();
     const float* from = tensor.const_data_ptr<float>();
     uint16_t* to = of(count);
     at::parallel_for(0, count, kGrain, [&](int64_t begin, int64_t end) { round_row(from + begin, to + begin, end - begin); });
-    const bool transposed = !tensor.is_contiguous();
-    return {to, transposed ? tensor.size(0) : tensor.size(1), transposed};
   }
 
  private:
   at::Tensor values_;
 };
+
+// Rounded factors of a step's products: each is one of two or three, and is rounded for the first.
+class Kept {
+ public:
+  void begin() {
+    // What the last step had no use for has been freed, or is of another stage.
+    entries_.erase(std::remove_if(entries_.begin(), entries_.end(), [](const Entry& entry) { return !entry.used; }), entries_.end());
+    for (Entry& entry : entries_) {
+      entry.used = false;
+      entry.fresh = entry.fresh && entry.weight.defined() && entry.weight._version() == entry.version;
+    }
+    on_ = true;
+  }
+
+  uint16_t* weight(const at::Tensor& weight) {
+    if (!on_) {
+      return nullptr;
+    }
+    for (Entry& entry : entries_) {
+      if (entry.from == weight.const_data_ptr() && entry.count == weight.numel()) {
+        entry.weight = weight;
+        entry.version = weight._version();
+        entry.fresh = true;
+        return entry.rounded.of(entry.count);
+      }
+    }
+    return nullptr;
+  }
+
+  void end() { on_ = false; }
+
+  void forget(const at::Tensor& tensor) {
+    for (Entry& entry : entries_) {
+      entry.fresh = entry.fresh && entry.from != tensor.const_data_ptr();
+    }
+  }
+
+  // `spare` is for what is not kept.
+  Factor round(const at::Tensor& tensor, Scratch& spare) {
+    Scratch* scratch = &spare;
+    bool fresh = false;
+    if (on_) {
+      Entry& entry = entry_of(tensor);
+      fresh = std::exchange(entry.fresh, true);
+      entry.used = true;
+      scratch = &entry.rounded;
+    }
+    if (!fresh) {
+      scratch->round(tensor);
+    }
+    const bool transposed = !tensor.is_contiguous();
+    return {scratch->of(tensor.numel()), transposed ? tensor.size(0) : tensor.size(1), transposed};
+  }
+
+ private:
+  struct Entry {
+    const void* from = nullptr;
+    int64_t count = 0;
+    bool used = false, fresh = false;
+    Scratch rounded = {};
+    // What `rounded` is of beyond the step, held so that nothing else comes to lie there, and which of its versions.
+    at::Tensor weight = {};
+    int64_t version = 0;
+  };
+
+  Entry& entry_of(const at::Tensor& tensor) {
+    const void* from = tensor.const_data_ptr();
+    const int64_t count = tensor.numel();
+    for (Entry& entry : entries_) {
+      if (entry.from == from && entry.count == count) {
+        return entry;
+      }
+    }
+    Entry& added = entries_.emplace_back();
+    added.from = from;
+    added.count = count;
+    return added;
+  }
+
+  bool on_ = false;
+  std::vector<Entry> entries_;
+};
+
+thread_local Kept kept;
 
 at::Tensor view(uint16_t* data, int64_t rows, int64_t columns) {
   return at::from_blob(data, {rows, columns}, at::TensorOptions().dtype(at::kBFloat16));
@@ -127,15 +211,17 @@ bool multiplies_in_bf16(const at::Tensor& a, const at::Tensor& b) {
 }
 
 void bf16_product(const at::Tensor& out, const at::Tensor& a, const at::Tensor& b, float beta) {
-  if (multiplier() == Multiplier::kFloat32) {
-    const auto rounded = [](const at::Tensor& tensor) { return tensor.to(at::kBFloat16).to(at::kFloat); };
-    at::Tensor result = out;
-    at::addmm_out(result, result, rounded(a), rounded(b), beta, 1.0F);
-    return;
-  }
   const int64_t n = a.size(0), terms = a.size(1), m = b.size(1);
   thread_local Scratch scratch[3];
-  const Factor left = scratch[0].round(a), right = scratch[1].round(b);
+  const Factor left = kept.round(a, scratch[0]), right = kept.round(b, scratch[1]);
+  const auto matrix = [](const Factor& factor, int64_t rows, int64_t columns) {
+    return factor.transposed ? view(factor.data, columns, rows).t() : view(factor.data, rows, columns);
+  };
+  if (multiplier() == Multiplier::kFloat32) {
+    at::Tensor result = out;
+    at::addmm_out(result, result, matrix(left, n, terms).to(at::kFloat), matrix(right, terms, m).to(at::kFloat), beta, 1.0F);
+    return;
+  }
   float* sums = out.mutable_data_ptr<float>();
   if (multiplier() == Multiplier::kMkl) {
     const auto order = [](const Factor& factor) { return factor.transposed ? 112 : 111; };
@@ -144,9 +230,6 @@ void bf16_product(const at::Tensor& out, const at::Tensor& a, const at::Tensor& 
                            right.data, size(right.stride), beta, sums, size(m));
     return;
   }
-  const auto matrix = [](const Factor& factor, int64_t rows, int64_t columns) {
-    return factor.transposed ? view(factor.data, columns, rows).t() : view(factor.data, rows, columns);
-  };
   uint16_t* product = scratch[2].of(n * m);
   {
     const WholeTeam team;
@@ -157,7 +240,17 @@ void bf16_product(const at::Tensor& out, const at::Tensor& a, const at::Tensor& 
   });
 }
 
+void forget_rounded(const at::Tensor& tensor) { kept.forget(tensor); }
+
+uint16_t* rounded_weight(const at::Tensor& weight) { return kept.weight(weight); }
+
+void round_to_bf16(const float* from, uint16_t* to, int64_t count) { round_row(from, to, count); }
+
 }  // namespace dec
+
+// From here to dec_bf16_end a factor of this thread's products is rounded once, until a product writes to it: nothing else may change it.
+extern "C" void dec_bf16_begin() { dec::kept.begin(); }
+extern "C" void dec_bf16_end() { dec::kept.end(); }
 
 // Whether the processor has instructions for products of bf16, and something here uses them.
 extern "C" bool dec_bf16_is_native() { return dec::multiplier() != dec::Multiplier::kFloat32; }

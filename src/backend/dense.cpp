@@ -29,6 +29,33 @@ using dec::guarded;
 
 namespace {
 
+std::vector<at::Tensor> list(const at::Tensor* const* tensors, std::size_t count) {
+  std::vector<at::Tensor> listed;
+  for (std::size_t i = 0; i < count; ++i) {
+    listed.push_back(*tensors[i]);
+  }
+  return listed;
+}
+
+// Calls `part` for all values of `weight`, which it changes, piece by piece; each is rounded for the next step while it is in the cache.
+template <typename Part>
+void move(const at::Tensor& weight, Part part) {
+  constexpr int64_t kPiece = 4096;
+  weight.unsafeGetTensorImpl()->bump_version();  // whoever looks will see that it has changed
+  const float* values = weight.const_data_ptr<float>();
+  uint16_t* rounded = dec::rounded_weight(weight);
+  at::parallel_for(0, weight.numel(), dec::kGrain, [&](int64_t begin, int64_t end) {
+    const int64_t piece = rounded == nullptr ? end - begin : kPiece;
+    for (int64_t start = begin; start < end; start += piece) {
+      const int64_t count = std::min(piece, end - start);
+      part(start, count);
+      if (rounded != nullptr) {
+        dec::round_to_bf16(values + start, rounded + start, count);
+      }
+    }
+  });
+}
+
 // Rows that one task sums: enough tasks for the threads, and few sums beside the rows.
 constexpr int64_t kRows = 32;
 // Columns of them that it goes through at a time.
@@ -248,6 +275,9 @@ char* dec_dense_product(const at::Tensor* out, const at::Tensor* a, const at::Te
   return guarded([&] {
     at::NoGradGuard no_grad;
     if (out->is_cpu()) {
+      if (bf16) {
+        dec::forget_rounded(*out);
+      }
       const bool rounds = bf16 && dec::multiplies_in_bf16(*a, *b);
       if (dec::sparse_product(*out, *a, *b, beta, rounds)) {
         return;
@@ -257,12 +287,28 @@ char* dec_dense_product(const at::Tensor* out, const at::Tensor* a, const at::Te
         return;
       }
     }
+    at::Tensor result = *out;
     if (out->is_cpu() && onednn_is_faster()) {
       const dec::WholeTeam team;
-      at::native::mkldnn_matmul(*a, *b, *out, beta, 1.0F);
+      at::native::mkldnn_matmul(*a, *b, result, beta, 1.0F);
+    } else if (bf16 && out->is_cuda()) {
+      at::addmm_out(result, result, a->to(at::kBFloat16), b->to(at::kBFloat16), at::kFloat, beta, 1.0F);
     } else {
-      at::Tensor result = *out;
       at::addmm_out(result, result, *a, *b, beta, 1.0F);
+    }
+  });
+}
+
+// y = x * weight' + bias, or the larger of that and 0, in one operation of libtorch's. (tch's _addmm_activation takes its last argument
+// for the factor of the bias.)
+char* dec_dense_layer(const at::Tensor* y, const at::Tensor* x, const at::Tensor* weight, const at::Tensor* bias, bool relu) {
+  return guarded([&] {
+    at::NoGradGuard no_grad;
+    at::Tensor result = *y;
+    if (relu) {
+      at::_addmm_activation_out(result, *bias, *x, weight->t());
+    } else {
+      at::addmm_out(result, *bias, *x, weight->t());
     }
   });
 }
@@ -554,9 +600,7 @@ char* dec_dense_descend(const at::Tensor* w, const at::Tensor* v, const at::Tens
     float* weights = w->mutable_data_ptr<float>();
     float* velocity = v->mutable_data_ptr<float>();
     const float r = *rate->const_data_ptr<float>();
-    at::parallel_for(0, w->numel(), dec::kGrain, [&](int64_t begin, int64_t end) {
-      descend(weights + begin, velocity + begin, r, decay, end - begin);
-    });
+    move(*w, [&](int64_t begin, int64_t count) { descend(weights + begin, velocity + begin, r, decay, count); });
   });
 }
 
@@ -569,9 +613,44 @@ char* dec_dense_adam(const at::Tensor* w, const at::Tensor* g, const at::Tensor*
     float* first = m->mutable_data_ptr<float>();
     float* second = v->mutable_data_ptr<float>();
     const float* given = rates->const_data_ptr<float>();
-    at::parallel_for(0, w->numel(), dec::kGrain, [&](int64_t begin, int64_t end) {
-      adam(weights + begin, gradient + begin, first + begin, second + begin, given, rule, end - begin);
+    move(*w, [&](int64_t begin, int64_t count) {
+      adam(weights + begin, gradient + begin, first + begin, second + begin, given, rule, count);
     });
+  });
+}
+
+// sums = keep * sums + the sums of the columns, as a product of libtorch's with ones, on any device.
+char* dec_dense_add_columns(const at::Tensor* gradient, const at::Tensor* sums, float keep) {
+  return guarded([&] {
+    at::NoGradGuard no_grad;
+    at::Tensor result = *sums;
+    at::addmv_out(result, result, gradient->t(), at::ones({gradient->size(0)}, gradient->options()), keep, 1.0F);
+  });
+}
+
+// The same two for `count` parameters at once, in libtorch's operations, on any device.
+char* dec_dense_descend_all(const at::Tensor* const* w, const at::Tensor* const* v, std::size_t count, const at::Tensor* rate,
+                            float decay) {
+  return guarded([&] {
+    at::NoGradGuard no_grad;
+    const std::vector<at::Tensor> weights = list(w, count), velocities = list(v, count);
+    if (decay != 0.0F) {
+      at::_foreach_add_(velocities, weights, decay);
+    }
+    at::_fused_sgd_(weights, velocities, {}, /*weight_decay=*/0.0, /*momentum=*/0.0, *rate, /*dampening=*/0.0,
+                    /*nesterov=*/false, /*maximize=*/false, /*is_first_step=*/false);
+  });
+}
+
+char* dec_dense_adam_all(const at::Tensor* const* w, const at::Tensor* const* g, const at::Tensor* const* m,
+                         const at::Tensor* const* v, std::size_t count, const at::Tensor* rates, const AdamRule* rule) {
+  return guarded([&] {
+    at::NoGradGuard no_grad;
+    const std::vector<at::Tensor> weights = list(w, count);
+    at::_foreach_mul_(weights, rates->select(0, 2));
+    const std::vector<at::Tensor> steps(count, rates->select(0, 4));
+    at::_fused_adam_(weights, list(g, count), list(m, count), list(v, count), {}, steps, rates->select(0, 3), rule->beta1,
+                     rule->beta2, rule->decay, rule->epsilon, /*amsgrad=*/false, /*maximize=*/false);
   });
 }
 

@@ -53,6 +53,13 @@ extern "C" {
         beta: f32,
         bf16: bool,
     ) -> *mut c_char;
+    fn dec_dense_layer(
+        y: *const C_tensor,
+        x: *const C_tensor,
+        weight: *const C_tensor,
+        bias: *const C_tensor,
+        relu: bool,
+    ) -> *mut c_char;
     fn dec_dense_gather(
         stored: *const C_tensor,
         indices: *const C_tensor,
@@ -127,6 +134,23 @@ extern "C" {
         rates: *const C_tensor,
         rule: *const AdamRule,
     ) -> *mut c_char;
+    fn dec_dense_add_columns(gradient: *const C_tensor, sums: *const C_tensor, keep: f32) -> *mut c_char;
+    fn dec_dense_descend_all(
+        w: *const *const C_tensor,
+        v: *const *const C_tensor,
+        count: usize,
+        rate: *const C_tensor,
+        decay: f32,
+    ) -> *mut c_char;
+    fn dec_dense_adam_all(
+        w: *const *const C_tensor,
+        g: *const *const C_tensor,
+        m: *const *const C_tensor,
+        v: *const *const C_tensor,
+        count: usize,
+        rates: *const C_tensor,
+        rule: *const AdamRule,
+    ) -> *mut c_char;
 }
 
 /// `out` \[n, m\] ← `keep` · `out` + `a` \[n, l\] · `b` \[l, m\]. `a` and `b` may be transposed views; `keep` 0 overwrites.
@@ -137,7 +161,7 @@ extern "C" {
 ///
 /// `factors` says whether `a` and `b` may be rounded to bf16 first. On the CPU they are where all three sides are 64 or more and more than an
 /// eighth of `a` is not 0 ([`super::precision::bf16_is_native`] tells whether that is faster); sums are of float32 in either case, and what
-/// they come to is rounded to bf16 too on AMD's processors and on GPUs.
+/// they come to is rounded to bf16 too on AMD's processors.
 ///
 /// # Errors
 /// Shapes that do not fit each other.
@@ -153,9 +177,6 @@ pub fn product(out: &Tensor, a: &Tensor, b: &Tensor, keep: f64, factors: Factors
     }
     require(out.is_contiguous(), || "a product into a tensor that is not contiguous".to_owned())?;
     let bf16 = factors == Factors::Bf16;
-    if bf16 && out.device() != Device::Cpu {
-        return generic::bf16_product(out, a, b, keep);
-    }
     // SAFETY: three live tensors of fitting shapes, kinds and devices; libtorch's own products write `out` alone.
     unsafe { check(dec_dense_product(out.as_ptr(), a.as_ptr(), b.as_ptr(), keep as f32, bf16)) }
 }
@@ -197,6 +218,39 @@ pub fn dropout(from: &Tensor, to: &Tensor, dropout: Dropout) -> Result<()> {
     }
     // SAFETY: two contiguous float32 CPU tensors of one shape, a key of one int64 there, a rule that outlives the call.
     unsafe { check(dec_dense_dropout(from.as_ptr(), to.as_ptr(), dropout.key.as_ptr(), &dropout.rule())) }
+}
+
+/// `y` \[b, m\] ← dropout(activation(`x` \[b, l\] · `weight`ᵀ + `bias`)): a layer of weights \[m, l\], its [`product`] and what [`activate`] does
+/// after it.
+///
+/// # Errors
+/// Shapes that do not fit each other.
+#[allow(clippy::too_many_arguments)]
+pub fn layer(
+    y: &Tensor,
+    x: &Tensor,
+    weight: &Tensor,
+    bias: &Tensor,
+    relu: bool,
+    drops: Option<Dropout>,
+    factors: Factors,
+) -> Result<()> {
+    if on_cpu(&[y]) || factors == Factors::Bf16 {
+        product(y, x, &weight.f_tr()?, 0.0, factors)?;
+        return activate(y, bias, relu, drops);
+    }
+    let ((rows, _), (width, inner)) = (y.size2()?, weight.size2()?);
+    plain(y, &[rows, width], Kind::Float)?;
+    plain(x, &[rows, inner], Kind::Float)?;
+    plain(bias, &[width], Kind::Float)?;
+    layer_at_once(y, x, weight, bias, relu)?;
+    drops.map_or(Ok(()), |drops| dropout(y, y, drops))
+}
+
+/// `y` ← activation(`x` · `weight`ᵀ + `bias`) in one operation of libtorch's.
+fn layer_at_once(y: &Tensor, x: &Tensor, weight: &Tensor, bias: &Tensor, relu: bool) -> Result<()> {
+    // SAFETY: four live tensors; libtorch writes `y` alone, of the result's shape, and checks whatever else it asks of them.
+    unsafe { check(dec_dense_layer(y.as_ptr(), x.as_ptr(), weight.as_ptr(), bias.as_ptr(), relu)) }
 }
 
 /// `y` \[b, m\] ← dropout(activation(`y` + `bias`)), in place: the second half of a layer, after its product. The activation
@@ -428,40 +482,84 @@ pub fn target_distribution(log_q: &Tensor, frequency: &[f64]) -> Result<f64> {
     Ok(divergence)
 }
 
-/// `v` ← `v` + `decay` · `w`, `w` ← `w` − `rate` · `v`: the second half of a step of SGD. `rate` is a tensor of one value, on
-/// the parameters' device, so that a recorded step can be repeated with another rate.
+/// For each parameter `w` and its `v`: `v` ← `v` + `decay` · `w`, `w` ← `w` − `rate` · `v`, the second half of a step of SGD. `rate` is a
+/// tensor of one value, on the parameters' device, so that a recorded step can be repeated with another rate.
 ///
 /// # Errors
 /// Shapes that differ.
-pub fn descend(w: &Tensor, v: &Tensor, rate: &Tensor, decay: f64) -> Result<()> {
-    plain(w, &v.size(), Kind::Float)?;
-    plain(v, &w.size(), Kind::Float)?;
+pub fn descend(w: &[&Tensor], v: &[&Tensor], rate: &Tensor, decay: f64) -> Result<()> {
+    same_shapes(&[w, v])?;
     plain(rate, &[1], Kind::Float)?;
-    if !on_cpu(&[w, v, rate]) {
-        return generic::descend(w, v, rate, decay);
+    if !on_cpu(w) || !on_cpu(&[rate]) {
+        return descend_all(w, v, rate, decay);
     }
-    // SAFETY: two contiguous float32 CPU tensors of one shape and one float32 value.
-    unsafe { check(dec_dense_descend(w.as_ptr(), v.as_ptr(), rate.as_ptr(), decay as f32)) }
+    for (w, v) in w.iter().zip(v) {
+        // SAFETY: two contiguous float32 CPU tensors of one shape and one float32 value.
+        unsafe { check(dec_dense_descend(w.as_ptr(), v.as_ptr(), rate.as_ptr(), decay as f32)) }?;
+    }
+    Ok(())
 }
 
-/// A step of Adam (Kingma & Ba 2015, Algorithm 1) in place, from the gradient `g` and the moments `m` and `v`:
-/// g ← g + decay · w, m ← β₁ m + (1 − β₁) g, v ← β₂ v + (1 − β₂) g², w ← r₂ w − r₀ m / (r₁ √v + ε).
+/// The same in libtorch's operations on lists of tensors: on a GPU they are started as one.
+fn descend_all(w: &[&Tensor], v: &[&Tensor], rate: &Tensor, decay: f64) -> Result<()> {
+    let [w, v] = [w, v].map(pointers);
+    // SAFETY: as many live tensors in either list; libtorch checks whatever else it asks of them.
+    unsafe { check(dec_dense_descend_all(w.as_ptr(), v.as_ptr(), w.len(), rate.as_ptr(), decay as f32)) }
+}
+
+/// A step of Adam (Kingma & Ba 2015, Algorithm 1) in place, for each parameter w, its gradient g and its moments m and v, which `of` lists in
+/// this order: g ← g + decay · w, m ← β₁ m + (1 − β₁) g, v ← β₂ v + (1 − β₂) g², w ← r₂ w − r₀ m / (r₁ √v + ε).
 ///
-/// `rates` is r, three values on the parameters' device, so that a recorded step can be repeated:
-/// rate / (1 − β₁ᵗ), 1 / √(1 − β₂ᵗ), and 1 − rate · decay for a decay apart from the gradient (AdamW), else 1.
+/// `rates` is r, five values on the parameters' device, so that a recorded step can be repeated: rate / (1 − β₁ᵗ), 1 / √(1 − β₂ᵗ), and
+/// 1 − rate · decay for a decay apart from the gradient (AdamW), else 1; then the rate and t, which these were made of.
 ///
 /// # Errors
 /// Shapes that differ.
-pub fn adam(w: &Tensor, g: &Tensor, m: &Tensor, v: &Tensor, rates: &Tensor, rule: AdamRule) -> Result<()> {
-    for tensor in [w, g, m, v] {
-        plain(tensor, &g.size(), Kind::Float)?;
+pub fn adam(of: [&[&Tensor]; 4], rates: &Tensor, rule: AdamRule) -> Result<()> {
+    same_shapes(&of)?;
+    plain(rates, &[5], Kind::Float)?;
+    if !on_cpu(of[0]) || !on_cpu(&[rates]) {
+        return adam_all(of, rates, rule);
     }
-    plain(rates, &[3], Kind::Float)?;
-    if !on_cpu(&[w, g, m, v, rates]) {
-        return generic::adam(w, g, m, v, rates, rule);
+    let [w, g, m, v] = of;
+    for (((w, g), m), v) in w.iter().zip(g).zip(m).zip(v) {
+        // SAFETY: four contiguous float32 CPU tensors of one shape, five float32 values, a rule that outlives the call.
+        unsafe { check(dec_dense_adam(w.as_ptr(), g.as_ptr(), m.as_ptr(), v.as_ptr(), rates.as_ptr(), &rule)) }?;
     }
-    // SAFETY: four contiguous float32 CPU tensors of one shape, three float32 values, a rule that outlives the call.
-    unsafe { check(dec_dense_adam(w.as_ptr(), g.as_ptr(), m.as_ptr(), v.as_ptr(), rates.as_ptr(), &rule)) }
+    Ok(())
+}
+
+/// The same in libtorch's operations on lists of tensors: on a GPU they are started as one.
+fn adam_all(of: [&[&Tensor]; 4], rates: &Tensor, rule: AdamRule) -> Result<()> {
+    let [w, g, m, v] = of.map(pointers);
+    // SAFETY: as many live tensors in each list, five float32 values, a rule that outlives the call; libtorch checks whatever else it asks
+    // of them.
+    unsafe {
+        let (w, g, m, v, count) = (w.as_ptr(), g.as_ptr(), m.as_ptr(), v.as_ptr(), w.len());
+        check(dec_dense_adam_all(w, g, m, v, count, rates.as_ptr(), &rule))
+    }
+}
+
+/// The sums of the columns of `gradient` \[b, m\] go into `sums` \[m\], by a product with ones: on a GPU that should take a third of the time.
+pub(super) fn add_columns(gradient: &Tensor, sums: Sink) -> Result<()> {
+    // SAFETY: two live tensors; libtorch writes the second alone, in its shape, and checks whatever else it asks of them.
+    unsafe { check(dec_dense_add_columns(gradient.as_ptr(), sums.tensor.as_ptr(), sums.keep as f32)) }
+}
+
+fn pointers(tensors: &[&Tensor]) -> Vec<*const C_tensor> {
+    tensors.iter().map(|tensor| tensor.as_ptr()).collect()
+}
+
+/// Contiguous float32 tensors on one device, in each list as many and of the same shapes.
+fn same_shapes(lists: &[&[&Tensor]]) -> Result<()> {
+    for list in lists {
+        require(list.len() == lists[0].len(), || format!("{} parameters and {} for them", lists[0].len(), list.len()))?;
+        for (tensor, other) in list.iter().zip(lists[0]) {
+            plain(tensor, &other.size(), Kind::Float)?;
+            require(tensor.device() == lists[0][0].device(), || format!("a parameter on {:?}", tensor.device()))?;
+        }
+    }
+    Ok(())
 }
 
 fn pointer(rule: Option<&Rule>) -> *const Rule {
@@ -555,14 +653,12 @@ mod tests {
                         let beyond: Tensor = (out - &kept - &expected).abs() - expected.abs() * slack;
                         beyond.max().double_value(&[])
                     };
-                    let (out, elsewhere) = (begin(), begin());
+                    let out = begin();
                     product(&out, &a, &b, keep, Factors::Bf16).unwrap();
                     assert!(
                         far(&out, slack(precision::bf16_is_native())) < 1e-4,
                         "[{n}, {l}] x [{l}, {m}], keep {keep}"
                     );
-                    generic::bf16_product(&elsewhere, &a, &b, keep).unwrap();
-                    assert!(far(&elsewhere, slack(true)) < 1e-4, "[{n}, {l}] x [{l}, {m}], keep {keep}");
                     let exact = begin();
                     product(&exact, &a, &b, keep, Factors::Float32).unwrap();
                     assert!(far(&exact, 0.0) > 1e-2, "float32 cannot be told from bf16 here");
@@ -675,14 +771,59 @@ mod tests {
                 };
                 let ((y1, s1, l1), (y2, s2, l2)) = (run(false), run(true));
                 assert!(close(&y1, &y2) && close(&s1, &s2), "error {shape:?} {relu}");
-                assert!(l1.allclose(&l2, 1e-6, 0.0, false), "{} {}", l1.double_value(&[0]), l2.double_value(&[0]));
+                assert!(l1.allclose(&l2, 1e-5, 0.0, false), "{} {}", l1.double_value(&[0]), l2.double_value(&[0]));
             }
             let (w, v, rate) = (noise(&[rows, width]), noise(&[rows, width]), Tensor::from_slice(&[0.3f32]));
             let (w1, w2) = (w.copy(), w.copy());
-            descend(&w1, &v, &rate, 0.0).unwrap();
-            generic::descend(&w2, &v, &rate, 0.0).unwrap();
+            descend(&[&w1], &[&v], &rate, 0.0).unwrap();
+            descend_all(&[&w2], &[&v], &rate, 0.0).unwrap();
             assert!(close(&w1, &w2));
+
+            let (x, y) = (noise(&[rows, 9]), [noise(&shape), noise(&shape)]);
+            let (weight, bias) = (noise(&[width, 9]), noise(&[width]));
+            for relu in [false, true] {
+                layer(&y[0], &x, &weight, &bias, relu, None, Factors::Float32).unwrap();
+                layer_at_once(&y[1], &x, &weight, &bias, relu).unwrap();
+                assert!(y[0].allclose(&y[1], 1e-4, 1e-5, false), "layer {shape:?} {relu}");
+            }
         }
+    }
+
+    #[test]
+    fn what_gpus_do_in_lists_and_by_ones_is_the_same() {
+        tch::manual_seed(5);
+        let shapes = [vec![3, 7], vec![7], vec![65, 129], vec![1]];
+        let list = |f: &dyn Fn(&[i64]) -> Tensor| shapes.iter().map(|shape| f(shape)).collect::<Vec<_>>();
+        let all = [list(&noise), list(&noise), list(&noise), list(&|shape| noise(shape).square() + 0.01)];
+        for (decay, shrink) in [(0.0, 1.0), (0.1, 1.0), (0.0, 0.98)] {
+            let (rate, t, beta1, beta2) = (0.02f64, 3, 0.8f64, 0.999f64);
+            let rule = AdamRule { beta1: beta1 as f32, beta2: beta2 as f32, epsilon: 1e-8, decay };
+            let (first, second) = (rate / (1.0 - beta1.powi(t)), 1.0 / (1.0 - beta2.powi(t)).sqrt());
+            let rates = [first, second, shrink, rate, f64::from(t)].map(|value| value as f32);
+            let moved = |lists: bool| {
+                let copies = all.each_ref().map(|list| list.iter().map(Tensor::copy).collect::<Vec<_>>());
+                let of = copies.each_ref().map(|list| list.iter().collect::<Vec<_>>());
+                let of = of.each_ref().map(Vec::as_slice);
+                (if lists { adam_all } else { adam })(of, &Tensor::from_slice(&rates), rule).unwrap();
+                let rate = Tensor::from_slice(&[0.3f32]);
+                (if lists { descend_all } else { descend })(of[0], of[1], &rate, f64::from(decay)).unwrap();
+                copies
+            };
+            for (a, b) in moved(false).iter().flatten().zip(moved(true).iter().flatten()) {
+                assert!(close(a, b), "decay {decay}, shrink {shrink}: {:?}", a.size());
+            }
+        }
+        let (gradient, before) = (noise(&[65, 129]), noise(&[129]));
+        for keep in [0.0, 0.9] {
+            let sums = if keep == 0.0 { before.full_like(f64::NAN) } else { before.copy() };
+            let kept = if keep == 0.0 { before.zeros_like() } else { &before * keep };
+            add_columns(&gradient, Sink { tensor: &sums, keep }).unwrap();
+            let expected = kept + gradient.sum_dim_intlist(0, false, Kind::Float);
+            assert!(sums.allclose(&expected, 1e-4, 1e-4, false), "columns, keep {keep}");
+        }
+        let (a, b) = (noise(&[3]), noise(&[4]));
+        assert!(descend(&[&a], &[&b], &noise(&[1]), 0.0).is_err());
+        assert!(descend(&[&a], &[], &noise(&[1]), 0.0).is_err());
     }
 
     #[test]
@@ -786,7 +927,7 @@ mod tests {
             dropout(&y, &dropped, drops).unwrap();
             let sink = Sink { tensor: &sums, keep: 0.9 };
             activate_backward(&back, &dropped, true, Some(drops), sink).unwrap();
-            descend(&moved, &target, &Tensor::from_slice(&[0.1f32]), 0.0).unwrap();
+            descend(&[&moved], &[&target], &Tensor::from_slice(&[0.1f32]), 0.0).unwrap();
             activate(&activated, &bias, true, Some(Dropout { p: 0.2, key: &key, site: 0 })).unwrap();
             let loss = Tensor::from_slice(&[0.0f64]);
             let sink = Sink { tensor: &sums, keep: 0.9 };
@@ -854,7 +995,7 @@ mod tests {
         let key = key(0);
         let certain = Dropout { p: 1.0, key: &key, site: 0 };
         assert!(problem(dropout(&t(&[2]), &t(&[2]), certain)).contains("dropout of 1"));
-        assert!(problem(descend(&t(&[2]), &t(&[3]), &t(&[1]), 0.0)).contains("[3]"));
+        assert!(problem(descend(&[&t(&[2])], &[&t(&[3])], &t(&[1]), 0.0)).contains("[3]"));
         let loss = Tensor::zeros([1], (Kind::Double, Device::Cpu));
         let none = Tensor::zeros([0], (Kind::Int64, Device::Cpu));
         let (z, centroids, p) = (t(&[0, 2]), t(&[3, 2]), t(&[5, 3]));

@@ -5,30 +5,26 @@
 
 use tch::{no_grad, Device, Kind, Tensor};
 
-use super::dense_rules::{AdamRule, Dropout, Sink};
+use super::cuda;
+use super::dense;
+use super::dense_rules::{Dropout, Sink};
 use super::student_t;
 use crate::error::Result;
 
 pub(super) fn gather(stored: &Tensor, indices: &Tensor, scale: f64, out: &Tensor) -> Result<()> {
     no_grad(|| {
-        let rows = stored.f_index_select(0, indices)?;
-        set(out, &rows.f_to_kind(Kind::Float)?.f_mul_scalar(scale)?)
-    })
-}
-
-pub(super) fn bf16_product(out: &Tensor, a: &Tensor, b: &Tensor, keep: f64) -> Result<()> {
-    no_grad(|| {
-        let product = a.f_to_kind(Kind::BFloat16)?.f_mm(&b.f_to_kind(Kind::BFloat16)?)?;
-        let mut out = out.shallow_clone();
-        // Nothing of what is overwritten shows, a NaN neither.
-        let _ = if keep == 0.0 { out.f_zero_()? } else { out.f_mul_scalar_(keep)? };
-        let _ = out.f_add_(&product)?;
+        let scale = Tensor::f_from_slice(&[scale as f32])?.f_squeeze()?; // of no dimension, so that it may be on the CPU
+        let _ = stored.f_index_select(0, indices)?.f_mul_out(out, &scale)?;
         Ok(())
     })
 }
 
 pub(super) fn dropout(from: &Tensor, to: &Tensor, dropout: Dropout) -> Result<()> {
-    no_grad(|| set(to, &from.f_mul(&mask(&from.size(), dropout, from.device())?)?))
+    no_grad(|| {
+        let _ = from.f_mul_out(to, &kept(&from.size(), dropout)?)?;
+        let _ = to.shallow_clone().f_mul_scalar_(f64::from(dropout.rule().scale))?;
+        Ok(())
+    })
 }
 
 pub(super) fn activate(y: &Tensor, bias: &Tensor, relu: bool, dropout: Option<Dropout>) -> Result<()> {
@@ -38,10 +34,7 @@ pub(super) fn activate(y: &Tensor, bias: &Tensor, relu: bool, dropout: Option<Dr
         if relu {
             let _ = value.f_relu_()?;
         }
-        if let Some(dropout) = dropout {
-            let _ = value.f_mul_(&mask(&y.size(), dropout, y.device())?)?;
-        }
-        Ok(())
+        dropout.map_or(Ok(()), |drops| self::dropout(y, y, drops))
     })
 }
 
@@ -59,14 +52,12 @@ pub(super) fn activate_backward(
                 if let Some(dropout) = dropout {
                     let _ = value.f_mul_scalar_(f64::from(dropout.rule().scale))?;
                 }
-                let _ = value.f_masked_fill_(&activation.f_le(0.0)?, 0.0)?;
+                close(&value, activation)?;
             }
-            (false, Some(dropout)) => {
-                let _ = value.f_mul_(&mask(&delta.size(), dropout, delta.device())?)?;
-            }
+            (false, Some(drops)) => self::dropout(delta, delta, drops)?,
             (false, None) => {}
         }
-        accumulate(bias, &value.f_sum_dim_intlist(0, false, None)?)
+        add_columns(&value, bias)
     })
 }
 
@@ -82,17 +73,20 @@ pub(super) fn mean_squared_error(
     no_grad(|| {
         let mut output = y.shallow_clone();
         let _ = output.f_add_(bias)?;
-        // Where ReLU gives 0 it passes nothing on.
-        let closed = if relu { Some(output.f_relu_()?.f_le(0.0)?) } else { None };
-        let mut delta = output.f_sub_(target)?;
-        let loss = delta.f_square()?.f_mean(Kind::Double)?.f_mul_scalar(weight)?;
-        add(loss_sum, &loss)?;
-        let count = y.numel() as f64;
-        let _ = delta.f_mul_scalar_(2.0 * weight / count)?;
-        if let Some(closed) = closed {
-            let _ = delta.f_masked_fill_(&closed, 0.0)?;
+        if relu {
+            let _ = output.f_relu_()?;
         }
-        accumulate(bias_gradient, &delta.f_sum_dim_intlist(0, false, None)?)
+        let delta = output.f_sub(target)?;
+        let count = y.numel() as f64;
+        let flat = delta.f_view(-1)?;
+        let mut squares = if cuda::untried() { flat.f_dot(&flat)? } else { flat.f_square()?.f_sum(Kind::Double)? };
+        add(loss_sum, &squares.f_mul_scalar_(weight / count)?)?;
+        let factor = Tensor::f_from_slice(&[(2.0 * weight / count) as f32])?.f_squeeze()?;
+        if relu {
+            close(&delta, &output)?;
+        }
+        let _ = delta.f_mul_out(y, &factor)?;
+        add_columns(y, bias_gradient)
     })
 }
 
@@ -189,49 +183,22 @@ pub(super) fn target_distribution(log_q: &Tensor, frequency: &[f64]) -> Result<f
     })
 }
 
-pub(super) fn descend(w: &Tensor, v: &Tensor, rate: &Tensor, decay: f64) -> Result<()> {
-    no_grad(|| {
-        if decay != 0.0 {
-            add(v, &w.f_mul_scalar(decay)?)?;
-        }
-        let _ = w.shallow_clone().f_sub_(&v.f_mul(rate)?)?;
-        Ok(())
-    })
-}
-
-pub(super) fn adam(w: &Tensor, g: &Tensor, m: &Tensor, v: &Tensor, rates: &Tensor, rule: AdamRule) -> Result<()> {
-    no_grad(|| {
-        let (beta1, beta2) = (f64::from(rule.beta1), f64::from(rule.beta2));
-        let decayed = match rule.decay {
-            0.0 => g.shallow_clone(),
-            decay => g.f_add(&w.f_mul_scalar(f64::from(decay))?)?,
-        };
-        let _ = m.shallow_clone().f_lerp_(&decayed, 1.0 - beta1)?;
-        let _ = v.shallow_clone().f_mul_scalar_(beta2)?.f_add_(&decayed.f_square()?.f_mul_scalar_(1.0 - beta2)?)?;
-        let at = |place: i64| rates.f_narrow(0, place, 1);
-        let mut denominator = v.f_sqrt()?;
-        let _ = denominator.f_mul_(&at(1)?)?.f_add_scalar_(f64::from(rule.epsilon))?;
-        let _ = w.shallow_clone().f_mul_(&at(2)?)?.f_sub_(&m.f_mul(&at(0)?)?.f_div_(&denominator)?)?;
-        Ok(())
-    })
-}
-
-/// 1/(1 − p) where dropout keeps, 0 where it drops: the hash of `dense.cpp` in int64 arithmetic.
-fn mask(shape: &[i64], dropout: Dropout, device: Device) -> Result<Tensor> {
+/// Whether dropout keeps a value.
+fn kept(shape: &[i64], dropout: Dropout) -> Result<Tensor> {
     let rule = dropout.rule();
-    let place = places(shape[0], shape[1..].iter().product(), dropout.key, device)?;
-    let kept = hashed(&place, dropout.key, rule.site)?.f_ge(i64::from(rule.threshold))?;
-    Ok(kept.f_to_kind(Kind::Float)?.f_mul_scalar(f64::from(rule.scale))?.f_view(shape)?)
+    let width = shape[1..].iter().product();
+    let bits = drawn(shape[0] * width, width, dropout.key, rule.site)?;
+    Ok(bits.f_ge(i64::from(rule.threshold))?.f_view(shape)?)
 }
 
-/// The places in the whole batch of `count` rows of `width` values, which begin at the row that the key names.
-pub(super) fn places(count: i64, width: i64, key: &Tensor, device: Device) -> Result<Tensor> {
-    let here = Tensor::f_arange(count * width, (Kind::Int64, device))?;
-    Ok(here.f_add(&key.f_narrow(0, 1, 1)?.f_mul_scalar(width)?)?)
-}
-
-/// 32 random bits for each of the `places`: `hashed` of `hash.h`.
-pub(super) fn hashed(places: &Tensor, key: &Tensor, site: u32) -> Result<Tensor> {
+/// 32 random bits, in int64, for each of `count` values: `hashed` of `hash.h`, of their places in a batch of which they are the rows of `width`
+/// values from the one on that the second number of `key` names.
+pub(super) fn drawn(count: i64, width: i64, key: &Tensor, site: u32) -> Result<Tensor> {
+    let places = Tensor::f_arange(count, (Kind::Int64, key.device()))?;
+    if let Some(bits) = cuda::drawn(&places, width, key, site)? {
+        return Ok(bits);
+    }
+    let places = places.f_add(&key.f_narrow(0, 1, 1)?.f_mul_scalar(width)?)?;
     let key = key.f_narrow(0, 0, 1)?;
     let first_key = low_bits(&key.f_add_scalar(i64::from(site))?)?;
     let second_key = low_bits(&shifted(&key, 32)?)?;
@@ -254,6 +221,24 @@ fn shifted(x: &Tensor, bits: i64) -> Result<Tensor> {
 
 fn low_bits(x: &Tensor) -> Result<Tensor> {
     Ok(x.f_bitwise_and(0xffff_ffff_i64)?)
+}
+
+/// Sets to 0 what of `gradient` does not pass a ReLU that returned `activation`.
+fn close(gradient: &Tensor, activation: &Tensor) -> Result<()> {
+    let _ = activation.f_threshold_backward_grad_input(gradient, gradient, 0.0)?;
+    Ok(())
+}
+
+/// The sums of the columns of `gradient` \[b, m\] go into `sink`.
+fn add_columns(gradient: &Tensor, sink: Sink) -> Result<()> {
+    if cuda::untried() {
+        return dense::add_columns(gradient, sink);
+    }
+    if sink.keep == 0.0 {
+        let _ = gradient.f_sum_intlist_out(sink.tensor, 0, false, Kind::Float)?;
+        return Ok(());
+    }
+    accumulate(sink, &gradient.f_sum_dim_intlist(0, false, None)?)
 }
 
 fn accumulate(sink: Sink, gradient: &Tensor) -> Result<()> {

@@ -2,6 +2,7 @@
 #![allow(unsafe_code)]
 
 use std::ffi::c_char;
+use std::marker::PhantomData;
 
 use tch::Device;
 
@@ -13,6 +14,8 @@ extern "C" {
     fn dec_shim_set_tf32(allow: bool) -> *mut c_char;
     fn dec_shim_get_tf32(out: *mut bool) -> *mut c_char;
     fn dec_bf16_is_native() -> bool;
+    fn dec_bf16_begin();
+    fn dec_bf16_end();
 }
 
 /// The environment variable that has factors rounded to bf16 on processors without instructions for it too, which is slower than float32:
@@ -30,6 +33,32 @@ pub fn multiplies_bf16(device: Device) -> bool {
     match device {
         Device::Cpu => bf16_is_native() || std::env::var_os(EVERYWHERE).is_some(),
         other => other.is_cuda(),
+    }
+}
+
+/// While it lives, a factor of this thread's products on the CPU that is rounded to bf16 is rounded once, until a product writes to it. What
+/// has been a factor may be changed by nothing else meanwhile, but where it is none again, and by [`super::dense::descend`] and
+/// [`super::dense::adam`]: these round what they changed for the next such value, unless it is changed again in between.
+#[derive(Debug)]
+pub struct RoundedOnce {
+    /// It ends where it began.
+    thread: PhantomData<*const ()>,
+}
+
+impl RoundedOnce {
+    /// From here on.
+    #[allow(clippy::new_without_default)]
+    pub fn new() -> Self {
+        // SAFETY: sets what belongs to this thread.
+        unsafe { dec_bf16_begin() };
+        Self { thread: PhantomData }
+    }
+}
+
+impl Drop for RoundedOnce {
+    fn drop(&mut self) {
+        // SAFETY: sets what belongs to this thread, which is the one of `new`: the value cannot leave it.
+        unsafe { dec_bf16_end() };
     }
 }
 

@@ -17,7 +17,7 @@
 //!   v ← momentum · v + δᵀ a, and then w ← w − rate · v. Adam's gradient lies in a flat tensor of its own.
 //! - Nothing waits for the device: losses are summed on it, rates and the key of what is drawn are read from it.
 
-use tch::{no_grad, Kind, TchError, Tensor};
+use tch::{no_grad, Device, Kind, TchError, Tensor};
 
 use super::augmentation::Augmentation;
 use super::optimiser::{Optimiser, OptimiserState};
@@ -25,6 +25,7 @@ use super::replay::Replay;
 use super::step::{Batch, Step};
 pub use crate::backend::dense::Factors;
 use crate::backend::dense::{self, Dropout, Sink};
+use crate::backend::precision::RoundedOnce;
 use crate::backend::ranks::{self, Ranks};
 use crate::data::{hash, Rows};
 use crate::error::Result;
@@ -151,9 +152,9 @@ impl Part {
 /// When the parameters are updated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Update {
-    /// Each as soon as its gradient is known and its weight has passed the gradient on: both are still in the cache then.
+    /// Each as soon as its gradient is known and its weight has passed the gradient on: both are still in the processor's cache then.
     AtOnce,
-    /// By [`Engine::apply`].
+    /// All together, by [`Engine::apply`]: once they are summed over processes, and on a GPU, which starts that as one.
     Later,
 }
 
@@ -260,7 +261,8 @@ impl Engine {
         self.ranks.sum(self.optimiser.accumulated())?;
         self.ranks.sum(&self.loss_sum)?;
         self.set_loss_sum(before + self.loss_sum()?)?;
-        self.apply(learning_rate)
+        self.optimiser.begin(learning_rate)?;
+        self.apply()
     }
 
     /// The first half of a step: what the part of the batch that is `ranks`' gives, to be summed over all.
@@ -277,13 +279,9 @@ impl Engine {
     }
 
     /// The second half: the parameters are moved.
-    fn apply(&mut self, learning_rate: f64) -> Result<()> {
-        self.optimiser.begin(learning_rate)?;
+    fn apply(&self) -> Result<()> {
         let centroids = self.loss.clustering().and_then(ClusteringTerm::trained);
-        for (place, parameter) in self.stack.parameters().chain(centroids).enumerate() {
-            self.optimiser.update(parameter, place)?;
-        }
-        Ok(())
+        self.optimiser.update(&self.stack.parameters().chain(centroids).collect::<Vec<_>>(), 0)
     }
 
     /// From now on of each batch on this part.
@@ -337,6 +335,8 @@ impl Engine {
 
     /// The step of the batch that was read, with the dropout masks of `key`.
     fn compute(&self, update: Update) -> Result<()> {
+        // A weight is a factor twice, then updated; an activation or a gradient likewise, then written by a product or in the next step.
+        let _once = (self.factors == Factors::Bf16).then(RoundedOnce::new);
         self.forward()?;
         self.backward(update)
     }
@@ -350,11 +350,12 @@ impl Engine {
         }
         let last = self.stack.layers().len() - 1;
         for (i, (layer, y)) in self.stack.layers().iter().zip(&views.outputs).enumerate() {
-            dense::product(y, x, &layer.weight.f_tr()?, 0.0, self.factors)?;
-            // The reconstruction's bias and activation belong to its loss.
-            if i != last || self.loss.reconstruction().is_none() {
+            if i == last && self.loss.reconstruction().is_some() {
+                // Its bias and activation belong to the loss.
+                dense::product(y, x, &layer.weight.f_tr()?, 0.0, self.factors)?;
+            } else {
                 let dropout = (self.dropout > 0.0 && i != last).then(|| self.mask(i + 1));
-                dense::activate(y, &layer.bias, layer.relu, dropout)?;
+                dense::layer(y, x, &layer.weight, &layer.bias, layer.relu, dropout, self.factors)?;
             }
             x = y;
         }
@@ -377,7 +378,7 @@ impl Engine {
                     let (sink, weight) = (self.sink(place), *weight * self.part.portion);
                     dense::kl_divergence(z, centroids, p, indices, alpha, weight, dz, sink, sum)?;
                     if update == Update::AtOnce {
-                        self.optimiser.update(centroids, place)?;
+                        self.optimiser.update(&[centroids], place)?;
                     }
                 }
                 Pull::Squared => {
@@ -409,8 +410,7 @@ impl Engine {
             let sink = self.sink(2 * i);
             dense::product(sink.tensor, &delta.f_tr()?, x, sink.keep, self.factors)?;
             if update == Update::AtOnce {
-                self.optimiser.update(&layer.weight, 2 * i)?;
-                self.optimiser.update(&layer.bias, 2 * i + 1)?;
+                self.optimiser.update(&[&layer.weight, &layer.bias], 2 * i)?;
             }
             delta = next.unwrap_or(delta);
         }
@@ -459,7 +459,10 @@ impl Step for Engine {
             let mut replay = std::mem::take(&mut self.replay);
             let done = replay.step(self.views.rows, || {
                 self.read()?;
-                self.compute(Update::AtOnce)
+                match self.rows.device() {
+                    Device::Cpu => self.compute(Update::AtOnce),
+                    _ => self.compute(Update::Later).and_then(|()| self.apply()),
+                }
             });
             self.replay = replay;
             done

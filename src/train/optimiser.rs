@@ -53,7 +53,7 @@ pub struct OptimiserState {
     gradient: Flat,
     /// Adam's first and second moment.
     moments: Option<[Flat; 2]>,
-    /// What depends on the step, where the device reads it: SGD's rate, or Adam's three ([`dense::adam`]).
+    /// What depends on the step, where the device reads it: SGD's rate, or Adam's five values ([`dense::adam`]).
     rates: Tensor,
     /// Steps since the moments were 0.
     steps: u64,
@@ -68,7 +68,7 @@ impl OptimiserState {
         let device = parameters.first().map_or(Device::Cpu, |parameter| parameter.device());
         let (moments, rates) = match optimiser {
             Optimiser::Sgd { .. } => (None, 1),
-            Optimiser::Adam { .. } => (Some([Flat::new(parameters)?, Flat::new(parameters)?]), 3),
+            Optimiser::Adam { .. } => (Some([Flat::new(parameters)?, Flat::new(parameters)?]), 5),
         };
         let rates = Tensor::f_zeros([rates], (Kind::Float, device))?;
         Ok(Self { optimiser, gradient: Flat::new(parameters)?, moments, rates, steps: 0 })
@@ -129,22 +129,23 @@ impl OptimiserState {
                 let first = rate / (1.0 - beta1.powf(t));
                 let second = 1.0 / (1.0 - BETA2.powf(t)).sqrt();
                 let shrink = if decoupled { 1.0 - rate * decay } else { 1.0 };
-                vec![first as f32, second as f32, shrink as f32]
+                [first, second, shrink, rate, t].map(|value| value as f32).to_vec()
             }
         };
         Ok(self.rates.f_copy_(&Tensor::f_from_slice(&values)?)?)
     }
 
-    /// Moves the parameter at `place` by its gradient; a step begins with [`OptimiserState::begin`].
-    pub(super) fn update(&self, parameter: &Tensor, place: usize) -> Result<()> {
-        let gradient = &self.gradient.views[place];
+    /// Moves `parameters`, those from `place` on, by their gradients; a step begins with [`OptimiserState::begin`].
+    pub(super) fn update(&self, parameters: &[&Tensor], place: usize) -> Result<()> {
+        let (count, gradients) = (parameters.len(), self.gradient.pieces(place, parameters.len()));
         match (self.optimiser, &self.moments) {
             (Optimiser::Adam { beta1, decay, decoupled }, Some([first, second])) => {
                 let decay = if decoupled { 0.0 } else { decay as f32 };
                 let rule = AdamRule { beta1: beta1 as f32, beta2: BETA2 as f32, epsilon: EPSILON as f32, decay };
-                dense::adam(parameter, gradient, &first.views[place], &second.views[place], &self.rates, rule)
+                let moments = [first.pieces(place, count), second.pieces(place, count)];
+                dense::adam([parameters, &gradients, &moments[0], &moments[1]], &self.rates, rule)
             }
-            (Optimiser::Sgd { decay, .. }, _) => dense::descend(parameter, gradient, &self.rates, decay),
+            (Optimiser::Sgd { decay, .. }, _) => dense::descend(parameters, &gradients, &self.rates, decay),
             (Optimiser::Adam { .. }, None) => Ok(()), // `new` gives Adam its moments
         }
     }
@@ -157,13 +158,12 @@ impl OptimiserState {
         let gradients = Tensor::f_run_backward(&[loss], parameters, false, false)?;
         no_grad(|| {
             self.begin(rate)?;
-            for (place, (parameter, gradient)) in parameters.iter().zip(&gradients).enumerate() {
+            for (place, gradient) in gradients.iter().enumerate() {
                 let Sink { tensor, keep } = self.sink(place);
                 let mut tensor = tensor.shallow_clone();
                 let _ = tensor.f_mul_scalar_(keep)?.f_add_(gradient)?;
-                self.update(parameter, place)?;
             }
-            Ok(())
+            self.update(&parameters.iter().collect::<Vec<_>>(), 0)
         })
     }
 }
@@ -189,6 +189,11 @@ impl Flat {
         };
         let views = parameters.iter().map(view).collect::<Result<_>>()?;
         Ok(Self { flat, views })
+    }
+
+    /// The views of `count` parameters from `place` on.
+    fn pieces(&self, place: usize, count: usize) -> Vec<&Tensor> {
+        self.views.iter().skip(place).take(count).collect()
     }
 }
 

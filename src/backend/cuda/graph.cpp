@@ -1,10 +1,13 @@
-// CUDA graphs. A library of its own, libdec_cuda.so, loaded after libtorch_cuda: the program itself links to no CUDA.
+// CUDA graphs, and what takes libtorch's own operations too long. A library of its own, libdec_cuda.so, loaded after libtorch_cuda: the program itself links to no CUDA.
 // The rules of guard.h hold, with dec_cuda_free in place of dec_shim_free.
 
 #include <cstdlib>
 #include <optional>
+#include <string>
 
+#include <ATen/core/Tensor.h>
 #include <ATen/cuda/CUDAGraph.h>
+#include <ATen/cuda/jiterator.h>
 #include <c10/cuda/CUDACachingAllocator.h>
 #include <c10/cuda/CUDAFunctions.h>
 #include <c10/cuda/CUDAGuard.h>
@@ -96,6 +99,30 @@ char* dec_cuda_graph_replay(Graph* graph) {
   return guarded([&] {
     const c10::cuda::CUDAGuard guard(graph->device);
     graph->graph.replay();
+  });
+}
+
+// A new tensor: hashed of hash.h for `places` of rows of `width` values, which begin at row key[1]. Compiled by libtorch at the first call of a
+// process (it keeps it in a cache of the user's); that one may not be recorded.
+char* dec_cuda_drawn(const at::Tensor* places, int64_t width, const at::Tensor* key, int64_t site, at::Tensor** out) {
+  static const std::string source = R"(
+template <typename T> T drawn(T place, T key, T first, T width, T site) {
+  unsigned x = (unsigned)(unsigned long long)(place + first * width) + (unsigned)(unsigned long long)(key + site);
+  for (int i = 0; i < 2; ++i) {
+    x ^= x >> 16;
+    x *= 0x7feb352du;
+    x ^= x >> 15;
+    x *= 0x846ca68bu;
+    x ^= x >> 16;
+    if (i == 0) x ^= (unsigned)((unsigned long long)key >> 32);
+  }
+  return (T)(unsigned long long)x;
+})";
+  return guarded([&] {
+    const c10::cuda::CUDAGuard guard(places->device());
+    const auto made = at::cuda::CompileAndLaunchKernel(source, "drawn", 1, {*places, key->narrow(0, 0, 1), key->narrow(0, 1, 1)},
+                                                       {at::Scalar(width), at::Scalar(site)}, /*return_by_ref=*/false);
+    *out = new at::Tensor(made[0]);
   });
 }
 

@@ -250,7 +250,8 @@ fn the_parts_of_a_batch_are_the_whole_batch() {
                 let sum = parts.iter().map(|part| part.optimiser.accumulated().copy()).reduce(|a, b| a + b).unwrap();
                 for part in &mut *parts {
                     part.optimiser.accumulated().shallow_clone().copy_(&sum);
-                    no_grad(|| part.apply(rate)).unwrap();
+                    part.optimiser.begin(rate).unwrap();
+                    no_grad(|| part.apply()).unwrap();
                 }
                 whole.step(&batch, rate).unwrap();
                 let loss = whole.take_loss().unwrap();
@@ -306,9 +307,16 @@ fn dropout_keys_differ_by_seed_and_step() {
     assert_eq!(keys.len(), 10_000);
 }
 
-/// A step of the autoencoder with all factors rounded to bf16, as its formulas have it.
+/// A step of the autoencoder with all factors rounded to bf16, as its formulas have it; so the third step, and where the parameters are
+/// changed from outside before.
 #[test]
 fn a_step_in_bf16_is_that_of_rounded_factors() {
+    for (steps_before, changed) in [(0, false), (2, false), (2, true)] {
+        check_a_step_in_bf16(steps_before, changed);
+    }
+}
+
+fn check_a_step_in_bf16(steps_before: u64, changed: bool) {
     let rounded = |tensor: &Tensor| tensor.to_kind(Kind::BFloat16).to_kind(Kind::Float);
     let step = |factors: Factors| {
         let autoencoder = Autoencoder::new(&[96, 80, 70], Device::Cpu, Init::Normal(0.3)).unwrap();
@@ -321,12 +329,21 @@ fn a_step_in_bf16_is_that_of_rounded_factors() {
             no_grad(|| parameter.shallow_clone().copy_(&draw(&parameter.size(), place as u64)));
         }
         let (rows, stack) = (Rows::from_tensor(draw(&[64, 96], 99)), autoencoder.stack().unwrap());
-        let before: Vec<Tensor> = stack.parameters().map(Tensor::copy).collect();
         let optimiser = Optimiser::Sgd { momentum: 0.0, decay: 0.0 };
         let params = EngineParams { batch_size: 64, optimiser, factors, ..params(0.0) };
         let mut engine = Engine::new(stack, Loss::Reconstruction, &rows, params).unwrap();
-        let indices = Tensor::arange(64, (Kind::Int64, Device::Cpu));
-        engine.step(&Batch { indices: &indices, number: 0 }, 1.0).unwrap();
+        let indices = |number: u64| Tensor::arange(64, (Kind::Int64, Device::Cpu)).roll(5 * number as i64, 0);
+        for number in 0..steps_before {
+            engine.step(&Batch { indices: &indices(number), number }, 0.1).unwrap();
+        }
+        if changed {
+            no_grad(|| {
+                engine.parameters().iter().for_each(|parameter| drop(parameter.shallow_clone().g_mul_scalar_(0.7)))
+            });
+        }
+        let before: Vec<Tensor> = engine.parameters().iter().map(Tensor::copy).collect();
+        let indices = indices(steps_before);
+        engine.step(&Batch { indices: &indices, number: steps_before }, 1.0).unwrap();
         let moved = before.iter().zip(engine.parameters()).map(|(before, after)| before - after).collect::<Vec<_>>();
         (before, rows.batch(&indices).unwrap(), moved)
     };
