@@ -13,8 +13,9 @@ use std::path::Path;
 use std::process::Command;
 
 const LIBTORCH_VERSION: &str = "2.11.0";
-const SHIM: [&str; 5] = [
+const SHIM: [&str; 6] = [
     "src/backend/shim.cpp",
+    "src/backend/fused.cpp",
     "src/backend/lloyd.cpp",
     "src/backend/precision.cpp",
     "src/backend/sparse.cpp",

@@ -103,6 +103,19 @@ fn kernels_on_a_gpu_are_those_of_the_cpu() {
                 Vec::new()
             });
         }
+        let tensors = [noise(&shape), x.shallow_clone(), w.shallow_clone(), noise(&[width])];
+        for relu in [false, true] {
+            same_on_both(gpu, "layer", &tensors, |t| {
+                dense::layer(&t[0], &t[1], &t[2], &t[3], relu, None, Factors::Float32).unwrap();
+                Vec::new()
+            });
+            let broken = x.copy();
+            let _ = broken.get(0).fill_(f64::NAN);
+            let [y, w, bias, broken] =
+                [&tensors[0], &w, &tensors[3], &broken].map(|tensor| tensor.to_device(gpu).copy());
+            dense::layer(&y, &broken, &w, &bias, relu, None, Factors::Float32).unwrap();
+            assert!(bool::try_from(y.get(0).isnan().all()).unwrap(), "what is no number passes a ReLU");
+        }
         let tensors = [noise(&shape), noise(&[width]), noise(&shape), noise(&[width]), one(1.5)];
         same_on_both(gpu, "mean squared error", &tensors, |t| {
             let sink = Sink { tensor: &t[3], keep: 0.0 };
@@ -116,7 +129,7 @@ fn kernels_on_a_gpu_are_those_of_the_cpu() {
         same_on_both(gpu, "descend and adam", &tensors, |t| {
             let rates = rates.each_ref().map(|rate| rate.to_device(t[0].device()));
             dense::descend(&[&t[0]], &[&t[1]], &rates[0], 0.01).unwrap();
-            let rule = AdamRule { beta1: 0.9, beta2: 0.999, epsilon: 1e-8, decay: 0.0 };
+            let rule = AdamRule { beta1: 0.9, beta2: 0.999, epsilon: 1e-8, decay: 0.0, apart: 1.0 };
             dense::adam([&[&t[0]], &[&t[1]], &[&t[2]], &[&t[3]]], &rates[1], rule).unwrap();
             Vec::new()
         });

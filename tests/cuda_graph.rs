@@ -9,7 +9,8 @@ use std::env;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-const EXPORTED: [&str; 7] = [
+const EXPORTED: [&str; 8] = [
+    "dec_cuda_drawn",
     "dec_cuda_free",
     "dec_cuda_graph_begin",
     "dec_cuda_graph_delete",

@@ -136,7 +136,7 @@ pub fn noise(x: &Tensor, deviation: f64, key: &Tensor, site: u32) -> Result<()> 
     if !on_cpu(&[x, key]) {
         return generic::noise(x, deviation, key, site);
     }
-    // SAFETY: a contiguous float32 CPU tensor, which the function writes, and a key of one int64.
+    // SAFETY: a contiguous float32 CPU tensor, which the function writes, and a key of two int64.
     unsafe { check(dec_augment_noise(x.as_ptr(), deviation as f32, key.as_ptr(), site)) }
 }
 

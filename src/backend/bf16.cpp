@@ -113,6 +113,8 @@ class Kept {
 
   void end() { on_ = false; }
 
+  void clear() { entries_.clear(); }
+
   void forget(const at::Tensor& tensor) {
     for (Entry& entry : entries_) {
       entry.fresh = entry.fresh && entry.from != tensor.const_data_ptr();
@@ -142,7 +144,8 @@ class Kept {
     int64_t count = 0;
     bool used = false, fresh = false;
     Scratch rounded = {};
-    // What `rounded` is of beyond the step, held so that nothing else comes to lie there, and which of its versions.
+    // What `rounded` is of beyond the step, held so that nothing else comes to lie there, and which of its versions: whoever writes a weight
+    // past libtorch has to raise its version.
     at::Tensor weight = {};
     int64_t version = 0;
   };
@@ -251,6 +254,8 @@ void round_to_bf16(const float* from, uint16_t* to, int64_t count) { round_row(f
 // From here to dec_bf16_end a factor of this thread's products is rounded once, until a product writes to it: nothing else may change it.
 extern "C" void dec_bf16_begin() { dec::kept.begin(); }
 extern "C" void dec_bf16_end() { dec::kept.end(); }
+// Gives back what it has kept.
+extern "C" void dec_bf16_clear() { dec::kept.clear(); }
 
 // Whether the processor has instructions for products of bf16, and something here uses them.
 extern "C" bool dec_bf16_is_native() { return dec::multiplier() != dec::Multiplier::kFloat32; }

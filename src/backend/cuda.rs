@@ -2,7 +2,7 @@
 //!
 //! A training step is some tens of kernels, each started by the processor; a small network's take less time to run than to
 //! start. A graph starts them all at once. The C++ side, `cuda/graph.cpp`, is a library of its own, `libdec_cuda.so`, which
-//! build.rs compiles where libtorch has CUDA and which is loaded when a graph is first wanted.
+//! build.rs compiles where libtorch has CUDA and which is loaded when something of it is first wanted.
 //!
 //! That it compiles and links is `tests/cuda_graph.rs`; that recorded steps are the plain ones `gpu_tests.rs`. On one H200 they took
 //! a third to a fifth of the time, with the same bits.
@@ -39,7 +39,8 @@ struct Functions {
     begin: unsafe extern "C" fn(*mut RawGraph) -> *mut c_char,
     end: unsafe extern "C" fn(*mut RawGraph) -> *mut c_char,
     replay: unsafe extern "C" fn(*mut RawGraph) -> *mut c_char,
-    drawn: unsafe extern "C" fn(*const C_tensor, i64, *const C_tensor, i64, *mut *mut C_tensor) -> *mut c_char,
+    /// Not in a library of before, which has graphs all the same.
+    drawn: Option<unsafe extern "C" fn(*const C_tensor, i64, *const C_tensor, i64, *mut *mut C_tensor) -> *mut c_char>,
 }
 
 impl Functions {
@@ -161,17 +162,18 @@ pub(super) fn untried() -> bool {
 }
 
 /// 32 random bits for each of `places` (int64, counted from the first row here), as [`super::dense_generic`] says it, by one kernel. `None` off the
-/// GPU, unless [`untried`], and where there is no `libdec_cuda.so` or CUDA's compiler does not take the kernel: a warning says so once.
+/// GPU, where [`untried`] is not so, and where there is no `libdec_cuda.so` or CUDA's compiler does not take the kernel: a warning says so once.
 pub(super) fn drawn(places: &Tensor, width: i64, key: &Tensor, site: u32) -> Result<Option<Tensor>> {
     static REFUSED: OnceLock<()> = OnceLock::new();
     if !places.device().is_cuda() || !untried() || REFUSED.get().is_some() {
         return Ok(None);
     }
-    let Some(functions) = functions() else { return Ok(None) };
+    let Some((functions, made)) = functions().and_then(|functions| Some((functions, functions.drawn?))) else {
+        return Ok(None);
+    };
     let mut bits = ptr::null_mut();
     // SAFETY: two live tensors, which libtorch reads and whose shapes it checks, and a valid place for one pointer.
-    let done =
-        unsafe { functions.check((functions.drawn)(places.as_ptr(), width, key.as_ptr(), i64::from(site), &mut bits)) };
+    let done = unsafe { functions.check(made(places.as_ptr(), width, key.as_ptr(), i64::from(site), &mut bits)) };
     match done {
         // SAFETY: without an error it is a new tensor, which nobody else has.
         Ok(()) => Ok(Some(unsafe { Tensor::from_ptr(bits) })),
@@ -258,7 +260,7 @@ unsafe fn look_up(library: &libloading::os::unix::Library) -> std::result::Resul
             begin: get(library, "dec_cuda_graph_begin")?,
             end: get(library, "dec_cuda_graph_end")?,
             replay: get(library, "dec_cuda_graph_replay")?,
-            drawn: get(library, "dec_cuda_drawn")?,
+            drawn: get(library, "dec_cuda_drawn").ok(),
         })
     }
 }

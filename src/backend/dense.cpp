@@ -1,6 +1,6 @@
 // The inner loops of the step engine: one pass over memory each, on libtorch's threads, bits independent of how many.
 //
-// All tensors here are on the CPU, contiguous, and of the shapes that dense.rs has checked (dec_dense_product takes any
+// All tensors are on the CPU, contiguous, and of the shapes that dense.rs has checked (dec_dense_product takes any
 // device and transposed operands). Sums run over parts that are fixed by the shape alone.
 
 #include <algorithm>
@@ -28,14 +28,6 @@ TORCH_API void mkldnn_matmul(const Tensor& mat1, const Tensor& mat2, const Tenso
 using dec::guarded;
 
 namespace {
-
-std::vector<at::Tensor> list(const at::Tensor* const* tensors, std::size_t count) {
-  std::vector<at::Tensor> listed;
-  for (std::size_t i = 0; i < count; ++i) {
-    listed.push_back(*tensors[i]);
-  }
-  return listed;
-}
 
 // Calls `part` for all values of `weight`, which it changes, piece by piece; each is rounded for the next step while it is in the cache.
 template <typename Part>
@@ -195,6 +187,7 @@ struct AdamRule {
   float beta2;
   float epsilon;
   float decay;
+  float apart;
 };
 
 DEC_VECTORISED void adam(float* __restrict w, const float* __restrict g, float* __restrict m, float* __restrict v,
@@ -270,7 +263,7 @@ void student_t_row(const float* z, const float* centroids, int64_t k, int64_t m,
 
 extern "C" {
 
-// out = beta * out + a * b, on any device; a and b may be transposed views. On the CPU with factors of bf16 if `bf16` says so.
+// out = beta * out + a * b, on any device; a and b may be transposed views. With factors of bf16 if `bf16` says so.
 char* dec_dense_product(const at::Tensor* out, const at::Tensor* a, const at::Tensor* b, float beta, bool bf16) {
   return guarded([&] {
     at::NoGradGuard no_grad;
@@ -295,20 +288,6 @@ char* dec_dense_product(const at::Tensor* out, const at::Tensor* a, const at::Te
       at::addmm_out(result, result, a->to(at::kBFloat16), b->to(at::kBFloat16), at::kFloat, beta, 1.0F);
     } else {
       at::addmm_out(result, result, *a, *b, beta, 1.0F);
-    }
-  });
-}
-
-// y = x * weight' + bias, or the larger of that and 0, in one operation of libtorch's. (tch's _addmm_activation takes its last argument
-// for the factor of the bias.)
-char* dec_dense_layer(const at::Tensor* y, const at::Tensor* x, const at::Tensor* weight, const at::Tensor* bias, bool relu) {
-  return guarded([&] {
-    at::NoGradGuard no_grad;
-    at::Tensor result = *y;
-    if (relu) {
-      at::_addmm_activation_out(result, *bias, *x, weight->t());
-    } else {
-      at::addmm_out(result, *bias, *x, weight->t());
     }
   });
 }
@@ -616,41 +595,6 @@ char* dec_dense_adam(const at::Tensor* w, const at::Tensor* g, const at::Tensor*
     move(*w, [&](int64_t begin, int64_t count) {
       adam(weights + begin, gradient + begin, first + begin, second + begin, given, rule, count);
     });
-  });
-}
-
-// sums = keep * sums + the sums of the columns, as a product of libtorch's with ones, on any device.
-char* dec_dense_add_columns(const at::Tensor* gradient, const at::Tensor* sums, float keep) {
-  return guarded([&] {
-    at::NoGradGuard no_grad;
-    at::Tensor result = *sums;
-    at::addmv_out(result, result, gradient->t(), at::ones({gradient->size(0)}, gradient->options()), keep, 1.0F);
-  });
-}
-
-// The same two for `count` parameters at once, in libtorch's operations, on any device.
-char* dec_dense_descend_all(const at::Tensor* const* w, const at::Tensor* const* v, std::size_t count, const at::Tensor* rate,
-                            float decay) {
-  return guarded([&] {
-    at::NoGradGuard no_grad;
-    const std::vector<at::Tensor> weights = list(w, count), velocities = list(v, count);
-    if (decay != 0.0F) {
-      at::_foreach_add_(velocities, weights, decay);
-    }
-    at::_fused_sgd_(weights, velocities, {}, /*weight_decay=*/0.0, /*momentum=*/0.0, *rate, /*dampening=*/0.0,
-                    /*nesterov=*/false, /*maximize=*/false, /*is_first_step=*/false);
-  });
-}
-
-char* dec_dense_adam_all(const at::Tensor* const* w, const at::Tensor* const* g, const at::Tensor* const* m,
-                         const at::Tensor* const* v, std::size_t count, const at::Tensor* rates, const AdamRule* rule) {
-  return guarded([&] {
-    at::NoGradGuard no_grad;
-    const std::vector<at::Tensor> weights = list(w, count);
-    at::_foreach_mul_(weights, rates->select(0, 2));
-    const std::vector<at::Tensor> steps(count, rates->select(0, 4));
-    at::_fused_adam_(weights, list(g, count), list(m, count), list(v, count), {}, steps, rates->select(0, 3), rule->beta1,
-                     rule->beta2, rule->decay, rule->epsilon, /*amsgrad=*/false, /*maximize=*/false);
   });
 }
 

@@ -1,7 +1,7 @@
 //! What the step engine is made of: products into given memory, and the passes between them, each fused into one.
 //!
-//! On the CPU every function is one call of `dense.cpp`; elsewhere it is [`super::dense_generic`], the same mathematics in
-//! tensor operations. All tensors are float32 and contiguous unless said otherwise; what is written to is given by the
+//! On the CPU every function is one call of `dense.cpp`; elsewhere it is [`super::dense_generic`] and [`super::fused`], the same mathematics in
+//! libtorch's operations. All tensors are float32 and contiguous unless said otherwise; what is written to is given by the
 //! caller, and does not overlap what is read unless said so. No function records anything for autograd. The bits of a
 //! result do not depend on the number of threads, but for the products that are libtorch's.
 #![allow(unsafe_code)]
@@ -13,6 +13,7 @@ use tch::{Device, Kind, TchError, Tensor};
 use torch_sys::C_tensor;
 
 use super::dense_generic as generic;
+use super::fused;
 use super::shim::check;
 use crate::error::Result;
 
@@ -52,13 +53,6 @@ extern "C" {
         b: *const C_tensor,
         beta: f32,
         bf16: bool,
-    ) -> *mut c_char;
-    fn dec_dense_layer(
-        y: *const C_tensor,
-        x: *const C_tensor,
-        weight: *const C_tensor,
-        bias: *const C_tensor,
-        relu: bool,
     ) -> *mut c_char;
     fn dec_dense_gather(
         stored: *const C_tensor,
@@ -134,23 +128,6 @@ extern "C" {
         rates: *const C_tensor,
         rule: *const AdamRule,
     ) -> *mut c_char;
-    fn dec_dense_add_columns(gradient: *const C_tensor, sums: *const C_tensor, keep: f32) -> *mut c_char;
-    fn dec_dense_descend_all(
-        w: *const *const C_tensor,
-        v: *const *const C_tensor,
-        count: usize,
-        rate: *const C_tensor,
-        decay: f32,
-    ) -> *mut c_char;
-    fn dec_dense_adam_all(
-        w: *const *const C_tensor,
-        g: *const *const C_tensor,
-        m: *const *const C_tensor,
-        v: *const *const C_tensor,
-        count: usize,
-        rates: *const C_tensor,
-        rule: *const AdamRule,
-    ) -> *mut c_char;
 }
 
 /// `out` \[n, m\] ← `keep` · `out` + `a` \[n, l\] · `b` \[l, m\]. `a` and `b` may be transposed views; `keep` 0 overwrites.
@@ -216,7 +193,7 @@ pub fn dropout(from: &Tensor, to: &Tensor, dropout: Dropout) -> Result<()> {
     if !on_cpu(&[from, to, dropout.key]) {
         return generic::dropout(from, to, dropout);
     }
-    // SAFETY: two contiguous float32 CPU tensors of one shape, a key of one int64 there, a rule that outlives the call.
+    // SAFETY: two contiguous float32 CPU tensors of one shape, a key of two int64 there, a rule that outlives the call.
     unsafe { check(dec_dense_dropout(from.as_ptr(), to.as_ptr(), dropout.key.as_ptr(), &dropout.rule())) }
 }
 
@@ -243,14 +220,8 @@ pub fn layer(
     plain(y, &[rows, width], Kind::Float)?;
     plain(x, &[rows, inner], Kind::Float)?;
     plain(bias, &[width], Kind::Float)?;
-    layer_at_once(y, x, weight, bias, relu)?;
+    generic::layer(y, x, weight, bias, relu)?;
     drops.map_or(Ok(()), |drops| dropout(y, y, drops))
-}
-
-/// `y` ← activation(`x` · `weight`ᵀ + `bias`) in one operation of libtorch's.
-fn layer_at_once(y: &Tensor, x: &Tensor, weight: &Tensor, bias: &Tensor, relu: bool) -> Result<()> {
-    // SAFETY: four live tensors; libtorch writes `y` alone, of the result's shape, and checks whatever else it asks of them.
-    unsafe { check(dec_dense_layer(y.as_ptr(), x.as_ptr(), weight.as_ptr(), bias.as_ptr(), relu)) }
 }
 
 /// `y` \[b, m\] ← dropout(activation(`y` + `bias`)), in place: the second half of a layer, after its product. The activation
@@ -267,7 +238,7 @@ pub fn activate(y: &Tensor, bias: &Tensor, relu: bool, dropout: Option<Dropout>)
         return generic::activate(y, bias, relu, dropout);
     }
     let (key, rule) = (dropout.map(|d| d.key), dropout.map(Dropout::rule));
-    // SAFETY: contiguous float32 CPU tensors, [rows, width] and [width]; a rule comes with a key of one int64 on the CPU
+    // SAFETY: contiguous float32 CPU tensors, [rows, width] and [width]; a rule comes with a key of two int64 on the CPU
     // (without one the key is not read), and both outlive the call.
     unsafe {
         let key = key.map_or(std::ptr::null(), |key| key.as_ptr());
@@ -296,7 +267,7 @@ pub fn activate_backward(
         return generic::activate_backward(delta, activation, relu, dropout, bias);
     }
     let (key, rule) = (dropout.map(|d| d.key), dropout.map(Dropout::rule));
-    // SAFETY: contiguous float32 CPU tensors, two of [rows, width] and one of [width]; a rule comes with a key of one
+    // SAFETY: contiguous float32 CPU tensors, two of [rows, width] and one of [width]; a rule comes with a key of two
     // int64 on the CPU (without one the key is not read), and both outlive the call.
     unsafe {
         let key = key.map_or(std::ptr::null(), |key| key.as_ptr());
@@ -491,20 +462,13 @@ pub fn descend(w: &[&Tensor], v: &[&Tensor], rate: &Tensor, decay: f64) -> Resul
     same_shapes(&[w, v])?;
     plain(rate, &[1], Kind::Float)?;
     if !on_cpu(w) || !on_cpu(&[rate]) {
-        return descend_all(w, v, rate, decay);
+        return fused::descend(w, v, rate, decay);
     }
     for (w, v) in w.iter().zip(v) {
         // SAFETY: two contiguous float32 CPU tensors of one shape and one float32 value.
         unsafe { check(dec_dense_descend(w.as_ptr(), v.as_ptr(), rate.as_ptr(), decay as f32)) }?;
     }
     Ok(())
-}
-
-/// The same in libtorch's operations on lists of tensors: on a GPU they are started as one.
-fn descend_all(w: &[&Tensor], v: &[&Tensor], rate: &Tensor, decay: f64) -> Result<()> {
-    let [w, v] = [w, v].map(pointers);
-    // SAFETY: as many live tensors in either list; libtorch checks whatever else it asks of them.
-    unsafe { check(dec_dense_descend_all(w.as_ptr(), v.as_ptr(), w.len(), rate.as_ptr(), decay as f32)) }
 }
 
 /// A step of Adam (Kingma & Ba 2015, Algorithm 1) in place, for each parameter w, its gradient g and its moments m and v, which `of` lists in
@@ -519,7 +483,7 @@ pub fn adam(of: [&[&Tensor]; 4], rates: &Tensor, rule: AdamRule) -> Result<()> {
     same_shapes(&of)?;
     plain(rates, &[5], Kind::Float)?;
     if !on_cpu(of[0]) || !on_cpu(&[rates]) {
-        return adam_all(of, rates, rule);
+        return fused::adam(of, rates, rule);
     }
     let [w, g, m, v] = of;
     for (((w, g), m), v) in w.iter().zip(g).zip(m).zip(v) {
@@ -527,27 +491,6 @@ pub fn adam(of: [&[&Tensor]; 4], rates: &Tensor, rule: AdamRule) -> Result<()> {
         unsafe { check(dec_dense_adam(w.as_ptr(), g.as_ptr(), m.as_ptr(), v.as_ptr(), rates.as_ptr(), &rule)) }?;
     }
     Ok(())
-}
-
-/// The same in libtorch's operations on lists of tensors: on a GPU they are started as one.
-fn adam_all(of: [&[&Tensor]; 4], rates: &Tensor, rule: AdamRule) -> Result<()> {
-    let [w, g, m, v] = of.map(pointers);
-    // SAFETY: as many live tensors in each list, five float32 values, a rule that outlives the call; libtorch checks whatever else it asks
-    // of them.
-    unsafe {
-        let (w, g, m, v, count) = (w.as_ptr(), g.as_ptr(), m.as_ptr(), v.as_ptr(), w.len());
-        check(dec_dense_adam_all(w, g, m, v, count, rates.as_ptr(), &rule))
-    }
-}
-
-/// The sums of the columns of `gradient` \[b, m\] go into `sums` \[m\], by a product with ones: on a GPU that should take a third of the time.
-pub(super) fn add_columns(gradient: &Tensor, sums: Sink) -> Result<()> {
-    // SAFETY: two live tensors; libtorch writes the second alone, in its shape, and checks whatever else it asks of them.
-    unsafe { check(dec_dense_add_columns(gradient.as_ptr(), sums.tensor.as_ptr(), sums.keep as f32)) }
-}
-
-fn pointers(tensors: &[&Tensor]) -> Vec<*const C_tensor> {
-    tensors.iter().map(|tensor| tensor.as_ptr()).collect()
 }
 
 /// Contiguous float32 tensors on one device, in each list as many and of the same shapes.
@@ -776,14 +719,14 @@ mod tests {
             let (w, v, rate) = (noise(&[rows, width]), noise(&[rows, width]), Tensor::from_slice(&[0.3f32]));
             let (w1, w2) = (w.copy(), w.copy());
             descend(&[&w1], &[&v], &rate, 0.0).unwrap();
-            descend_all(&[&w2], &[&v], &rate, 0.0).unwrap();
+            fused::descend(&[&w2], &[&v], &rate, 0.0).unwrap();
             assert!(close(&w1, &w2));
 
             let (x, y) = (noise(&[rows, 9]), [noise(&shape), noise(&shape)]);
             let (weight, bias) = (noise(&[width, 9]), noise(&[width]));
             for relu in [false, true] {
                 layer(&y[0], &x, &weight, &bias, relu, None, Factors::Float32).unwrap();
-                layer_at_once(&y[1], &x, &weight, &bias, relu).unwrap();
+                generic::layer(&y[1], &x, &weight, &bias, relu).unwrap();
                 assert!(y[0].allclose(&y[1], 1e-4, 1e-5, false), "layer {shape:?} {relu}");
             }
         }
@@ -795,29 +738,30 @@ mod tests {
         let shapes = [vec![3, 7], vec![7], vec![65, 129], vec![1]];
         let list = |f: &dyn Fn(&[i64]) -> Tensor| shapes.iter().map(|shape| f(shape)).collect::<Vec<_>>();
         let all = [list(&noise), list(&noise), list(&noise), list(&|shape| noise(shape).square() + 0.01)];
-        for (decay, shrink) in [(0.0, 1.0), (0.1, 1.0), (0.0, 0.98)] {
+        for (decay, apart) in [(0.0, 0.0), (0.1, 0.0), (0.0, 1.0f32)] {
             let (rate, t, beta1, beta2) = (0.02f64, 3, 0.8f64, 0.999f64);
-            let rule = AdamRule { beta1: beta1 as f32, beta2: beta2 as f32, epsilon: 1e-8, decay };
+            let rule = AdamRule { beta1: beta1 as f32, beta2: beta2 as f32, epsilon: 1e-8, decay, apart };
+            let shrink = 1.0 - rate * f64::from(apart);
             let (first, second) = (rate / (1.0 - beta1.powi(t)), 1.0 / (1.0 - beta2.powi(t)).sqrt());
             let rates = [first, second, shrink, rate, f64::from(t)].map(|value| value as f32);
             let moved = |lists: bool| {
                 let copies = all.each_ref().map(|list| list.iter().map(Tensor::copy).collect::<Vec<_>>());
                 let of = copies.each_ref().map(|list| list.iter().collect::<Vec<_>>());
                 let of = of.each_ref().map(Vec::as_slice);
-                (if lists { adam_all } else { adam })(of, &Tensor::from_slice(&rates), rule).unwrap();
+                (if lists { fused::adam } else { adam })(of, &Tensor::from_slice(&rates), rule).unwrap();
                 let rate = Tensor::from_slice(&[0.3f32]);
-                (if lists { descend_all } else { descend })(of[0], of[1], &rate, f64::from(decay)).unwrap();
+                (if lists { fused::descend } else { descend })(of[0], of[1], &rate, f64::from(decay)).unwrap();
                 copies
             };
             for (a, b) in moved(false).iter().flatten().zip(moved(true).iter().flatten()) {
-                assert!(close(a, b), "decay {decay}, shrink {shrink}: {:?}", a.size());
+                assert!(close(a, b), "decay {decay}, apart {apart}: {:?}", a.size());
             }
         }
         let (gradient, before) = (noise(&[65, 129]), noise(&[129]));
         for keep in [0.0, 0.9] {
             let sums = if keep == 0.0 { before.full_like(f64::NAN) } else { before.copy() };
             let kept = if keep == 0.0 { before.zeros_like() } else { &before * keep };
-            add_columns(&gradient, Sink { tensor: &sums, keep }).unwrap();
+            fused::add_columns(&gradient, Sink { tensor: &sums, keep }).unwrap();
             let expected = kept + gradient.sum_dim_intlist(0, false, Kind::Float);
             assert!(sums.allclose(&expected, 1e-4, 1e-4, false), "columns, keep {keep}");
         }

@@ -1,4 +1,4 @@
-//! The passes of [`super::dense`] in tensor operations, for devices that `dense.cpp` does not know (CUDA).
+//! The passes of [`super::dense`] in tensor operations, for devices whose tensors `dense.cpp` does not read (CUDA).
 //!
 //! The shapes have been checked by `dense`, and what these return is what `dense.cpp` returns, dropout masks included, up
 //! to rounding.
@@ -6,8 +6,8 @@
 use tch::{no_grad, Device, Kind, Tensor};
 
 use super::cuda;
-use super::dense;
 use super::dense_rules::{Dropout, Sink};
+use super::fused;
 use super::student_t;
 use crate::error::Result;
 
@@ -23,6 +23,16 @@ pub(super) fn dropout(from: &Tensor, to: &Tensor, dropout: Dropout) -> Result<()
     no_grad(|| {
         let _ = from.f_mul_out(to, &kept(&from.size(), dropout)?)?;
         let _ = to.shallow_clone().f_mul_scalar_(f64::from(dropout.rule().scale))?;
+        Ok(())
+    })
+}
+
+pub(super) fn layer(y: &Tensor, x: &Tensor, weight: &Tensor, bias: &Tensor, relu: bool) -> Result<()> {
+    no_grad(|| {
+        let mut value = bias.f_addmm_out(y, x, &weight.f_tr()?)?;
+        if relu {
+            let _ = value.f_relu_()?; // cuBLAS could do it in the product, and does not say what becomes of a NaN
+        }
         Ok(())
     })
 }
@@ -232,7 +242,7 @@ fn close(gradient: &Tensor, activation: &Tensor) -> Result<()> {
 /// The sums of the columns of `gradient` \[b, m\] go into `sink`.
 fn add_columns(gradient: &Tensor, sink: Sink) -> Result<()> {
     if cuda::untried() {
-        return dense::add_columns(gradient, sink);
+        return fused::add_columns(gradient, sink);
     }
     if sink.keep == 0.0 {
         let _ = gradient.f_sum_intlist_out(sink.tensor, 0, false, Kind::Float)?;

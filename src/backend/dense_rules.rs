@@ -50,4 +50,6 @@ pub struct AdamRule {
     pub epsilon: f32,
     /// Weight decay that is added to the gradient.
     pub decay: f32,
+    /// Weight decay apart from the gradient (AdamW), where that is 0.
+    pub apart: f32,
 }

@@ -11,6 +11,7 @@ mod dense_generic;
 mod dense_rules;
 pub mod device;
 mod exit;
+mod fused;
 pub(crate) mod graph;
 pub(crate) mod lloyd;
 pub(crate) mod locked_file;

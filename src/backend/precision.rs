@@ -16,6 +16,7 @@ extern "C" {
     fn dec_bf16_is_native() -> bool;
     fn dec_bf16_begin();
     fn dec_bf16_end();
+    fn dec_bf16_clear();
 }
 
 /// The environment variable that has factors rounded to bf16 on processors without instructions for it too, which is slower than float32:
@@ -53,6 +54,12 @@ impl RoundedOnce {
         unsafe { dec_bf16_begin() };
         Self { thread: PhantomData }
     }
+}
+
+/// Gives back the memory of the factors that were kept, rounded, for [`RoundedOnce`] of this thread.
+pub fn forget_rounded() {
+    // SAFETY: frees what belongs to this thread and is used by nothing but products, which round anew what they do not find.
+    unsafe { dec_bf16_clear() }
 }
 
 impl Drop for RoundedOnce {

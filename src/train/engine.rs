@@ -25,7 +25,7 @@ use super::replay::Replay;
 use super::step::{Batch, Step};
 pub use crate::backend::dense::Factors;
 use crate::backend::dense::{self, Dropout, Sink};
-use crate::backend::precision::RoundedOnce;
+use crate::backend::precision::{forget_rounded, RoundedOnce};
 use crate::backend::ranks::{self, Ranks};
 use crate::data::{hash, Rows};
 use crate::error::Result;
@@ -443,6 +443,14 @@ impl Engine {
     /// The mask on the input of `layer`.
     fn mask(&self, layer: usize) -> Dropout<'_> {
         Dropout { p: self.dropout, key: &self.key, site: layer as u32 }
+    }
+}
+
+impl Drop for Engine {
+    fn drop(&mut self) {
+        if self.factors == Factors::Bf16 {
+            forget_rounded();
+        }
     }
 }
 

@@ -140,8 +140,8 @@ impl OptimiserState {
         let (count, gradients) = (parameters.len(), self.gradient.pieces(place, parameters.len()));
         match (self.optimiser, &self.moments) {
             (Optimiser::Adam { beta1, decay, decoupled }, Some([first, second])) => {
-                let decay = if decoupled { 0.0 } else { decay as f32 };
-                let rule = AdamRule { beta1: beta1 as f32, beta2: BETA2 as f32, epsilon: EPSILON as f32, decay };
+                let (decay, apart) = if decoupled { (0.0, decay as f32) } else { (decay as f32, 0.0) };
+                let rule = AdamRule { beta1: beta1 as f32, beta2: BETA2 as f32, epsilon: EPSILON as f32, decay, apart };
                 let moments = [first.pieces(place, count), second.pieces(place, count)];
                 dense::adam([parameters, &gradients, &moments[0], &moments[1]], &self.rates, rule)
             }
