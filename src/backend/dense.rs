@@ -132,7 +132,7 @@ extern "C" {
 
 /// `out` \[n, m\] ← `keep` · `out` + `a` \[n, l\] · `b` \[l, m\]. `a` and `b` may be transposed views; `keep` 0 overwrites.
 ///
-/// On the CPU, where at most half of a large `a` is not 0 (what a ReLU returns, the gradient behind it), without its zeros:
+/// On the CPU, where at most three tenths of a large `a` are not 0 (what a ReLU returns, the gradient behind it), without its zeros:
 /// `sparse.cpp`. Then a zero also hides an infinity or NaN of `b`. Else by oneDNN where it is the faster one (AMD processors
 /// with AVX-512), or by whatever libtorch multiplies with.
 ///

@@ -28,10 +28,11 @@ namespace {
 constexpr int64_t kPanel = 64;
 // Rows of the right factor that are in the first cache at a time.
 constexpr int64_t kBlock = 192;
-// With more of the left factor's values than that not 0, a dense product is faster.
-constexpr double kDense = 0.5;
+// With more of the left factor's values than that not 0, a dense product is faster. (A half was, before MKL took its AVX2 kernels on AMD's
+// processors; docs/BENCHMARKS-AVX2.md has both. Not looked for with AVX-512.)
+constexpr double kDense = 0.3;
 // The same where the dense product is bf16's, which multiplies some four times as fast.
-constexpr double kDenseBf16 = kDense / 4.0;
+constexpr double kDenseBf16 = 0.125;
 // Values that are written to a list at a time, kept or not.
 constexpr int64_t kAtOnce = 16;
 
