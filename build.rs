@@ -23,7 +23,8 @@ const SHIM: [&str; 6] = [
 ];
 const DENSE: [&str; 4] =
     ["src/backend/dense.cpp", "src/backend/bf16.cpp", "src/backend/augment.cpp", "src/backend/graph.cpp"];
-const HEADERS: [&str; 7] = [
+const HEADERS: [&str; 8] = [
+    "src/backend/adam.h",
     "src/backend/bf16.h",
     "src/backend/guard.h",
     "src/backend/hash.h",

@@ -286,17 +286,21 @@ def compiled(check: Check) -> dict:
 def notebook(check: Check) -> dict:
     run = check.dec("notebook", *check.full, *(check.short(2) if check.args.rehearse else []))
     timed = stages(run)
-    return {"stages": timed, "seconds": round(run["seconds"], 2), "wall": round(run["wall"], 2), "scores": scores(run),
-            "without_kmeans_raw": round(sum(timed.values()) - timed["kmeans_raw"], 2), "peak_memory": run.get("peak_memory_bytes")}
+    return {**outcome(run), "without_kmeans_raw": round(sum(timed.values()) - timed["kmeans_raw"], 2)}
 
 
 def in_both(check: Check, recipe: str, options: list) -> dict:
     found = {}
     for precision in ("float32", "bf16"):
         run = check.dec(f"{recipe}-{precision}", *check.full, *options, "--set", f"precision={precision}", recipe=recipe)
-        found[precision] = {"stages": stages(run), "seconds": round(run["seconds"], 2), "wall": round(run["wall"], 2),
-                            "scores": scores(run), "peak_memory": run.get("peak_memory_bytes")}
+        found[precision] = outcome(run)
     return found
+
+
+def outcome(run: dict) -> dict:
+    """What a whole run took, and what it came to."""
+    return {"stages": stages(run), "seconds": round(run["seconds"], 2), "wall": round(run["wall"], 2), "scores": scores(run),
+            "peak_memory": run.get("peak_memory_bytes")}
 
 
 def notebook_peer(check: Check) -> dict:
@@ -312,8 +316,7 @@ def best(check: Check) -> dict:
     rounds = [(e["seconds"], e.get("acc") or 0) for e in run["events"] if e["event"] == "round"]
     before = sum(seconds for name, seconds in stages(run).items() if name != "cluster")
     there = next((before + seconds for seconds, acc in rounds if acc >= 0.98), None)
-    return {"stages": stages(run), "seconds": round(run["seconds"], 2), "wall": round(run["wall"], 2), "scores": scores(run),
-            "seconds_to_0.98": there and round(there, 1), "rounds": [round(acc, 4) for _, acc in rounds[::10]]}
+    return {**outcome(run), "seconds_to_0.98": there and round(there, 1), "rounds": [round(acc, 4) for _, acc in rounds[::10]]}
 
 
 def default(check: Check) -> dict:

@@ -97,18 +97,14 @@ class Kept {
   }
 
   uint16_t* weight(const at::Tensor& weight) {
-    if (!on_) {
+    Entry* entry = on_ ? find(weight) : nullptr;
+    if (entry == nullptr) {
       return nullptr;
     }
-    for (Entry& entry : entries_) {
-      if (entry.from == weight.const_data_ptr() && entry.count == weight.numel()) {
-        entry.weight = weight;
-        entry.version = weight._version();
-        entry.fresh = true;
-        return entry.rounded.of(entry.count);
-      }
-    }
-    return nullptr;
+    entry->weight = weight;
+    entry->version = weight._version();
+    entry->fresh = true;
+    return entry->rounded.of(entry->count);
   }
 
   void end() { on_ = false; }
@@ -150,17 +146,22 @@ class Kept {
     int64_t version = 0;
   };
 
-  Entry& entry_of(const at::Tensor& tensor) {
-    const void* from = tensor.const_data_ptr();
-    const int64_t count = tensor.numel();
+  Entry* find(const at::Tensor& tensor) {
     for (Entry& entry : entries_) {
-      if (entry.from == from && entry.count == count) {
-        return entry;
+      if (entry.from == tensor.const_data_ptr() && entry.count == tensor.numel()) {
+        return &entry;
       }
     }
+    return nullptr;
+  }
+
+  Entry& entry_of(const at::Tensor& tensor) {
+    if (Entry* entry = find(tensor)) {
+      return *entry;
+    }
     Entry& added = entries_.emplace_back();
-    added.from = from;
-    added.count = count;
+    added.from = tensor.const_data_ptr();
+    added.count = tensor.numel();
     return added;
   }
 

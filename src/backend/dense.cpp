@@ -13,6 +13,7 @@
 #include <ATen/ATen.h>
 #include <ATen/core/grad_mode.h>
 
+#include "adam.h"
 #include "bf16.h"
 #include "guard.h"
 #include "hash.h"
@@ -25,6 +26,7 @@ namespace at::native {
 TORCH_API void mkldnn_matmul(const Tensor& mat1, const Tensor& mat2, const Tensor& result, float beta, float alpha);
 }  // namespace at::native
 
+using dec::AdamRule;
 using dec::guarded;
 
 namespace {
@@ -180,15 +182,6 @@ DEC_VECTORISED void descend(float* __restrict w, float* __restrict v, float rate
     }
   }
 }
-
-// See dense.rs.
-struct AdamRule {
-  float beta1;
-  float beta2;
-  float epsilon;
-  float decay;
-  float apart;
-};
 
 DEC_VECTORISED void adam(float* __restrict w, const float* __restrict g, float* __restrict m, float* __restrict v,
                          const float* __restrict rates, const AdamRule* given, int64_t count) {

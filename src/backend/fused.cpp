@@ -6,20 +6,13 @@
 #include <ATen/ATen.h>
 #include <ATen/core/grad_mode.h>
 
+#include "adam.h"
 #include "guard.h"
 
+using dec::AdamRule;
 using dec::guarded;
 
 namespace {
-
-// `AdamRule` in dense_rules.rs.
-struct AdamRule {
-  float beta1;
-  float beta2;
-  float epsilon;
-  float decay;
-  float apart;
-};
 
 std::vector<at::Tensor> list(const at::Tensor* const* tensors, std::size_t count) {
   std::vector<at::Tensor> listed;

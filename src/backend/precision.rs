@@ -56,17 +56,17 @@ impl RoundedOnce {
     }
 }
 
-/// Gives back the memory of the factors that were kept, rounded, for [`RoundedOnce`] of this thread.
-pub fn forget_rounded() {
-    // SAFETY: frees what belongs to this thread and is used by nothing but products, which round anew what they do not find.
-    unsafe { dec_bf16_clear() }
-}
-
 impl Drop for RoundedOnce {
     fn drop(&mut self) {
         // SAFETY: sets what belongs to this thread, which is the one of `new`: the value cannot leave it.
         unsafe { dec_bf16_end() };
     }
+}
+
+/// Gives back the memory of the factors that were kept, rounded, for [`RoundedOnce`] of this thread.
+pub fn forget_rounded() {
+    // SAFETY: frees what belongs to this thread and is used by nothing but products, which round anew what they do not find.
+    unsafe { dec_bf16_clear() }
 }
 
 /// Whether float32 products on a GPU may use TF32, for the whole process; libtorch's default is that they may not.
