@@ -83,7 +83,7 @@ class Scratch {
   at::Tensor values_;
 };
 
-// Rounded factors of a step's products: each is one of two or three, and is rounded for the first.
+// Rounded factors of a step's products: each is one of two or three, and is rounded by the pass that writes it, else for the first.
 class Kept {
  public:
   void begin() {
@@ -96,15 +96,23 @@ class Kept {
     on_ = true;
   }
 
-  uint16_t* weight(const at::Tensor& weight) {
-    Entry* entry = on_ ? find(weight) : nullptr;
+  uint16_t* written(const at::Tensor& tensor) {
+    Entry* entry = on_ ? find(tensor) : nullptr;
     if (entry == nullptr) {
       return nullptr;
     }
-    entry->weight = weight;
-    entry->version = weight._version();
     entry->fresh = true;
     return entry->rounded.of(entry->count);
+  }
+
+  uint16_t* weight(const at::Tensor& weight) {
+    uint16_t* rounded = written(weight);
+    if (rounded != nullptr) {
+      Entry* entry = find(weight);
+      entry->weight = weight;
+      entry->version = weight._version();
+    }
+    return rounded;
   }
 
   void end() { on_ = false; }
@@ -247,6 +255,8 @@ void bf16_product(const at::Tensor& out, const at::Tensor& a, const at::Tensor& 
 void forget_rounded(const at::Tensor& tensor) { kept.forget(tensor); }
 
 uint16_t* rounded_weight(const at::Tensor& weight) { return kept.weight(weight); }
+
+uint16_t* rounded_pass(const at::Tensor& written) { return kept.written(written); }
 
 void round_to_bf16(const float* from, uint16_t* to, int64_t count) { round_row(from, to, count); }
 

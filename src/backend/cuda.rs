@@ -40,7 +40,7 @@ struct Functions {
     end: unsafe extern "C" fn(*mut RawGraph) -> *mut c_char,
     replay: unsafe extern "C" fn(*mut RawGraph) -> *mut c_char,
     /// Not in a library of before, which has graphs all the same.
-    drawn: Option<unsafe extern "C" fn(*const C_tensor, i64, *const C_tensor, i64, *mut *mut C_tensor) -> *mut c_char>,
+    drawn: unsafe extern "C" fn(*const C_tensor, i64, *const C_tensor, i64, *mut *mut C_tensor) -> *mut c_char,
 }
 
 impl Functions {
@@ -151,29 +151,18 @@ impl Drop for Recording<'_> {
     }
 }
 
-/// The environment variable that turns on ways to compute on a GPU that should be faster and have never run on one: `scripts/check-cuda` says of
-/// each run with and without it what it does.
-const UNTRIED: &str = "DEC_CUDA_UNTRIED";
-
-/// Whether [`UNTRIED`] is set.
-pub(super) fn untried() -> bool {
-    static ANSWER: OnceLock<bool> = OnceLock::new();
-    *ANSWER.get_or_init(|| env::var_os(UNTRIED).is_some())
-}
-
 /// 32 random bits for each of `places` (int64, counted from the first row here), as [`super::dense_generic`] says it, by one kernel. `None` off the
-/// GPU, where [`untried`] is not so, and where there is no `libdec_cuda.so` or CUDA's compiler does not take the kernel: a warning says so once.
+/// GPU, and where there is no `libdec_cuda.so` or CUDA's compiler does not take the kernel: a warning says so once.
 pub(super) fn drawn(places: &Tensor, width: i64, key: &Tensor, site: u32) -> Result<Option<Tensor>> {
     static REFUSED: OnceLock<()> = OnceLock::new();
-    if !places.device().is_cuda() || !untried() || REFUSED.get().is_some() {
+    if !places.device().is_cuda() || REFUSED.get().is_some() {
         return Ok(None);
     }
-    let Some((functions, made)) = functions().and_then(|functions| Some((functions, functions.drawn?))) else {
-        return Ok(None);
-    };
+    let Some(functions) = functions() else { return Ok(None) };
     let mut bits = ptr::null_mut();
     // SAFETY: two live tensors, which libtorch reads and whose shapes it checks, and a valid place for one pointer.
-    let done = unsafe { functions.check(made(places.as_ptr(), width, key.as_ptr(), i64::from(site), &mut bits)) };
+    let done =
+        unsafe { functions.check((functions.drawn)(places.as_ptr(), width, key.as_ptr(), i64::from(site), &mut bits)) };
     match done {
         // SAFETY: without an error it is a new tensor, which nobody else has.
         Ok(()) => Ok(Some(unsafe { Tensor::from_ptr(bits) })),
@@ -260,7 +249,7 @@ unsafe fn look_up(library: &libloading::os::unix::Library) -> std::result::Resul
             begin: get(library, "dec_cuda_graph_begin")?,
             end: get(library, "dec_cuda_graph_end")?,
             replay: get(library, "dec_cuda_graph_replay")?,
-            drawn: get(library, "dec_cuda_drawn").ok(),
+            drawn: get(library, "dec_cuda_drawn")?,
         })
     }
 }

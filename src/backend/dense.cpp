@@ -31,23 +31,28 @@ using dec::guarded;
 
 namespace {
 
-// Calls `part` for all values of `weight`, which it changes, piece by piece; each is rounded for the next step while it is in the cache.
+// Calls `part` for the values from `begin` to `end`, piece by piece where they are to be rounded: each piece is while it is in the cache.
+template <typename Part>
+void in_pieces(int64_t begin, int64_t end, const float* values, uint16_t* rounded, Part part) {
+  constexpr int64_t kPiece = 4096;
+  const int64_t piece = rounded == nullptr ? std::max<int64_t>(1, end - begin) : kPiece;
+  for (int64_t start = begin; start < end; start += piece) {
+    const int64_t count = std::min(piece, end - start);
+    part(start, count);
+    if (rounded != nullptr) {
+      dec::round_to_bf16(values + start, rounded + start, count);
+    }
+  }
+}
+
+// Calls `part` for all values of `weight`, which it changes.
 template <typename Part>
 void move(const at::Tensor& weight, Part part) {
-  constexpr int64_t kPiece = 4096;
   weight.unsafeGetTensorImpl()->bump_version();  // whoever looks will see that it has changed
   const float* values = weight.const_data_ptr<float>();
   uint16_t* rounded = dec::rounded_weight(weight);
-  at::parallel_for(0, weight.numel(), dec::kGrain, [&](int64_t begin, int64_t end) {
-    const int64_t piece = rounded == nullptr ? end - begin : kPiece;
-    for (int64_t start = begin; start < end; start += piece) {
-      const int64_t count = std::min(piece, end - start);
-      part(start, count);
-      if (rounded != nullptr) {
-        dec::round_to_bf16(values + start, rounded + start, count);
-      }
-    }
-  });
+  at::parallel_for(0, weight.numel(), dec::kGrain,
+                   [&](int64_t begin, int64_t end) { in_pieces(begin, end, values, rounded, part); });
 }
 
 // Rows that one task sums: enough tasks for the threads, and few sums beside the rows.
@@ -313,8 +318,11 @@ char* dec_dense_dropout(const at::Tensor* from, const at::Tensor* to, const at::
     const float* source = from->const_data_ptr<float>();
     float* target = to->mutable_data_ptr<float>();
     const uint32_t before = mask.first * static_cast<uint32_t>(dec::row_width(*from));
+    uint16_t* rounded = dec::rounded_pass(*to);
     at::parallel_for(0, from->numel(), dec::kGrain, [&](int64_t begin, int64_t end) {
-      drop(source + begin, target + begin, before + static_cast<uint32_t>(begin), end - begin, &mask);
+      in_pieces(begin, end, target, rounded, [&](int64_t start, int64_t count) {
+        drop(source + start, target + start, before + static_cast<uint32_t>(start), count, &mask);
+      });
     });
   });
 }
@@ -328,21 +336,28 @@ char* dec_dense_activate(const at::Tensor* y, const at::Tensor* bias, bool relu,
     const int64_t rows = y->size(0), width = y->size(1);
     float* values = y->mutable_data_ptr<float>();
     const float* b = bias->const_data_ptr<float>();
+    uint16_t* rounded = dec::rounded_pass(*y);
+    const auto activate = [&](float* row, int64_t i) {
+      const uint32_t place = (mask.first + static_cast<uint32_t>(i)) * static_cast<uint32_t>(width);
+      if (relu && drops) {
+        add_bias_relu_drop(row, b, width, place, &mask);
+        return;
+      }
+      if (relu) {
+        add_bias_relu(row, b, width);
+      } else {
+        add_bias(row, b, width);
+      }
+      if (drops) {
+        drop(row, row, place, width, &mask);
+      }
+    };
     at::parallel_for(0, rows, dec::row_grain(width), [&](int64_t begin, int64_t end) {
       for (int64_t i = begin; i < end; ++i) {
         float* row = values + i * width;
-        const uint32_t place = (mask.first + static_cast<uint32_t>(i)) * static_cast<uint32_t>(width);
-        if (relu && drops) {
-          add_bias_relu_drop(row, b, width, place, &mask);
-          continue;
-        }
-        if (relu) {
-          add_bias_relu(row, b, width);
-        } else {
-          add_bias(row, b, width);
-        }
-        if (drops) {
-          drop(row, row, place, width, &mask);
+        activate(row, i);
+        if (rounded != nullptr) {
+          dec::round_to_bf16(row, rounded + i * width, width);
         }
       }
     });
@@ -360,17 +375,24 @@ char* dec_dense_activate_backward(const at::Tensor* delta, const at::Tensor* act
     float* d = delta->mutable_data_ptr<float>();
     const float* a = activation->const_data_ptr<float>();
     float* gradient = bias_gradient->mutable_data_ptr<float>();
+    uint16_t* rounded = dec::rounded_pass(*delta);
+    const auto pass_back = [&](float* row, int64_t i, float* sums) {
+      if (relu) {
+        relu_backward_columns(row, a + i * width, sums, width, drops ? mask.scale : 1.0F);
+        return;
+      }
+      if (drops) {
+        drop(row, row, (mask.first + static_cast<uint32_t>(i)) * static_cast<uint32_t>(width), width, &mask);
+      }
+      add_columns(row, sums, width);
+    };
     sum_columns(rows, width, gradient, beta, [&](int64_t first, int64_t count, float* sums) {
       for (int64_t i = first; i < first + count; ++i) {
         float* row = d + i * width;
-        if (relu) {
-          relu_backward_columns(row, a + i * width, sums, width, drops ? mask.scale : 1.0F);
-          continue;
+        pass_back(row, i, sums);
+        if (rounded != nullptr) {
+          dec::round_to_bf16(row, rounded + i * width, width);
         }
-        if (drops) {
-          drop(row, row, (mask.first + static_cast<uint32_t>(i)) * static_cast<uint32_t>(width), width, &mask);
-        }
-        add_columns(row, sums, width);
       }
     });
   });
@@ -389,6 +411,7 @@ char* dec_dense_mse(const at::Tensor* y, const at::Tensor* bias, bool relu, cons
     const double count = static_cast<double>(rows) * static_cast<double>(width);
     const auto factor = static_cast<float>(2.0 * weight / count);
     std::vector<double> losses(static_cast<std::size_t>(parts(rows, kRows)));
+    uint16_t* rounded = dec::rounded_pass(*y);
     sum_columns(rows, width, gradient, beta, [&](int64_t first, int64_t part, float* sums) {
       double loss = 0.0;
       for (int64_t column = 0; column < width; column += kColumns) {
@@ -397,6 +420,9 @@ char* dec_dense_mse(const at::Tensor* y, const at::Tensor* bias, bool relu, cons
         for (int64_t i = first; i < first + part; ++i) {
           const int64_t at = i * width + column;
           mse_columns(values + at, b + column, t + at, sums + column, squares, columns, relu, factor);
+          if (rounded != nullptr) {
+            dec::round_to_bf16(values + at, rounded + at, columns);
+          }
         }
         for (int64_t j = 0; j < columns; ++j) {
           loss += squares[j];

@@ -67,7 +67,7 @@ pub(super) fn activate_backward(
             (false, Some(drops)) => self::dropout(delta, delta, drops)?,
             (false, None) => {}
         }
-        add_columns(&value, bias)
+        fused::add_columns(&value, bias)
     })
 }
 
@@ -88,15 +88,14 @@ pub(super) fn mean_squared_error(
         }
         let delta = output.f_sub(target)?;
         let count = y.numel() as f64;
-        let flat = delta.f_view(-1)?;
-        let mut squares = if cuda::untried() { flat.f_dot(&flat)? } else { flat.f_square()?.f_sum(Kind::Double)? };
+        let mut squares = delta.f_square()?.f_sum(Kind::Double)?;
         add(loss_sum, &squares.f_mul_scalar_(weight / count)?)?;
         let factor = Tensor::f_from_slice(&[(2.0 * weight / count) as f32])?.f_squeeze()?;
         if relu {
             close(&delta, &output)?;
         }
         let _ = delta.f_mul_out(y, &factor)?;
-        add_columns(y, bias_gradient)
+        fused::add_columns(y, bias_gradient)
     })
 }
 
@@ -237,18 +236,6 @@ fn low_bits(x: &Tensor) -> Result<Tensor> {
 fn close(gradient: &Tensor, activation: &Tensor) -> Result<()> {
     let _ = activation.f_threshold_backward_grad_input(gradient, gradient, 0.0)?;
     Ok(())
-}
-
-/// The sums of the columns of `gradient` \[b, m\] go into `sink`.
-fn add_columns(gradient: &Tensor, sink: Sink) -> Result<()> {
-    if cuda::untried() {
-        return fused::add_columns(gradient, sink);
-    }
-    if sink.keep == 0.0 {
-        let _ = gradient.f_sum_intlist_out(sink.tensor, 0, false, Kind::Float)?;
-        return Ok(());
-    }
-    accumulate(sink, &gradient.f_sum_dim_intlist(0, false, None)?)
 }
 
 fn accumulate(sink: Sink, gradient: &Tensor) -> Result<()> {

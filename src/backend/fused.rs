@@ -52,7 +52,7 @@ pub(super) fn adam(of: [&[&Tensor]; 4], rates: &Tensor, rule: AdamRule) -> Resul
     }
 }
 
-/// The sums of the columns of `gradient` \[b, m\] go into `sums` \[m\], by a product with ones: on a GPU that should take a third of the time.
+/// The sums of the columns of `gradient` \[b, m\] go into `sums` \[m\], by a product with ones, which takes a GPU less time than a sum does.
 pub(super) fn add_columns(gradient: &Tensor, sums: Sink) -> Result<()> {
     // SAFETY: two live tensors; libtorch writes the second alone, in its shape, and checks whatever else it asks of them.
     unsafe { check(dec_fused_add_columns(gradient.as_ptr(), sums.tensor.as_ptr(), sums.keep as f32)) }

@@ -33,6 +33,9 @@ constexpr int64_t kBlock = 192;
 constexpr double kDense = 0.3;
 // The same where the dense product is bf16's, which multiplies some four times as fast.
 constexpr double kDenseBf16 = 0.125;
+// Lines that are looked at before all are counted, and how many times as many values as may be other than 0 these hold where no more are.
+constexpr int64_t kSampled = 16;
+constexpr double kByFar = 1.25;
 // Values that are written to a list at a time, kept or not.
 constexpr int64_t kAtOnce = 16;
 
@@ -196,10 +199,19 @@ class Lists {
  public:
   explicit Lists(const Matrix& factor) : factor_(factor) {}
 
-  // Counts; false if more than that part of the values are not zero.
+  // Counts; false if more than that part of the values are not zero. Where a few lines say so by far, the others are not counted.
   bool count(double most) {
-    const int64_t stored = by_rows() ? factor_.rows : factor_.columns;
-    counts_.assign(static_cast<std::size_t>(by_rows() ? factor_.columns : factor_.rows), 0);
+    const int64_t stored = by_rows() ? factor_.rows : factor_.columns, length = by_rows() ? factor_.columns : factor_.rows;
+    const int64_t apart = std::max<int64_t>(1, stored / kSampled);
+    int64_t sampled = 0, looked_at = 0;
+    for (int64_t i = 0; i < stored; i += apart) {
+      sampled += count_row(line(i), length);
+      looked_at += length;
+    }
+    if (static_cast<double>(sampled) > kByFar * most * static_cast<double>(looked_at)) {
+      return false;
+    }
+    counts_.assign(static_cast<std::size_t>(length), 0);
     at::parallel_for(0, static_cast<int64_t>(counts_.size()), row_grain(stored), [&](int64_t begin, int64_t end) {
       for (int64_t i = 0; i < stored; ++i) {
         count_columns(line(i) + begin, counts_.data() + begin, end - begin);

@@ -316,22 +316,49 @@ fn a_step_in_bf16_is_that_of_rounded_factors() {
     }
 }
 
+/// 64 rows of 96 values, and an engine whose factors are all large enough to be rounded.
+fn wide_engine(factors: Factors, dropout: f64) -> (Rows, Engine) {
+    let autoencoder = Autoencoder::new(&[96, 80, 70], Device::Cpu, Init::Normal(0.3)).unwrap();
+    let draw = |shape: &[i64], salt: u64| {
+        let count = shape.iter().product::<i64>() as u64;
+        let value = |i: u64| (crate::data::hash(salt << 32 | i) >> 40) as f32 / (1 << 24) as f32 - 0.5;
+        Tensor::from_slice(&(0..count).map(value).collect::<Vec<f32>>()).view(shape)
+    };
+    for (place, parameter) in autoencoder.parameters().iter().enumerate() {
+        no_grad(|| parameter.shallow_clone().copy_(&draw(&parameter.size(), place as u64)));
+    }
+    let (rows, stack) = (Rows::from_tensor(draw(&[64, 96], 99)), autoencoder.stack().unwrap());
+    let optimiser = Optimiser::Sgd { momentum: 0.0, decay: 0.0 };
+    let params = EngineParams { batch_size: 64, optimiser, factors, ..params(dropout) };
+    let engine = Engine::new(stack, Loss::Reconstruction, &rows, params).unwrap();
+    (rows, engine)
+}
+
+/// From the second step on the passes round what they write; where nothing is kept from step to step, every product rounds its factors.
+#[test]
+fn passes_round_as_products_do() {
+    for dropout in [0.0, 0.2] {
+        let trained = |forgets: bool| {
+            let (_, mut engine) = wide_engine(Factors::Bf16, dropout);
+            for number in 0..4 {
+                if forgets {
+                    forget_rounded();
+                }
+                let indices = Tensor::arange(64, (Kind::Int64, Device::Cpu)).roll(5 * number as i64, 0);
+                engine.step(&Batch { indices: &indices, number }, 0.1).unwrap();
+            }
+            copies(&engine.parameters())
+        };
+        assert_eq!(largest_difference(&trained(false), &trained(true)), 0.0);
+        let (_, start) = wide_engine(Factors::Bf16, dropout);
+        assert!(largest_difference(&trained(false), &start.parameters()) > 1e-3);
+    }
+}
+
 fn check_a_step_in_bf16(steps_before: u64, changed: bool) {
     let rounded = |tensor: &Tensor| tensor.to_kind(Kind::BFloat16).to_kind(Kind::Float);
     let step = |factors: Factors| {
-        let autoencoder = Autoencoder::new(&[96, 80, 70], Device::Cpu, Init::Normal(0.3)).unwrap();
-        let draw = |shape: &[i64], salt: u64| {
-            let count = shape.iter().product::<i64>() as u64;
-            let value = |i: u64| (crate::data::hash(salt << 32 | i) >> 40) as f32 / (1 << 24) as f32 - 0.5;
-            Tensor::from_slice(&(0..count).map(value).collect::<Vec<f32>>()).view(shape)
-        };
-        for (place, parameter) in autoencoder.parameters().iter().enumerate() {
-            no_grad(|| parameter.shallow_clone().copy_(&draw(&parameter.size(), place as u64)));
-        }
-        let (rows, stack) = (Rows::from_tensor(draw(&[64, 96], 99)), autoencoder.stack().unwrap());
-        let optimiser = Optimiser::Sgd { momentum: 0.0, decay: 0.0 };
-        let params = EngineParams { batch_size: 64, optimiser, factors, ..params(0.0) };
-        let mut engine = Engine::new(stack, Loss::Reconstruction, &rows, params).unwrap();
+        let (rows, mut engine) = wide_engine(factors, 0.0);
         let indices = |number: u64| Tensor::arange(64, (Kind::Int64, Device::Cpu)).roll(5 * number as i64, 0);
         for number in 0..steps_before {
             engine.step(&Batch { indices: &indices(number), number }, 0.1).unwrap();
