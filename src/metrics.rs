@@ -14,7 +14,7 @@
 
 mod information;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use ndarray::ArrayView2;
 use pathfinding::kuhn_munkres::kuhn_munkres;
@@ -42,9 +42,7 @@ impl Contingency {
     /// # Errors
     /// As for [`Contingency::new`].
     pub fn of_labelled(labels_true: &[i64], labels_pred: &[i64]) -> Result<Self> {
-        let pairs = labels_true.iter().zip(labels_pred).filter(|(class, _)| **class >= 0);
-        let (classes, clusters): (Vec<i64>, Vec<i64>) = pairs.map(|(&class, &cluster)| (class, cluster)).unzip();
-        Self::new(&classes, &clusters)
+        Self::of_pairs(labels_true.iter().copied().zip(labels_pred.iter().copied()).filter(|(class, _)| *class >= 0))
     }
 
     /// Counts the rows of every (class, cluster) pair.
@@ -59,17 +57,30 @@ impl Contingency {
             let (n_true, n_pred) = (labels_true.len(), labels_pred.len());
             return Err(Error::Rows(format!("{n_true} labels cannot score the clusters of {n_pred} rows")));
         }
-        if labels_true.is_empty() {
-            return Err(Error::Rows("there are no rows to score".to_owned()));
-        }
-        let (classes, class_sizes) = compact(labels_true);
-        let (clusters, cluster_sizes) = compact(labels_pred);
-        let mut counts = BTreeMap::new();
-        for pair in classes.into_iter().zip(clusters) {
+        Self::of_pairs(labels_true.iter().copied().zip(labels_pred.iter().copied()))
+    }
+
+    fn of_pairs(pairs: impl Iterator<Item = (i64, i64)>) -> Result<Self> {
+        let mut counts: HashMap<(i64, i64), u64> = HashMap::new();
+        for pair in pairs {
             *counts.entry(pair).or_insert(0) += 1;
         }
-        let cells = counts.into_iter().map(|((class, cluster), rows)| (class, cluster, rows)).collect();
-        Ok(Self { n_rows: labels_true.len() as u64, class_sizes, cluster_sizes, cells })
+        if counts.is_empty() {
+            return Err(Error::Rows("there are no rows to score".to_owned()));
+        }
+        let (mut classes, mut clusters) = (BTreeMap::new(), BTreeMap::new());
+        for (&(class, cluster), rows) in &counts {
+            *classes.entry(class).or_insert(0) += rows;
+            *clusters.entry(cluster).or_insert(0) += rows;
+        }
+        let (class_places, cluster_places) = (places(&classes), places(&clusters));
+        let place =
+            |((class, cluster), rows): ((i64, i64), u64)| (class_places[&class], cluster_places[&cluster], rows);
+        let mut cells: Vec<_> = counts.into_iter().map(place).collect();
+        cells.sort_unstable();
+        let (class_sizes, cluster_sizes): (Vec<u64>, _) =
+            (classes.into_values().collect(), clusters.into_values().collect());
+        Ok(Self { n_rows: class_sizes.iter().sum(), class_sizes, cluster_sizes, cells })
     }
 
     /// ACC: the share of rows in the right cluster under the best one-to-one matching of clusters to classes.
@@ -148,8 +159,13 @@ fn compact(labels: &[i64]) -> (Vec<usize>, Vec<u64>) {
     for &label in labels {
         *sizes.entry(label).or_insert(0) += 1;
     }
-    let names: BTreeMap<i64, usize> = sizes.keys().enumerate().map(|(index, &label)| (label, index)).collect();
-    (labels.iter().map(|label| names[label]).collect(), sizes.into_values().collect())
+    let places = places(&sizes);
+    (labels.iter().map(|label| places[label]).collect(), sizes.into_values().collect())
+}
+
+/// The place of each label, in ascending order of their values.
+fn places(sizes: &BTreeMap<i64, u64>) -> BTreeMap<i64, usize> {
+    sizes.keys().enumerate().map(|(place, &label)| (label, place)).collect()
 }
 
 /// Inertia: Σ_i ‖x_i − μ_{c_i}‖², a sum over the rows, in float64.

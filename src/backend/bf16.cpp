@@ -36,15 +36,26 @@ namespace {
 constexpr int64_t kLeast = 64;
 
 // The nearest bf16, of two equally near ones the even one; NaN stays NaN.
-DEC_VECTORISED void round_row(const float* __restrict from, uint16_t* __restrict to, int64_t count) {
+DEC_INLINE void round_values(const float* __restrict from, uint16_t* __restrict to, int64_t count) {
   for (int64_t i = 0; i < count; ++i) {
+    const float value = from[i];
     uint32_t bits;
-    std::memcpy(&bits, from + i, sizeof bits);
-    const uint32_t rounded = (bits + 0x7fffU + (bits >> 16 & 1U)) >> 16;
-    const uint32_t quiet = bits >> 16 | 0x40U;
-    to[i] = static_cast<uint16_t>((bits & 0x7fffffffU) > 0x7f800000U ? quiet : rounded);
+    std::memcpy(&bits, &value, sizeof bits);
+    const uint32_t up = 0x7fffU + (bits >> 16 & 1U);
+    const uint32_t rounded = value == value ? bits + up : bits | 0x400000U;
+    to[i] = static_cast<uint16_t>(rounded >> 16);
   }
 }
+
+DEC_VECTORISED void round_row(const float* __restrict from, uint16_t* __restrict to, int64_t count) { round_values(from, to, count); }
+
+#if defined(__x86_64__)
+// To narrow 32 values takes AVX512BW, which DEC_VECTORISED has not, one instruction.
+__attribute__((target("avx512f,avx512bw,avx512vl,prefer-vector-width=512"))) void round_row_avx512(const float* __restrict from,
+                                                                                               uint16_t* __restrict to, int64_t count) {
+  round_values(from, to, count);
+}
+#endif
 
 DEC_VECTORISED void add_rounded(float* __restrict out, const uint16_t* __restrict product, float beta, int64_t count) {
   for (int64_t i = 0; i < count; ++i) {
@@ -76,7 +87,7 @@ class Scratch {
     const int64_t count = tensor.numel();
     const float* from = tensor.const_data_ptr<float>();
     uint16_t* to = of(count);
-    at::parallel_for(0, count, kGrain, [&](int64_t begin, int64_t end) { round_row(from + begin, to + begin, end - begin); });
+    at::parallel_for(0, count, kGrain, [&](int64_t begin, int64_t end) { round_to_bf16(from + begin, to + begin, end - begin); });
   }
 
  private:
@@ -258,7 +269,15 @@ uint16_t* rounded_weight(const at::Tensor& weight) { return kept.weight(weight);
 
 uint16_t* rounded_pass(const at::Tensor& written) { return kept.written(written); }
 
-void round_to_bf16(const float* from, uint16_t* to, int64_t count) { round_row(from, to, count); }
+void round_to_bf16(const float* from, uint16_t* to, int64_t count) {
+#if defined(__x86_64__)
+  if (vectors() == Vectors::kAvx512) {
+    round_row_avx512(from, to, count);
+    return;
+  }
+#endif
+  round_row(from, to, count);
+}
 
 }  // namespace dec
 

@@ -80,7 +80,7 @@ Mask mask_of(const at::Tensor* key, const Rule* rule) {
   return {dec::keys_of(drawn[0], rule->site), rule->threshold, rule->scale, static_cast<uint32_t>(drawn[1])};
 }
 
-__attribute__((always_inline)) inline float kept(const Mask& mask, uint32_t place) {
+DEC_INLINE float kept(const Mask& mask, uint32_t place) {
   return dec::hashed(mask.keys, place) < mask.threshold ? 0.0F : mask.scale;
 }
 

@@ -18,8 +18,6 @@
 #include "parallel.h"
 #include "prefetch.h"
 
-#define DEC_INLINE inline __attribute__((always_inline))
-
 namespace {
 
 constexpr int64_t kBlock = 128;        // rows made float32 at a time: 400 KB of MNIST's

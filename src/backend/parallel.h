@@ -22,6 +22,9 @@
 #define DEC_VECTORISED __attribute__((target_clones("avx512f", "avx2", "default")))
 #endif
 
+// What such functions share.
+#define DEC_INLINE inline __attribute__((always_inline))
+
 namespace dec {
 
 // The instructions for kernels that are written out for each.

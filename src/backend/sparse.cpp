@@ -127,7 +127,7 @@ __attribute__((target("avx512f,popcnt"))) int64_t list_avx512(const float* from,
 
 // sums[kPanel] = beta * sums + the listed multiples of the tile's rows.
 template <int kWidth>
-__attribute__((always_inline)) inline void add_listed(const float* __restrict values, const int32_t* __restrict places,
+DEC_INLINE void add_listed(const float* __restrict values, const int32_t* __restrict places,
                                                       int64_t count, const float* __restrict tile, float beta,
                                                       float* __restrict sums) {
   typedef float Lanes __attribute__((vector_size(kWidth * 4), aligned(4), may_alias));
