@@ -111,7 +111,7 @@ fn mpi() -> Result<(), Box<dyn Error>> {
 }
 
 /// Compiles `libdec_cuda.so` where libtorch has CUDA and the toolkit's headers are there; without them the program lacks
-/// CUDA graphs and nothing else.
+/// CUDA graphs and the kernel of dropout's masks, for which libtorch's operations take longer.
 fn cuda_library(lib: &Path) -> Result<(), Box<dyn Error>> {
     println!("cargo:rerun-if-changed={}", cuda::SOURCE);
     println!("cargo:rerun-if-env-changed=CUDA_HOME");

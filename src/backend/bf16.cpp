@@ -50,7 +50,7 @@ DEC_INLINE void round_values(const float* __restrict from, uint16_t* __restrict 
 DEC_VECTORISED void round_row(const float* __restrict from, uint16_t* __restrict to, int64_t count) { round_values(from, to, count); }
 
 #if defined(__x86_64__)
-// To narrow 32 values takes AVX512BW, which DEC_VECTORISED has not, one instruction.
+// AVX512BW narrows 32 values in one instruction; the clones of DEC_VECTORISED lack it.
 __attribute__((target("avx512f,avx512bw,avx512vl,prefer-vector-width=512"))) void round_row_avx512(const float* __restrict from,
                                                                                                uint16_t* __restrict to, int64_t count) {
   round_values(from, to, count);

@@ -19,7 +19,7 @@ void forget_rounded(const at::Tensor& tensor);
 // weight's factor from then on, until something else than this changes it.
 uint16_t* rounded_weight(const at::Tensor& weight);
 
-// The same for what a pass is about to write, as a factor of this step: null too where it has been none of the last one's.
+// The same for what a pass is about to write, as a factor of this step: null also if it was none in the last step.
 uint16_t* rounded_pass(const at::Tensor& written);
 
 void round_to_bf16(const float* from, uint16_t* to, int64_t count);

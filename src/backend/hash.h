@@ -3,6 +3,8 @@
 
 #include <cstdint>
 
+#include "parallel.h"
+
 namespace dec {
 
 struct Keys {
@@ -17,7 +19,7 @@ inline Keys keys_of(int64_t key, uint32_t site) {
 }
 
 // Wellons's `lowbias32`.
-__attribute__((always_inline)) inline uint32_t mix(uint32_t x) {
+DEC_INLINE uint32_t mix(uint32_t x) {
   x ^= x >> 16;
   x *= 0x7feb352dU;
   x ^= x >> 15;
@@ -27,7 +29,7 @@ __attribute__((always_inline)) inline uint32_t mix(uint32_t x) {
 }
 
 // 32 random bits for a place.
-__attribute__((always_inline)) inline uint32_t hashed(const Keys& keys, uint32_t place) {
+DEC_INLINE uint32_t hashed(const Keys& keys, uint32_t place) {
   return mix(mix(place + keys.first) ^ keys.second);
 }
 

@@ -22,7 +22,7 @@
 #define DEC_VECTORISED __attribute__((target_clones("avx512f", "avx2", "default")))
 #endif
 
-// What such functions share.
+// What is to be part of each such version.
 #define DEC_INLINE inline __attribute__((always_inline))
 
 namespace dec {

@@ -38,9 +38,9 @@ pub fn multiplies_bf16(device: Device) -> bool {
 }
 
 /// While it lives, a factor of this thread's products on the CPU that is rounded to bf16 is rounded once, until a product writes to it. What
-/// has been a factor may be changed by nothing else meanwhile, but where it is none again, by the passes of `dense` between two products, which
-/// round what they write, and by what moves the parameters (`dense::descend`, `dense::adam`): that rounds what it changed for the next such
-/// value, unless it is changed again in between.
+/// has been a factor may be changed by nothing else meanwhile, but where it is none again, and by these, which round what they write:
+/// `dense::dropout`, `activate`, `activate_backward` and `mean_squared_error` for this value, `descend` and `adam` for the next one, unless the
+/// parameter is changed again in between.
 #[derive(Debug)]
 pub struct RoundedOnce {
     /// It ends where it began.

@@ -33,7 +33,7 @@ constexpr int64_t kBlock = 192;
 constexpr double kDense = 0.3;
 // The same where the dense product is bf16's, which multiplies some four times as fast.
 constexpr double kDenseBf16 = 0.125;
-// Lines that are looked at before all are counted, and how many times as many values as may be other than 0 these hold where no more are.
+// At least so many lines are sampled first; where their share of values other than 0 exceeds the limit so many times, the rest are not counted.
 constexpr int64_t kSampled = 16;
 constexpr double kByFar = 1.25;
 // Values that are written to a list at a time, kept or not.
@@ -127,9 +127,8 @@ __attribute__((target("avx512f,popcnt"))) int64_t list_avx512(const float* from,
 
 // sums[kPanel] = beta * sums + the listed multiples of the tile's rows.
 template <int kWidth>
-DEC_INLINE void add_listed(const float* __restrict values, const int32_t* __restrict places,
-                                                      int64_t count, const float* __restrict tile, float beta,
-                                                      float* __restrict sums) {
+DEC_INLINE void add_listed(const float* __restrict values, const int32_t* __restrict places, int64_t count,
+                           const float* __restrict tile, float beta, float* __restrict sums) {
   typedef float Lanes __attribute__((vector_size(kWidth * 4), aligned(4), may_alias));
   constexpr int kLanes = kPanel / kWidth;
   Lanes sum[kLanes];

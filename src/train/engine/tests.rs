@@ -316,8 +316,8 @@ fn a_step_in_bf16_is_that_of_rounded_factors() {
     }
 }
 
-/// 64 rows of 96 values, and an engine whose factors are all large enough to be rounded.
-fn wide_engine(factors: Factors, dropout: f64) -> (Rows, Engine) {
+/// 160 rows of 96 values, and an engine whose factors are all large enough to be rounded; where it is to cluster, towards three centroids too.
+fn wide_engine(factors: Factors, dropout: f64, clusters: bool) -> (Rows, Engine) {
     let autoencoder = Autoencoder::new(&[96, 80, 70], Device::Cpu, Init::Normal(0.3)).unwrap();
     let draw = |shape: &[i64], salt: u64| {
         let count = shape.iter().product::<i64>() as u64;
@@ -327,38 +327,47 @@ fn wide_engine(factors: Factors, dropout: f64) -> (Rows, Engine) {
     for (place, parameter) in autoencoder.parameters().iter().enumerate() {
         no_grad(|| parameter.shallow_clone().copy_(&draw(&parameter.size(), place as u64)));
     }
-    let (rows, stack) = (Rows::from_tensor(draw(&[64, 96], 99)), autoencoder.stack().unwrap());
+    let (rows, stack) = (Rows::from_tensor(draw(&[160, 96], 99)), autoencoder.stack().unwrap());
+    let loss = if clusters {
+        let (centroids, p) = (draw(&[3, 70], 98), draw(&[160, 3], 97).softmax(1, None));
+        let clustering = ClusteringTerm { layer: 1, centroids, p, pull: Pull::StudentT(1.0), weight: 0.3 };
+        Loss::Both { reconstruction: 0.7, clustering }
+    } else {
+        Loss::Reconstruction
+    };
     let optimiser = Optimiser::Sgd { momentum: 0.0, decay: 0.0 };
-    let params = EngineParams { batch_size: 64, optimiser, factors, ..params(dropout) };
-    let engine = Engine::new(stack, Loss::Reconstruction, &rows, params).unwrap();
+    let params = EngineParams { batch_size: 96, optimiser, factors, ..params(dropout) };
+    let engine = Engine::new(stack, loss, &rows, params).unwrap();
     (rows, engine)
 }
 
 /// From the second step on the passes round what they write; where nothing is kept from step to step, every product rounds its factors.
 #[test]
 fn passes_round_as_products_do() {
-    for dropout in [0.0, 0.2] {
+    for (dropout, clusters) in [(0.0, false), (0.2, false), (0.0, true)] {
         let trained = |forgets: bool| {
-            let (_, mut engine) = wide_engine(Factors::Bf16, dropout);
-            for number in 0..4 {
+            let (_, mut engine) = wide_engine(Factors::Bf16, dropout, clusters);
+            let start = copies(&engine.parameters());
+            for number in 0..6 {
                 if forgets {
                     forget_rounded();
                 }
-                let indices = Tensor::arange(64, (Kind::Int64, Device::Cpu)).roll(5 * number as i64, 0);
-                engine.step(&Batch { indices: &indices, number }, 0.1).unwrap();
+                let size = [96, 96, 64][number % 3]; // a small one, and whole ones after it
+                let all = Tensor::arange(160, (Kind::Int64, Device::Cpu)).roll(5 * number as i64, 0);
+                engine.step(&Batch { indices: &all.narrow(0, 0, size), number: number as u64 }, 0.1).unwrap();
             }
-            copies(&engine.parameters())
+            let end = copies(&engine.parameters());
+            assert!(largest_difference(&start, &end) > 1e-3);
+            end
         };
         assert_eq!(largest_difference(&trained(false), &trained(true)), 0.0);
-        let (_, start) = wide_engine(Factors::Bf16, dropout);
-        assert!(largest_difference(&trained(false), &start.parameters()) > 1e-3);
     }
 }
 
 fn check_a_step_in_bf16(steps_before: u64, changed: bool) {
     let rounded = |tensor: &Tensor| tensor.to_kind(Kind::BFloat16).to_kind(Kind::Float);
     let step = |factors: Factors| {
-        let (rows, mut engine) = wide_engine(factors, 0.0);
+        let (rows, mut engine) = wide_engine(factors, 0.0, false);
         let indices = |number: u64| Tensor::arange(64, (Kind::Int64, Device::Cpu)).roll(5 * number as i64, 0);
         for number in 0..steps_before {
             engine.step(&Batch { indices: &indices(number), number }, 0.1).unwrap();
