@@ -4,6 +4,11 @@ import pathlib
 import struct
 
 
+def write_floats(path: pathlib.Path, shape: tuple, values: list) -> None:
+    """float32 `values`, row after row."""
+    write(path, "<f4", shape, struct.pack(f"<{len(values)}f", *values))
+
+
 def write(path: pathlib.Path, kind: str, shape: tuple, values: bytes) -> None:
     """`values` in rows, of `kind` as NumPy writes it: "<f4", "|u1"."""
     header = f"{{'descr': '{kind}', 'fortran_order': False, 'shape': {shape}, }}"
