@@ -108,22 +108,18 @@ class Kept {
   }
 
   uint16_t* written(const at::Tensor& tensor) {
-    Entry* entry = on_ ? find(tensor) : nullptr;
-    if (entry == nullptr) {
-      return nullptr;
-    }
-    entry->fresh = true;
-    return entry->rounded.of(entry->count);
+    Entry* entry = freshened(tensor);
+    return entry == nullptr ? nullptr : entry->rounded.of(entry->count);
   }
 
   uint16_t* weight(const at::Tensor& weight) {
-    uint16_t* rounded = written(weight);
-    if (rounded != nullptr) {
-      Entry* entry = find(weight);
-      entry->weight = weight;
-      entry->version = weight._version();
+    Entry* entry = freshened(weight);
+    if (entry == nullptr) {
+      return nullptr;
     }
-    return rounded;
+    entry->weight = weight;
+    entry->version = weight._version();
+    return entry->rounded.of(entry->count);
   }
 
   void end() { on_ = false; }
@@ -172,6 +168,15 @@ class Kept {
       }
     }
     return nullptr;
+  }
+
+  // The entry of what its writer is about to round; null where none is kept.
+  Entry* freshened(const at::Tensor& tensor) {
+    Entry* entry = on_ ? find(tensor) : nullptr;
+    if (entry != nullptr) {
+      entry->fresh = true;
+    }
+    return entry;
   }
 
   Entry& entry_of(const at::Tensor& tensor) {

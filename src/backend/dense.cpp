@@ -31,17 +31,33 @@ using dec::guarded;
 
 namespace {
 
-// Calls `part` for the values from `begin` to `end`, piece by piece where they are to be rounded: each piece is while it is in the cache.
+// Rounds what a pass has written, while it is in the cache, to where rounded_pass or rounded_weight wants it.
+class Rounding {
+ public:
+  Rounding(const at::Tensor& written, uint16_t* to) : values_(written.const_data_ptr<float>()), to_(to) {}
+
+  bool wanted() const { return to_ != nullptr; }
+
+  void round(int64_t start, int64_t count) const {
+    if (wanted()) {
+      dec::round_to_bf16(values_ + start, to_ + start, count);
+    }
+  }
+
+ private:
+  const float* values_;
+  uint16_t* to_;
+};
+
+// Calls `part` for the values from `begin` to `end`, piece by piece where they are to be rounded.
 template <typename Part>
-void in_pieces(int64_t begin, int64_t end, const float* values, uint16_t* rounded, Part part) {
+void in_pieces(int64_t begin, int64_t end, const Rounding& rounding, Part part) {
   constexpr int64_t kPiece = 4096;
-  const int64_t piece = rounded == nullptr ? std::max<int64_t>(1, end - begin) : kPiece;
+  const int64_t piece = rounding.wanted() ? kPiece : std::max<int64_t>(1, end - begin);
   for (int64_t start = begin; start < end; start += piece) {
     const int64_t count = std::min(piece, end - start);
     part(start, count);
-    if (rounded != nullptr) {
-      dec::round_to_bf16(values + start, rounded + start, count);
-    }
+    rounding.round(start, count);
   }
 }
 
@@ -49,10 +65,8 @@ void in_pieces(int64_t begin, int64_t end, const float* values, uint16_t* rounde
 template <typename Part>
 void move(const at::Tensor& weight, Part part) {
   weight.unsafeGetTensorImpl()->bump_version();  // whoever looks will see that it has changed
-  const float* values = weight.const_data_ptr<float>();
-  uint16_t* rounded = dec::rounded_weight(weight);
-  at::parallel_for(0, weight.numel(), dec::kGrain,
-                   [&](int64_t begin, int64_t end) { in_pieces(begin, end, values, rounded, part); });
+  const Rounding rounding(weight, dec::rounded_weight(weight));
+  at::parallel_for(0, weight.numel(), dec::kGrain, [&](int64_t begin, int64_t end) { in_pieces(begin, end, rounding, part); });
 }
 
 // Rows that one task sums: enough tasks for the threads, and few sums beside the rows.
@@ -318,9 +332,9 @@ char* dec_dense_dropout(const at::Tensor* from, const at::Tensor* to, const at::
     const float* source = from->const_data_ptr<float>();
     float* target = to->mutable_data_ptr<float>();
     const uint32_t before = mask.first * static_cast<uint32_t>(dec::row_width(*from));
-    uint16_t* rounded = dec::rounded_pass(*to);
+    const Rounding rounding(*to, dec::rounded_pass(*to));
     at::parallel_for(0, from->numel(), dec::kGrain, [&](int64_t begin, int64_t end) {
-      in_pieces(begin, end, target, rounded, [&](int64_t start, int64_t count) {
+      in_pieces(begin, end, rounding, [&](int64_t start, int64_t count) {
         drop(source + start, target + start, before + static_cast<uint32_t>(start), count, &mask);
       });
     });
@@ -336,29 +350,22 @@ char* dec_dense_activate(const at::Tensor* y, const at::Tensor* bias, bool relu,
     const int64_t rows = y->size(0), width = y->size(1);
     float* values = y->mutable_data_ptr<float>();
     const float* b = bias->const_data_ptr<float>();
-    uint16_t* rounded = dec::rounded_pass(*y);
-    const auto activate = [&](float* row, int64_t i) {
-      const uint32_t place = (mask.first + static_cast<uint32_t>(i)) * static_cast<uint32_t>(width);
-      if (relu && drops) {
-        add_bias_relu_drop(row, b, width, place, &mask);
-        return;
-      }
-      if (relu) {
-        add_bias_relu(row, b, width);
-      } else {
-        add_bias(row, b, width);
-      }
-      if (drops) {
-        drop(row, row, place, width, &mask);
-      }
-    };
+    const Rounding rounding(*y, dec::rounded_pass(*y));
     at::parallel_for(0, rows, dec::row_grain(width), [&](int64_t begin, int64_t end) {
       for (int64_t i = begin; i < end; ++i) {
         float* row = values + i * width;
-        activate(row, i);
-        if (rounded != nullptr) {
-          dec::round_to_bf16(row, rounded + i * width, width);
+        const uint32_t place = (mask.first + static_cast<uint32_t>(i)) * static_cast<uint32_t>(width);
+        if (relu && drops) {
+          add_bias_relu_drop(row, b, width, place, &mask);
+        } else if (relu) {
+          add_bias_relu(row, b, width);
+        } else {
+          add_bias(row, b, width);
+          if (drops) {
+            drop(row, row, place, width, &mask);
+          }
         }
+        rounding.round(i * width, width);
       }
     });
   });
@@ -375,24 +382,19 @@ char* dec_dense_activate_backward(const at::Tensor* delta, const at::Tensor* act
     float* d = delta->mutable_data_ptr<float>();
     const float* a = activation->const_data_ptr<float>();
     float* gradient = bias_gradient->mutable_data_ptr<float>();
-    uint16_t* rounded = dec::rounded_pass(*delta);
-    const auto pass_back = [&](float* row, int64_t i, float* sums) {
-      if (relu) {
-        relu_backward_columns(row, a + i * width, sums, width, drops ? mask.scale : 1.0F);
-        return;
-      }
-      if (drops) {
-        drop(row, row, (mask.first + static_cast<uint32_t>(i)) * static_cast<uint32_t>(width), width, &mask);
-      }
-      add_columns(row, sums, width);
-    };
+    const Rounding rounding(*delta, dec::rounded_pass(*delta));
     sum_columns(rows, width, gradient, beta, [&](int64_t first, int64_t count, float* sums) {
       for (int64_t i = first; i < first + count; ++i) {
         float* row = d + i * width;
-        pass_back(row, i, sums);
-        if (rounded != nullptr) {
-          dec::round_to_bf16(row, rounded + i * width, width);
+        if (relu) {
+          relu_backward_columns(row, a + i * width, sums, width, drops ? mask.scale : 1.0F);
+        } else {
+          if (drops) {
+            drop(row, row, (mask.first + static_cast<uint32_t>(i)) * static_cast<uint32_t>(width), width, &mask);
+          }
+          add_columns(row, sums, width);
         }
+        rounding.round(i * width, width);
       }
     });
   });
@@ -411,7 +413,7 @@ char* dec_dense_mse(const at::Tensor* y, const at::Tensor* bias, bool relu, cons
     const double count = static_cast<double>(rows) * static_cast<double>(width);
     const auto factor = static_cast<float>(2.0 * weight / count);
     std::vector<double> losses(static_cast<std::size_t>(parts(rows, kRows)));
-    uint16_t* rounded = dec::rounded_pass(*y);
+    const Rounding rounding(*y, dec::rounded_pass(*y));
     sum_columns(rows, width, gradient, beta, [&](int64_t first, int64_t part, float* sums) {
       double loss = 0.0;
       for (int64_t column = 0; column < width; column += kColumns) {
@@ -420,9 +422,7 @@ char* dec_dense_mse(const at::Tensor* y, const at::Tensor* bias, bool relu, cons
         for (int64_t i = first; i < first + part; ++i) {
           const int64_t at = i * width + column;
           mse_columns(values + at, b + column, t + at, sums + column, squares, columns, relu, factor);
-          if (rounded != nullptr) {
-            dec::round_to_bf16(values + at, rounded + at, columns);
-          }
+          rounding.round(at, columns);
         }
         for (int64_t j = 0; j < columns; ++j) {
           loss += squares[j];
